@@ -1,0 +1,3 @@
+//! D-Bus: values as JSON.
+
+pub mod value;
