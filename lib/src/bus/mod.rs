@@ -1,3 +1,4 @@
-//! D-Bus: values as JSON.
+//! D-Bus: what a service says about itself, and values as JSON.
 
+pub mod introspection;
 pub mod value;
