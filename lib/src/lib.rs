@@ -8,3 +8,6 @@
 
 pub mod base;
 pub mod bus;
+pub mod plugin;
+pub mod state;
+pub mod store;

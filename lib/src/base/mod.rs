@@ -1,8 +1,12 @@
-//! What every room needs: errors, digests, time, validated names. Never does I/O.
+//! What every room needs: errors, calls as data, digests, time, validated names. Never does I/O.
 
+pub mod call;
 pub mod digest;
 pub mod error;
 pub mod name;
+pub mod progress;
 pub mod time;
 
+pub use call::{Call, Manner};
 pub use error::{Error, Kind, Result};
+pub use progress::{Progress, Silent};

@@ -130,6 +130,18 @@ pub enum Access {
 }
 
 impl Access {
+    /// Whether the property can be read.
+    #[must_use]
+    pub fn is_readable(self) -> bool {
+        self != Self::Write
+    }
+
+    /// Whether the property can be written.
+    #[must_use]
+    pub fn is_writable(self) -> bool {
+        self != Self::Read
+    }
+
     /// Its word in the XML and in documents.
     #[must_use]
     pub fn as_str(self) -> &'static str {

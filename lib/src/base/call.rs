@@ -1,0 +1,74 @@
+//! A method call as data: plans hold it, confirmations show it, the bus makes it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::time::Duration;
+
+/// One method call, complete: nothing about it is decided later.
+///
+/// Serialized, it is the call as plans and confirmations show it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Call {
+    /// Bus name of the service.
+    pub service: String,
+    /// Object path.
+    pub path: String,
+    /// Interface of the member.
+    pub interface: String,
+    /// Method name.
+    pub member: String,
+    /// Type signature of the arguments, for example `sb`.
+    pub type_signature: String,
+    /// The arguments in their JSON forms; variants as `{"$variant":{"signature","value"}}`.
+    pub args: Vec<Value>,
+    /// How to make the call. Not part of the document.
+    #[serde(skip)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
+    pub manner: Manner,
+}
+
+/// How a call is made: may it start the service, and how long may it take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Manner {
+    /// Whether the bus may start the service for this call. Discovery never does.
+    pub may_activate: bool,
+    /// How long to wait for the reply; the connection's own limit when absent.
+    pub timeout: Option<Duration>,
+}
+
+impl Call {
+    /// A call without arguments that does not start the service.
+    pub fn new(service: &str, path: &str, interface: &str, member: &str) -> Self {
+        Self {
+            service: service.into(),
+            path: path.into(),
+            interface: interface.into(),
+            member: member.into(),
+            type_signature: String::new(),
+            args: Vec::new(),
+            manner: Manner::default(),
+        }
+    }
+
+    /// Gives the arguments and their type signature.
+    #[must_use]
+    pub fn with(mut self, type_signature: &str, args: Vec<Value>) -> Self {
+        self.type_signature = type_signature.into();
+        self.args = args;
+        self
+    }
+
+    /// Says how to make the call.
+    #[must_use]
+    pub fn in_manner(mut self, manner: Manner) -> Self {
+        self.manner = manner;
+        self
+    }
+
+    /// `service path interface.member`, for messages.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{} {} {}.{}", self.service, self.path, self.interface, self.member)
+    }
+}

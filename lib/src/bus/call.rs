@@ -1,0 +1,79 @@
+//! What comes back from a call, and what a service's errors mean to us.
+
+use super::value::{self, VariantTypes};
+use crate::base::{Error, Kind, Result};
+use serde_json::Value;
+
+/// What a method returned.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// One value for each complete type of the reply's type signature.
+    pub values: Vec<Value>,
+    pub(super) message: zbus::Message,
+}
+
+impl Reply {
+    /// The types of the variants in the reply, so that they can be written back as they are.
+    pub fn variant_types(&self) -> Result<VariantTypes> {
+        let body = self.message.body();
+        let data = body.data();
+        value::decode_variant_types(body.signature(), data.bytes(), data.context().endian())
+    }
+
+    /// The only value of a reply that has one.
+    pub fn single(mut self, call: &str) -> Result<Value> {
+        let count = self.values.len();
+        match self.values.pop() {
+            Some(value) if count == 1 => Ok(value),
+            _ => Err(Error::failed(format!("the reply has {count} values where one was expected")).on(call)),
+        }
+    }
+}
+
+/// One signal that arrived for a subscription.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signal {
+    /// Object path it came from.
+    pub path: String,
+    /// Its interface.
+    pub interface: String,
+    /// Its name.
+    pub member: String,
+    /// Its arguments.
+    pub args: Vec<Value>,
+}
+
+/// Turns a service's error reply into ours: the kind follows from the D-Bus error name.
+#[must_use]
+pub fn error_of_reply(label: &str, name: &str, message: &str) -> Error {
+    const BUS: &str = "org.freedesktop.DBus.Error.";
+    let (kind, hint) = match name.strip_prefix(BUS) {
+        Some("ServiceUnknown" | "NameHasNoOwner") => {
+            (Kind::Unavailable, Some("start the service, or see which ones the bus offers with op-discover"))
+        }
+        Some("NoReply" | "Disconnected" | "NoServer") => {
+            (Kind::Unavailable, Some("the service went away or did not answer; see its log"))
+        }
+        Some("Timeout" | "TimedOut") => (Kind::Timeout, Some("allow more time with --timeout")),
+        Some(start) if start.starts_with("Spawn.") => {
+            (Kind::Unavailable, Some("the bus could not start the service; see its log"))
+        }
+        Some("AccessDenied" | "AuthFailed" | "InteractiveAuthorizationRequired") => (Kind::Denied, Some(DENIED_HINT)),
+        Some("UnknownMethod" | "UnknownInterface" | "UnknownProperty" | "UnknownObject") => (
+            Kind::InterfaceChanged,
+            Some(
+                "compare with op-discover SERVICE; the service may be another version than the mapping was written for",
+            ),
+        ),
+        _ if name.contains("NotAuthorized") || name.contains("PolicyKit") => (Kind::Denied, Some(DENIED_HINT)),
+        _ => (Kind::Failed, None),
+    };
+    let text = if message.is_empty() { "the service refused without saying why" } else { message };
+    let error = Error::new(kind, text).on(label).dbus(name);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+const DENIED_HINT: &str = "run it as root, or allow it in the bus policy or in polkit";

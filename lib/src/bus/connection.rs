@@ -1,0 +1,407 @@
+//! One connection to one bus. The only place a message leaves through, and the only place that waits.
+//!
+//! Callers are plain synchronous code: [`Bus::call`] for one call, [`Bus::pump`] for many at once with a bounded
+//! number in flight. Nothing here knows a service.
+
+use super::gate::{Consent, Gate, SafeCall};
+use super::{Call, Reply, Signal, call, value};
+use crate::base::{Error, Kind, Result};
+use futures_core::Stream;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::num::NonZeroUsize;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use zbus::message::{Flags, Type};
+use zbus::{Message, MessageStream};
+
+/// Replies that may be pending at once. The default system bus drops replies beyond 128; nothing is gained past 16
+/// on two cores (`docs/dbus-facts.md`).
+pub const MAX_IN_FLIGHT: usize = 64;
+
+/// How long a call may take when nobody says otherwise: the D-Bus convention.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Which bus to talk to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Target {
+    /// The system bus, or `DBUS_SYSTEM_BUS_ADDRESS`.
+    #[default]
+    System,
+    /// The session bus.
+    Session,
+    /// A D-Bus address such as `unix:path=/run/x`.
+    Address(String),
+    /// The system bus of `[USER@]HOST`, through ssh and systemd-stdio-bridge as `busctl -H` does it.
+    Host(String),
+}
+
+/// A connection with its gate.
+pub struct Bus {
+    connection: zbus::Connection,
+    stream: RefCell<MessageStream>,
+    runtime: zruntime::SharedRuntime,
+    gate: RefCell<Gate>,
+    subscriptions: RefCell<Vec<Subscription>>,
+    signals: RefCell<VecDeque<(u64, Signal)>>,
+    timeout: Duration,
+}
+
+struct Subscription {
+    id: u64,
+    sender: String,
+    rule: String,
+    path: Option<String>,
+    interface: String,
+}
+
+/// A running subscription; ends with [`Bus::unsubscribe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubscriptionId(u64);
+
+impl Bus {
+    /// Connects and says hello. `timeout` is the limit of every call that names none.
+    pub fn connect(target: &Target, timeout: Option<Duration>) -> Result<Self> {
+        let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let builder = match target {
+            Target::System => zbus::connection::Builder::system(),
+            Target::Session => zbus::connection::Builder::session(),
+            Target::Address(address) => zbus::connection::Builder::address(address.as_str()),
+            Target::Host(host) => zbus::connection::Builder::address(ssh_address(host)?.as_str()),
+        };
+        let builder = builder.max_queued(NonZeroUsize::new(1024).unwrap_or(NonZeroUsize::MIN));
+        let failed = |cause: &dyn std::fmt::Display| {
+            let error = Error::new(Kind::Unavailable, format!("could not connect to the bus: {cause}"))
+                .on(target_label(target));
+            match target {
+                Target::System => error.hint("is a system bus running? --session and --address choose another"),
+                Target::Session => error.hint("is DBUS_SESSION_BUS_ADDRESS set?"),
+                Target::Address(_) => error.hint("a D-Bus address looks like unix:path=/run/dbus/system_bus_socket"),
+                Target::Host(_) => error.hint("try: ssh HOST systemd-stdio-bridge --help"),
+            }
+        };
+        let runtime = zruntime::SharedRuntime::current().map_err(|e| failed(&e))?;
+        let (connection, stream) = zbus::block_on(async {
+            let mut connecting = pin!(builder.build());
+            let mut limit = pin!(runtime.sleep(timeout));
+            poll_fn(|cx| {
+                if let Poll::Ready(done) = connecting.as_mut().poll(cx) {
+                    return Poll::Ready(done.map_err(|e| failed(&e)));
+                }
+                limit.as_mut().poll(cx).map(|()| Err(failed(&"no answer in time")))
+            })
+            .await
+            .map(|connection| {
+                let stream = MessageStream::from(&connection);
+                (connection, stream)
+            })
+        })?;
+        Ok(Self {
+            connection,
+            stream: RefCell::new(stream),
+            runtime,
+            gate: RefCell::default(),
+            subscriptions: RefCell::default(),
+            signals: RefCell::default(),
+            timeout,
+        })
+    }
+
+    /// Lets the calls a mapping calls safe out while the gate is closed.
+    pub fn allow(&self, safe: impl IntoIterator<Item = SafeCall>) {
+        self.gate.borrow_mut().allow(safe);
+    }
+
+    /// Runs `work` with the gate open, and closes it whatever happens.
+    pub fn acting<T>(&self, consent: Consent, work: impl FnOnce() -> T) -> T {
+        self.gate.borrow_mut().open(consent);
+        let done = work();
+        self.gate.borrow_mut().close();
+        done
+    }
+
+    /// Makes one call and waits for its reply.
+    pub fn call(&self, call: Call) -> Result<Reply> {
+        let label = call.label();
+        let mut result = None;
+        self.pump(vec![((), call)], |(), reply| {
+            result = Some(reply);
+            Vec::new()
+        });
+        result.unwrap_or_else(|| Err(Error::failed("no reply was delivered").on(label)))
+    }
+
+    /// Makes calls, [`MAX_IN_FLIGHT`] at a time; each reply may ask for more. Returns when none is left.
+    ///
+    /// `tag` comes back with the reply it belongs to; replies arrive in the service's order.
+    pub fn pump<T>(&self, first: Vec<(T, Call)>, mut on_reply: impl FnMut(T, Result<Reply>) -> Vec<(T, Call)>) {
+        let mut waiting: VecDeque<(T, Call)> = first.into();
+        let mut in_flight: HashMap<u32, Pending<T>> = HashMap::with_capacity(MAX_IN_FLIGHT);
+        loop {
+            // Refilling by halves lets one write carry many calls.
+            if in_flight.len() <= MAX_IN_FLIGHT / 2 && !waiting.is_empty() {
+                let mut batch = Vec::new();
+                while in_flight.len() < MAX_IN_FLIGHT {
+                    let Some((tag, call)) = waiting.pop_front() else { break };
+                    match self.message_for(&call) {
+                        Ok(message) => {
+                            let limit = call.manner.timeout.unwrap_or(self.timeout);
+                            let serial = message.primary_header().serial_num().get();
+                            in_flight.insert(serial, Pending { tag, call, deadline: Instant::now() + limit });
+                            batch.push(message);
+                        }
+                        Err(error) => waiting.extend(on_reply(tag, Err(error))),
+                    }
+                }
+                if let Err(error) = zbus::block_on(self.connection.send_all(&batch)) {
+                    let error = Error::new(Kind::Unavailable, format!("could not send to the bus: {error}"));
+                    for (_, pending) in in_flight.drain() {
+                        let error = error.clone().on(pending.call.label());
+                        waiting.extend(on_reply(pending.tag, Err(error)));
+                    }
+                    continue;
+                }
+            }
+            if in_flight.is_empty() {
+                if waiting.is_empty() {
+                    return;
+                }
+                continue;
+            }
+            let deadline = in_flight.values().map(|pending| pending.deadline).min().unwrap_or_else(Instant::now);
+            match self.receive(deadline) {
+                Received::Messages(messages) => {
+                    for message in messages {
+                        let Some(serial) = message.header().reply_serial() else {
+                            self.keep_signal(&message);
+                            continue;
+                        };
+                        if let Some(pending) = in_flight.remove(&serial.get()) {
+                            let reply = reply_of(&pending.call, &message);
+                            waiting.extend(on_reply(pending.tag, reply));
+                        }
+                    }
+                }
+                Received::Nothing => {
+                    let now = Instant::now();
+                    let late: Vec<u32> =
+                        in_flight.iter().filter(|(_, p)| p.deadline <= now).map(|(serial, _)| *serial).collect();
+                    for serial in late {
+                        if let Some(pending) = in_flight.remove(&serial) {
+                            let limit = pending.call.manner.timeout.unwrap_or(self.timeout);
+                            let error = Error::new(Kind::Timeout, format!("no reply within {limit:?}"))
+                                .on(pending.call.label())
+                                .hint("allow more time with --timeout");
+                            waiting.extend(on_reply(pending.tag, Err(error)));
+                        }
+                    }
+                }
+                Received::Closed => {
+                    for (_, pending) in in_flight.drain() {
+                        let error =
+                            Error::new(Kind::Unavailable, "the bus closed the connection").on(pending.call.label());
+                        waiting.extend(on_reply(pending.tag, Err(error)));
+                    }
+                    // What is left fails the same way, at once, when it is sent.
+                }
+            }
+        }
+    }
+
+    /// Receives the signals of `interface` that the owner of `service` sends, from `path` or from any object.
+    ///
+    /// Subscribe before the call that causes them. Signals of any other sender are ignored, so that nobody can
+    /// pretend to be the service.
+    pub fn subscribe(&self, service: &str, path: Option<&str>, interface: &str) -> Result<SubscriptionId> {
+        let sender =
+            if service == super::names::BUS_NAME { service.to_owned() } else { super::names::owner_of(self, service)? };
+        let mut rule = format!("type='signal',sender='{service}',interface='{interface}'");
+        if let Some(path) = path {
+            rule.push_str(&format!(",path='{path}'"));
+        }
+        self.call(super::names::bus_call("AddMatch", "s", vec![rule.clone().into()]))?;
+        let mut subscriptions = self.subscriptions.borrow_mut();
+        let id = subscriptions.last().map_or(1, |last| last.id + 1);
+        subscriptions.push(Subscription {
+            id,
+            sender,
+            rule,
+            path: path.map(str::to_owned),
+            interface: interface.to_owned(),
+        });
+        Ok(SubscriptionId(id))
+    }
+
+    /// Ends a subscription and forgets what it had not delivered.
+    pub fn unsubscribe(&self, id: SubscriptionId) {
+        let found = {
+            let mut subscriptions = self.subscriptions.borrow_mut();
+            let position = subscriptions.iter().position(|s| s.id == id.0);
+            position.map(|position| subscriptions.remove(position))
+        };
+        self.signals.borrow_mut().retain(|(of, _)| *of != id.0);
+        if let Some(subscription) = found {
+            // A rule that outlives its use costs a few messages; the connection's end removes it.
+            let _ = self.call(super::names::bus_call("RemoveMatch", "s", vec![subscription.rule.into()]));
+        }
+    }
+
+    /// The next signal of any subscription, in order of arrival; `None` when `deadline` passes or the bus goes away.
+    pub fn next_signal(&self, deadline: Instant) -> Option<(SubscriptionId, Signal)> {
+        loop {
+            if let Some((id, signal)) = self.signals.borrow_mut().pop_front() {
+                return Some((SubscriptionId(id), signal));
+            }
+            match self.receive(deadline) {
+                Received::Messages(messages) => messages.iter().for_each(|message| self.keep_signal(message)),
+                Received::Nothing | Received::Closed => return None,
+            }
+        }
+    }
+
+    fn keep_signal(&self, message: &Message) {
+        if message.message_type() != Type::Signal {
+            return;
+        }
+        let header = message.header();
+        let (Some(path), Some(interface), Some(member), Some(sender)) =
+            (header.path(), header.interface(), header.member(), header.sender())
+        else {
+            return;
+        };
+        let subscriptions = self.subscriptions.borrow();
+        let wanted = subscriptions.iter().filter(|s| {
+            s.sender == sender.as_str()
+                && s.interface == interface.as_str()
+                && s.path.as_deref().is_none_or(|p| p == path.as_str())
+        });
+        for subscription in wanted {
+            let Ok(args) = value::decode_message(message) else { continue };
+            let signal =
+                Signal { path: path.to_string(), interface: interface.to_string(), member: member.to_string(), args };
+            self.signals.borrow_mut().push_back((subscription.id, signal));
+        }
+    }
+
+    /// Waits for messages until `deadline`, and takes all that are there.
+    fn receive(&self, deadline: Instant) -> Received {
+        let mut stream = self.stream.borrow_mut();
+        zbus::block_on(async {
+            let mut limit = pin!(self.runtime.sleep_until(deadline));
+            let mut messages = Vec::new();
+            poll_fn(|cx| {
+                loop {
+                    match Pin::new(&mut *stream).poll_next(cx) {
+                        Poll::Ready(Some(Ok(message))) => messages.push(message),
+                        Poll::Ready(Some(Err(_)) | None) if messages.is_empty() => {
+                            return Poll::Ready(Received::Closed);
+                        }
+                        Poll::Ready(_) => break,
+                        Poll::Pending => break,
+                    }
+                }
+                if !messages.is_empty() {
+                    return Poll::Ready(Received::Messages(std::mem::take(&mut messages)));
+                }
+                limit.as_mut().poll(cx).map(|()| Received::Nothing)
+            })
+            .await
+        })
+    }
+
+    fn message_for(&self, call: &Call) -> Result<Message> {
+        self.gate.borrow().check(call)?;
+        let mut builder = Message::method_call(call.path.as_str(), call.member.as_str())
+            .destination(call.service.as_str())
+            .interface(call.interface.as_str());
+        if !call.manner.may_activate {
+            builder = builder.with_flags(Flags::NO_AUTO_START);
+        }
+        let invalid = |error: zbus::Error| {
+            Error::bad_input(format!("this is no valid call: {error}"))
+                .on(call.label())
+                .hint("service, path, interface and member must be valid D-Bus names")
+        };
+        if call.type_signature.is_empty() && call.args.is_empty() {
+            return builder.build(&()).map_err(invalid);
+        }
+        let types = value::complete_types(&call.type_signature)?;
+        let places: Vec<String> = (0..call.args.len()).map(|i| format!("argument {i} of {}", call.label())).collect();
+        let variants = value::VariantTypes::none();
+        let values = value::encode_body(&call.args, &value::body_signature(&types), &places, &variants)?;
+        builder.build(&value::to_body(values)?).map_err(invalid)
+    }
+}
+
+struct Pending<T> {
+    tag: T,
+    call: Call,
+    deadline: Instant,
+}
+
+enum Received {
+    Messages(Vec<Message>),
+    Nothing,
+    Closed,
+}
+
+fn reply_of(call: &Call, message: &Message) -> Result<Reply> {
+    let values = value::decode_message(message).map_err(|error| error.or_on(call.label()))?;
+    if message.message_type() == Type::Error {
+        let header = message.header();
+        let name = header.error_name().map_or("unknown", |name| name.as_str());
+        let text = values.first().and_then(serde_json::Value::as_str).unwrap_or_default();
+        return Err(call::error_of_reply(&call.label(), name, text));
+    }
+    Ok(Reply { values, message: message.clone() })
+}
+
+/// The address that runs ssh as `busctl -H` does.
+fn ssh_address(host: &str) -> Result<String> {
+    if host.is_empty() || host.starts_with('-') || host.contains(char::is_whitespace) {
+        return Err(Error::usage("this is no host").on(format!("{host:?}")).hint("write --host [USER@]HOST"));
+    }
+    let mut address = String::from("unixexec:path=ssh");
+    for (position, arg) in ["-xT", "--", host, "systemd-stdio-bridge"].iter().enumerate() {
+        address.push_str(&format!(",argv{}={}", position + 1, percent_encode(arg)));
+    }
+    Ok(address)
+}
+
+/// D-Bus address values keep letters, digits and `-_/.\*`; every other byte is written as %XX.
+fn percent_encode(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'-' | b'_' | b'/' | b'.' | b'\\' | b'*' => char::from(b).to_string(),
+            b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
+            b => format!("%{b:02x}"),
+        })
+        .collect()
+}
+
+fn target_label(target: &Target) -> String {
+    match target {
+        Target::System => "the system bus".into(),
+        Target::Session => "the session bus".into(),
+        Target::Address(address) => address.clone(),
+        Target::Host(host) => format!("the system bus of {host}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ssh_hosts() {
+        assert_eq!(
+            ssh_address("root@pve1").unwrap(),
+            "unixexec:path=ssh,argv1=-xT,argv2=--,argv3=root%40pve1,argv4=systemd-stdio-bridge"
+        );
+        for bad in ["", "-oProxyCommand=x", "a b"] {
+            assert!(ssh_address(bad).is_err(), "{bad}");
+        }
+    }
+}

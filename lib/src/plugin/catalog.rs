@@ -1,0 +1,193 @@
+//! The plugins there are: installed under the state root, and shipped beside the programs. Installing or removing a
+//! folder is all it takes; nothing is registered anywhere.
+
+use super::{GenericPlugin, Manifest, Mapping};
+use crate::base::name::PluginName;
+use crate::base::{Error, Kind, Result};
+use crate::store::{StateRoot, file, layout};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Where a plugin's folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// `@plugin-NAME` under the state root.
+    Installed,
+    /// In the folder of shipped mappings.
+    Shipped,
+}
+
+impl Origin {
+    /// The word for it in documents.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Installed => "installed",
+            Self::Shipped => "shipped",
+        }
+    }
+}
+
+/// One plugin, its files read.
+#[derive(Debug)]
+pub struct Entry {
+    /// What `plugin.toml` says.
+    pub manifest: Manifest,
+    /// The mapping, when there is one that is valid.
+    pub mapping: Option<Mapping>,
+    /// Where the folder is.
+    pub folder: PathBuf,
+    /// Which of the two places it is in.
+    pub origin: Origin,
+    /// Where the mapping comes from: a generated plugin without one uses the shipped mapping of the same service.
+    pub mapping_origin: Option<Origin>,
+    /// What is wrong with it: contradictions, an invalid mapping.
+    pub problems: Vec<Error>,
+}
+
+impl Entry {
+    /// The plugin, ready to work.
+    #[must_use]
+    pub fn plugin(&self) -> GenericPlugin {
+        GenericPlugin::new(&self.manifest, self.mapping.clone())
+    }
+
+    /// Whether it can write anything.
+    #[must_use]
+    pub fn can_apply(&self) -> bool {
+        self.mapping.as_ref().is_some_and(Mapping::can_write)
+    }
+}
+
+/// Finds plugins by name and by service.
+#[derive(Debug)]
+pub struct Catalog {
+    folders: BTreeMap<String, Vec<(Origin, PathBuf)>>,
+    mappings: PathBuf,
+}
+
+impl Catalog {
+    /// Lists the plugin folders of `root` and of the shipped `mappings`; reads no plugin yet.
+    pub fn open(root: &StateRoot, mappings: &Path) -> Result<Self> {
+        let mut folders: BTreeMap<String, Vec<(Origin, PathBuf)>> = BTreeMap::new();
+        for folder in sub_folders(root.path())? {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = name.strip_prefix("@plugin-").and_then(|name| PluginName::new(name).ok());
+            if let Some(name) = name {
+                folders.entry(name.to_string()).or_default().push((Origin::Installed, folder));
+            }
+        }
+        if mappings.is_dir() && layout::is_trusted(mappings) {
+            for folder in sub_folders(mappings)? {
+                let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if PluginName::new(&name).is_ok() && folder.join("plugin.toml").is_file() {
+                    folders.entry(name).or_default().push((Origin::Shipped, folder));
+                }
+            }
+        }
+        Ok(Self { folders, mappings: mappings.to_owned() })
+    }
+
+    /// The names of all plugins.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.folders.keys().map(String::as_str)
+    }
+
+    /// Reads the plugin called `name`.
+    pub fn entry(&self, name: &str) -> Result<Entry> {
+        let Some(places) = self.folders.get(name) else { return Err(self.unknown(name)) };
+        let mut entry = read_entry(&places[0].1, places[0].0)?;
+        if entry.mapping.is_none() && entry.problems.is_empty() && entry.origin == Origin::Installed {
+            // A generated plugin never hides a mapping that was shipped for the same service.
+            let shipped = self.shipped_for(name, entry.manifest.plugin.dbus_service.as_deref());
+            if let Some(shipped) = shipped {
+                entry.mapping = shipped.mapping;
+                entry.mapping_origin = Some(Origin::Shipped);
+                entry.problems.extend(shipped.problems);
+            }
+        }
+        let claims = entry.manifest.contradictions(entry.can_apply());
+        let file = entry.folder.join("plugin.toml").display().to_string();
+        // What is not there yet cannot be contradicted by a generated plugin that borrows its mapping.
+        if entry.mapping_origin == Some(entry.origin) || entry.mapping_origin.is_none() {
+            entry.problems.extend(claims.into_iter().map(|claim| Error::bad_input(claim).on(file.clone())));
+        }
+        Ok(entry)
+    }
+
+    /// The names of the plugins for `service`, from what their manifests say.
+    #[must_use]
+    pub fn by_service(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut by_service: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (name, places) in &self.folders {
+            let manifest = file::read(&places[0].1.join("plugin.toml")).ok().flatten();
+            let service = manifest.and_then(|text| Manifest::parse(&text, "").ok()?.plugin.dbus_service);
+            if let Some(service) = service {
+                by_service.entry(service).or_default().insert(name.clone());
+            }
+        }
+        by_service
+    }
+
+    fn shipped_for(&self, name: &str, service: Option<&str>) -> Option<Entry> {
+        let shipped = self.folders.iter().flat_map(|(n, places)| places.iter().map(move |place| (n, place)));
+        let mut candidates: Vec<_> = shipped.filter(|(_, (origin, _))| *origin == Origin::Shipped).collect();
+        candidates.sort_by_key(|(n, _)| *n != name);
+        candidates
+            .into_iter()
+            .filter_map(|(_, (origin, folder))| read_entry(folder, *origin).ok())
+            .find(|entry| entry.mapping.is_some() && entry.manifest.plugin.dbus_service.as_deref() == service)
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let known: Vec<&str> = self.names().collect();
+        let mut hint = if known.is_empty() {
+            format!("no plugins are installed, and none are shipped in {}", self.mappings.display())
+        } else {
+            format!("there are: {}", known.join(", "))
+        };
+        hint.push_str("; make one with op-install create NAME --from-dbus SERVICE");
+        Error::bad_input("there is no such plugin").on(name).hint(hint)
+    }
+}
+
+fn sub_folders(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("list the plugins", folder, &error)),
+    };
+    let mut folders: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    Ok(folders)
+}
+
+fn read_entry(folder: &Path, origin: Origin) -> Result<Entry> {
+    if !layout::is_trusted(folder) {
+        return Err(Error::new(Kind::Denied, "others can write this plugin, so what it calls safe cannot be trusted")
+            .on(folder.display().to_string())
+            .hint(format!("chown -R root {0} && chmod -R go-w {0}", folder.display())));
+    }
+    let manifest_file = folder.join("plugin.toml");
+    let text = file::read(&manifest_file)?
+        .ok_or_else(|| Error::bad_input("the plugin has no plugin.toml").on(folder.display().to_string()))?;
+    let manifest = Manifest::parse(&text, &manifest_file.display().to_string())?;
+    let mapping_file = folder.join("semantic-mapping.toml");
+    let mut problems = Vec::new();
+    let mut mapping = None;
+    if let Some(text) = file::read(&mapping_file)? {
+        if !layout::is_trusted(&mapping_file) {
+            return Err(Error::new(Kind::Denied, "others can write this mapping, so it cannot be trusted")
+                .on(mapping_file.display().to_string())
+                .hint(format!("chmod go-w {}", mapping_file.display())));
+        }
+        let service = manifest.plugin.dbus_service.as_deref().unwrap_or_default();
+        match Mapping::parse(&text, &mapping_file.display().to_string(), service) {
+            Ok(parsed) => mapping = Some(parsed),
+            Err(error) => problems.push(error),
+        }
+    }
+    let mapping_origin = mapping.as_ref().map(|_| origin);
+    Ok(Entry { manifest, mapping, folder: folder.to_owned(), origin, mapping_origin, problems })
+}

@@ -1,0 +1,159 @@
+//! The generic plugin: interprets a mapping, or, without one, reads everything readable and writes nothing.
+//!
+//! It knows no service by name; all it knows of one is the mapping and what the service says of itself.
+
+mod arguments;
+mod checks;
+mod interface;
+mod observe;
+mod perform;
+mod planning;
+mod reading;
+pub mod rows;
+mod transaction;
+
+use super::manifest::Manifest;
+use super::mapping::Mapping;
+use super::{Failure, Queried, StatePlugin, Want};
+use crate::base::{Error, Progress, Result};
+use crate::bus::{Bus, SafeCall};
+use crate::state::{Action, Change, KeySpec};
+use interface::LiveInterfaces;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// A plugin made of data: a service's name and, when there is one, its mapping.
+#[derive(Debug)]
+pub struct GenericPlugin {
+    name: String,
+    service: String,
+    dependencies: Vec<String>,
+    mapping: Option<Mapping>,
+    no_keys: BTreeMap<String, KeySpec>,
+    live: LiveInterfaces,
+}
+
+impl GenericPlugin {
+    /// The plugin a manifest and a mapping describe.
+    #[must_use]
+    pub fn new(manifest: &Manifest, mapping: Option<Mapping>) -> Self {
+        Self {
+            name: manifest.plugin.name.clone(),
+            service: manifest.plugin.dbus_service.clone().unwrap_or_default(),
+            dependencies: manifest.dependencies.keys().cloned().collect(),
+            mapping,
+            no_keys: BTreeMap::new(),
+            live: LiveInterfaces::default(),
+        }
+    }
+
+    /// A service nobody made a plugin for, under its own name: it can be read.
+    #[must_use]
+    pub fn ad_hoc(service: &str) -> Self {
+        Self {
+            name: service.to_owned(),
+            service: service.to_owned(),
+            dependencies: Vec::new(),
+            mapping: None,
+            no_keys: BTreeMap::new(),
+            live: LiveInterfaces::default(),
+        }
+    }
+
+    /// Bus name of the service.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    fn need_mapping(&self) -> Result<&Mapping> {
+        self.mapping.as_ref().ok_or_else(|| self.no_mapping())
+    }
+
+    fn no_mapping(&self) -> Error {
+        let hint = if self.name == self.service {
+            format!(
+                "make it a plugin: op-install create NAME --from-dbus {}; then write a semantic-mapping.toml for it",
+                self.service
+            )
+        } else {
+            format!(
+                "write a semantic-mapping.toml for it, or install a plugin that has one; op-discover {} shows its members",
+                self.service
+            )
+        };
+        Error::refused("this plugin has no mapping, so it can only be read").on(self.name.clone()).hint(hint)
+    }
+}
+
+impl StatePlugin for GenericPlugin {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn keys(&self) -> &BTreeMap<String, KeySpec> {
+        self.mapping.as_ref().map_or(&self.no_keys, |mapping| &mapping.specs)
+    }
+
+    fn read_only_because(&self) -> Option<Error> {
+        match &self.mapping {
+            None => Some(self.no_mapping()),
+            Some(mapping) if !mapping.can_write() => Some(
+                Error::refused("the mapping of this plugin says no way to write anything")
+                    .on(self.name.clone())
+                    .hint("extend the mapping with write, or add and remove"),
+            ),
+            Some(_) => None,
+        }
+    }
+
+    fn dependencies(&self) -> Vec<String> {
+        self.dependencies.clone()
+    }
+
+    fn mapping_digest(&self) -> Option<String> {
+        self.mapping.as_ref().map(|mapping| mapping.digest.clone())
+    }
+
+    fn safe_calls(&self) -> Vec<SafeCall> {
+        self.mapping.as_ref().map(Mapping::safe_calls).unwrap_or_default()
+    }
+
+    fn query(&self, bus: &Bus, want: &Want, progress: &mut dyn Progress) -> Queried {
+        let mut queried = match &self.mapping {
+            Some(mapping) => reading::read(bus, mapping, &self.name, want, progress),
+            None => Queried::default(),
+        };
+        let sees_all = *want == Want::All || (self.mapping.is_none() && *want == Want::State);
+        if sees_all {
+            match observe::everything(bus, &self.service, self.mapping.is_some(), progress) {
+                Ok((observed, problems)) => {
+                    queried.observed = Some(observed);
+                    queried.problems.extend(problems.into_iter().map(|error| error.or_on(self.name.clone())));
+                }
+                Err(error) => queried.problems.push(error),
+            }
+        }
+        queried
+    }
+
+    fn plan(
+        &self,
+        bus: &Bus,
+        changes: &[Change],
+        current: &Map<String, Value>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Action>> {
+        let mapping = self.need_mapping()?;
+        planning::Planner { bus, mapping, plugin: &self.name, live: &self.live, current, progress }.plan(changes)
+    }
+
+    fn check(&self, bus: &Bus, action: &Action) -> Result<()> {
+        checks::run(bus, self.need_mapping()?, action)
+    }
+
+    fn perform(&self, bus: &Bus, action: &Action, progress: &mut dyn Progress) -> Result<(), Failure> {
+        let mapping = self.need_mapping().map_err(|error| Failure { error, may_have_touched: false })?;
+        perform::perform(bus, mapping, action, progress)
+    }
+}

@@ -1,0 +1,52 @@
+//! Making a planned call: plainly, or as a transaction.
+
+use super::transaction;
+use crate::base::{Error, Kind, Progress, Result};
+use crate::bus::Bus;
+use crate::plugin::Failure;
+use crate::plugin::mapping::{Mapping, Method};
+use crate::state::Action;
+
+/// Makes `action`'s call and waits until the service says it is done.
+pub fn perform(bus: &Bus, mapping: &Mapping, action: &Action, progress: &mut dyn Progress) -> Result<(), Failure> {
+    let method = method_of(mapping, action);
+    let outcome = match &method {
+        Some(method) if method.transaction.is_some() => {
+            transaction::run(bus, mapping, method, &action.call, progress).map(|_| ())
+        }
+        _ => {
+            let mut call = action.call.clone();
+            call.manner = mapping.manner(method.as_ref().map(|method| method.section));
+            bus.call(call).map(|_| ()).map_err(|error| {
+                // An answer, even a refusal, means that the service is done with it; silence means nobody knows.
+                let may_have_touched = matches!(error.kind, Kind::Timeout | Kind::Unavailable);
+                Failure { error, may_have_touched }
+            })
+        }
+    };
+    match outcome {
+        Err(failure) if method.is_some_and(|method| is_already_so(&method, &failure.error)) => Ok(()),
+        other => other,
+    }
+}
+
+/// The method of the mapping that an action calls; none for a property write.
+pub fn method_of<'a>(mapping: &'a Mapping, action: &Action) -> Option<Method<'a>> {
+    let methods = mapping.file.methods.keys().filter_map(|name| mapping.method(name).ok());
+    methods
+        .filter(|method| method.interface == action.call.interface && method.member == action.call.member)
+        // Of several names for one member (simulated and real), the one whose constants the call has.
+        .find(|method| {
+            crate::plugin::mapping::fixed_of(method.section)
+                .iter()
+                .all(|(position, value)| action.call.args.get(*position) == Some(value))
+        })
+}
+
+/// Whether an error is one that the mapping says means "it is so already": `NAME`, or `NAME: text in the message`.
+fn is_already_so(method: &Method<'_>, error: &Error) -> bool {
+    method.section.already_ok.iter().any(|accepted| {
+        let (name, text) = accepted.split_once(':').map_or((accepted.as_str(), ""), |(n, t)| (n, t.trim()));
+        error.dbus_error.as_deref() == Some(name) && error.message.contains(text)
+    })
+}

@@ -1,0 +1,487 @@
+//! From changes to exact calls. Makes only safe calls: introspection, resolving names, simulations.
+
+use super::interface::LiveInterfaces;
+use super::rows;
+use super::{arguments, reading};
+use crate::base::{Call, Error, Progress, Result};
+use crate::bus::Bus;
+use crate::plugin::mapping::{
+    Mapping, MergeWrite, Method, Operation, StateSection, check_value, fixed_of, resolve_of, template,
+};
+use crate::state::plan::{Preview, Undo, UndoClass};
+use crate::state::{Action, Change, Strategy};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What planning needs to know; lives as long as one planning.
+pub struct Planner<'a> {
+    pub bus: &'a Bus,
+    pub mapping: &'a Mapping,
+    pub plugin: &'a str,
+    pub live: &'a LiveInterfaces,
+    pub current: &'a Map<String, Value>,
+    pub progress: &'a mut dyn Progress,
+}
+
+/// Which way items go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Add,
+    Remove,
+}
+
+impl Planner<'_> {
+    /// The actions for `changes`: hooks before, writes, additions, removals, hooks after.
+    pub fn plan(&mut self, changes: &[Change]) -> Result<Vec<Action>> {
+        self.check_values(changes)?;
+        let mut keys: Vec<&str> = Vec::new();
+        for change in changes {
+            let key = key_of(change);
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        let sections: Vec<(&str, &StateSection)> =
+            keys.iter().filter_map(|key| Some((*key, self.mapping.file.state_mapping.get(*key)?))).collect();
+        let mut actions = self.hooks(&sections, |section| &section.before)?;
+        for (key, section) in &sections {
+            let of_key: Vec<&Change> = changes.iter().filter(|change| key_of(change) == *key).collect();
+            for action in self.writes(key, section, &of_key, changes)? {
+                join_or_push(&mut actions, action);
+            }
+            for direction in [Direction::Add, Direction::Remove] {
+                actions.extend(self.items(key, section, &of_key, direction)?);
+            }
+        }
+        actions.extend(self.hooks(&sections, |section| &section.after)?);
+        Ok(actions)
+    }
+
+    fn check_values(&self, changes: &[Change]) -> Result<()> {
+        let check = |change: &Change| {
+            let section = self.mapping.file.state_mapping.get(key_of(change))?;
+            let at = self.place(key_of(change));
+            match change {
+                Change::Set { to, .. } => check_value(&at, to, &section.validate).err(),
+                Change::Add { item, .. } => check_value(&at, &json!(item), &section.validate).err(),
+                Change::Remove { .. } => None,
+            }
+        };
+        Error::all(changes.iter().filter_map(check).collect()).map_or(Ok(()), Err)
+    }
+
+    fn place(&self, key: &str) -> String {
+        format!("plugins.{}.{key}", self.plugin)
+    }
+
+    fn hooks(
+        &mut self,
+        sections: &[(&str, &StateSection)],
+        which: impl Fn(&StateSection) -> &Vec<Operation>,
+    ) -> Result<Vec<Action>> {
+        let mut actions: Vec<Action> = Vec::new();
+        for (key, section) in sections {
+            for operation in which(section) {
+                let method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
+                let call = self.method_call(&method, operation, &self.place(key), &|_| None, None)?;
+                if actions.iter().any(|action| action.call == call) {
+                    continue;
+                }
+                let title = operation.title.clone().unwrap_or_else(|| format!("Call {}", method.member));
+                let undo = Undo { class: UndoClass::Exact, call: None };
+                actions.push(self.action(&method, call, title, undo, Vec::new(), None));
+            }
+        }
+        Ok(actions)
+    }
+
+    fn writes(&mut self, key: &str, section: &StateSection, of_key: &[&Change], all: &[Change]) -> Result<Vec<Action>> {
+        let Some(operation) = &section.write else { return Ok(Vec::new()) };
+        let mut actions = Vec::new();
+        for change in of_key {
+            let Change::Set { from, to, .. } = change else { continue };
+            let title = operation.title.clone().unwrap_or_else(|| "Set {key} to {value}".to_owned());
+            let title = template::text(&title, &[("key", key), ("value", &short(to))]);
+            let now = self.write_call(key, section, operation, to, all, false)?;
+            let back = self.write_call(key, section, operation, from, all, true);
+            let (class, back) = match (operation.method.as_deref(), back) {
+                (Some(method), Ok(call)) => {
+                    let class = self.mapping.method(method)?.section.undo.unwrap_or(UndoClass::Exact);
+                    (class, (class != UndoClass::Irreversible).then_some(call))
+                }
+                (None, Ok(call)) => (UndoClass::Exact, Some(call)),
+                // A value that cannot be written back cannot be undone: better known before than after.
+                (_, Err(_)) => (UndoClass::Irreversible, None),
+            };
+            let undo = Undo { class, call: back };
+            let changes = vec![(*change).clone()];
+            actions.push(match operation.method.as_deref() {
+                Some(method) => {
+                    let method = self.mapping.method(method)?;
+                    self.action(&method, now, title, undo, changes, None)
+                }
+                None => Action { title, undo, changes, ..self.bare_action(now) },
+            });
+        }
+        Ok(actions)
+    }
+
+    /// The call that writes `value`; `is_back` when it is the undo, for which the other keys have their old values.
+    fn write_call(
+        &mut self,
+        key: &str,
+        section: &StateSection,
+        operation: &Operation,
+        value: &Value,
+        all: &[Change],
+        is_back: bool,
+    ) -> Result<Call> {
+        let at = self.place(key);
+        let is_patch = section.diff_strategy == Some(Strategy::MergeStrategy) && operation.merge == MergeWrite::Patch;
+        let value = if is_patch { patch(value, self.current.get(key), is_back) } else { value.clone() };
+        let types = arguments::variant_types(self.bus, self.mapping, section)?;
+        match (&operation.property, &operation.method) {
+            (Some(name), _) => {
+                let path = operation.path.as_deref().unwrap_or(&self.mapping.path);
+                let interface = operation.interface.as_deref().unwrap_or(&self.mapping.interface);
+                let property = self.live.property(self.bus, self.mapping, path, interface, name)?;
+                let value = arguments::typed(&value, &property.type_signature, &types)?;
+                let args = vec![
+                    json!(interface),
+                    json!(name),
+                    json!({"$variant": {"signature": property.type_signature, "value": value}}),
+                ];
+                let call = Call::new(&self.mapping.service, path, "org.freedesktop.DBus.Properties", "Set")
+                    .with("ssv", args)
+                    .in_manner(self.mapping.manner(None));
+                arguments::check_property(&value, &property.type_signature, &at)?;
+                Ok(call)
+            }
+            (None, method) => {
+                let method = self.mapping.method(method.as_deref().unwrap_or_default())?;
+                // Other keys in the same call: what they will be, or for the way back, what they are.
+                let target = |word: &str| {
+                    let changed = all.iter().find_map(|change| match change {
+                        Change::Set { key, from, to, .. } if key == word => Some(if is_back { from } else { to }),
+                        _ => None,
+                    });
+                    changed.or_else(|| self.current.get(word)).cloned()
+                };
+                let find = |word: &str| match word {
+                    "value" => Some(value.clone()),
+                    "key" => Some(json!(key)),
+                    other => target(other),
+                };
+                self.method_call(&method, operation, &at, &find, Some((&["value"], &types)))
+            }
+        }
+    }
+
+    fn items(
+        &mut self,
+        key: &str,
+        section: &StateSection,
+        of_key: &[&Change],
+        direction: Direction,
+    ) -> Result<Vec<Action>> {
+        let (operation, opposite) = match direction {
+            Direction::Add => (&section.add, &section.remove),
+            Direction::Remove => (&section.remove, &section.add),
+        };
+        let is_mine = |change: &&&Change| match direction {
+            Direction::Add => matches!(change, Change::Add { .. }),
+            Direction::Remove => matches!(change, Change::Remove { .. }),
+        };
+        let mine: Vec<&Change> = of_key.iter().filter(is_mine).copied().collect();
+        let Some(operation) = operation.as_ref().filter(|_| !mine.is_empty()) else { return Ok(Vec::new()) };
+        let items: Vec<String> = mine.iter().filter_map(|change| change.resource().item).collect();
+        let ids = self.resolve(key, section, operation, &items)?;
+        let method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
+        let takes_all = match &operation.args {
+            Some(args) => template::mentions(args, "items") || template::mentions(args, "ids"),
+            None => self.free_type(&method)?.is_some_and(|free| free.starts_with('a')),
+        };
+        let batches: Vec<Vec<String>> =
+            if takes_all { vec![items] } else { items.into_iter().map(|item| vec![item]).collect() };
+        let mut actions = Vec::new();
+        for batch in batches {
+            let ids: Vec<String> = batch.iter().map(|item| ids.get(item).unwrap_or(item).clone()).collect();
+            let call = self.item_call(&method, operation, key, &batch, &ids)?;
+            let preview = self.preview(operation, key, &batch, &ids)?;
+            let undo = match opposite {
+                Some(opposite) => {
+                    let back = self.mapping.method(opposite.method.as_deref().unwrap_or_default())?;
+                    let call = self.item_call(&back, opposite, key, &batch, &ids)?;
+                    let class = method.section.undo.unwrap_or(UndoClass::Compensating);
+                    Undo { class, call: (class != UndoClass::Irreversible).then_some(call) }
+                }
+                None => Undo { class: UndoClass::Irreversible, call: None },
+            };
+            let words = if direction == Direction::Add { "Add {items} to {key}" } else { "Remove {items} from {key}" };
+            let title = operation.title.as_deref().unwrap_or(words);
+            let title =
+                template::text(title, &[("items", &batch.join(", ")), ("item", &batch.join(", ")), ("key", key)]);
+            let changes = mine
+                .iter()
+                .filter(|change| change.resource().item.is_some_and(|item| batch.contains(&item)))
+                .map(|change| (*change).clone())
+                .collect();
+            let mut action = self.action(&method, call, title, undo, changes, preview);
+            if let Some(done) = &operation.done {
+                let line = |item: &String| template::text(done, &[("item", item), ("items", item), ("key", key)]);
+                action.done = batch.iter().map(line).collect();
+            }
+            actions.push(action);
+        }
+        Ok(actions)
+    }
+
+    fn item_call(
+        &mut self,
+        method: &Method<'_>,
+        operation: &Operation,
+        key: &str,
+        items: &[String],
+        ids: &[String],
+    ) -> Result<Call> {
+        let first = |list: &[String]| list.first().map(|text| json!(text));
+        let find = |word: &str| match word {
+            "items" => Some(json!(items)),
+            "ids" => Some(json!(ids)),
+            "item" => first(items),
+            "id" => first(ids),
+            "key" => Some(json!(key)),
+            other => self.current.get(other).cloned(),
+        };
+        let none = crate::bus::value::VariantTypes::none();
+        let place = self.place(key);
+        self.method_call(method, operation, &place, &find, Some((&["ids", "id"], &none)))
+    }
+
+    /// The exact call of `operation`, its arguments typed by the live service and checked to fit.
+    ///
+    /// `implicit` names the words an operation without args has for its one free argument: the list form, then the
+    /// single form.
+    fn method_call(
+        &self,
+        method: &Method<'_>,
+        operation: &Operation,
+        at: &str,
+        find: &dyn Fn(&str) -> Option<Value>,
+        implicit: Option<(&[&str], &crate::bus::value::VariantTypes)>,
+    ) -> Result<Call> {
+        let signature = self.live.input_signature(self.bus, self.mapping, method)?;
+        let words = implicit.map(|(words, _)| words).unwrap_or_default();
+        let args = match &operation.args {
+            Some(args) => args.clone(),
+            None => match (self.free_type(method)?, words) {
+                (Some(free), [list, ..]) if free.starts_with('a') => vec![json!(format!("${list}"))],
+                (Some(_), [.., single]) => vec![json!(format!("${single}"))],
+                _ => Vec::new(),
+            },
+        };
+        let free = template::fill(&args, find).map_err(|error| error.or_on(at))?;
+        let args = template::with_fixed(free, &fixed_of(method.section)).map_err(|error| error.or_on(at))?;
+        let none = crate::bus::value::VariantTypes::none();
+        let types = implicit.map_or(&none, |(_, types)| types);
+        let args = arguments::typed_args(args, &signature, types)?;
+        arguments::check_args(&args, &signature, at, method)?;
+        Ok(Call::new(&self.mapping.service, &method.path, &method.interface, &method.member)
+            .with(&signature, args)
+            .in_manner(self.mapping.manner(Some(method.section))))
+    }
+
+    /// The type of the only argument that is not fixed; `None` when there is not exactly one.
+    fn free_type(&self, method: &Method<'_>) -> Result<Option<String>> {
+        let signature = self.live.input_signature(self.bus, self.mapping, method)?;
+        let fixed = fixed_of(method.section);
+        let types = crate::bus::value::complete_types(&signature)?;
+        let mut free = types.iter().enumerate().filter(|(at, _)| !fixed.iter().any(|(position, _)| position == at));
+        Ok(match (free.next(), free.next()) {
+            (Some((_, only)), None) => Some(only.to_string()),
+            _ => None,
+        })
+    }
+
+    /// Identifiers of `items`, by item; empty when the mapping resolves nothing.
+    fn resolve(
+        &mut self,
+        key: &str,
+        section: &StateSection,
+        operation: &Operation,
+        items: &[String],
+    ) -> Result<BTreeMap<String, String>> {
+        let Some(resolve) = resolve_of(section, operation) else { return Ok(BTreeMap::new()) };
+        let method = self.mapping.method(&resolve.method)?;
+        let args = resolve.args.clone().unwrap_or_else(|| vec![json!("$items")]);
+        let find = |word: &str| (word == "items").then(|| json!(items));
+        let args = template::fill(&args, &find)?;
+        self.progress.say(&format!("looking up {}", items.join(", ")), None);
+        let rows = reading::ask(self.bus, self.mapping, &method, args, &resolve.fields, self.progress)?;
+        let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for row in &rows {
+            let id = row.get(&resolve.result).and_then(Value::as_str);
+            if let (Some(name), Some(id)) = (rows::part(row, &resolve.r#match), id) {
+                found.entry(name).or_default().insert(id.to_owned());
+            }
+        }
+        let mut ids = BTreeMap::new();
+        let mut errors = Vec::new();
+        for item in items {
+            let candidates = found.get(item).map(|set| set.iter().cloned().collect::<Vec<_>>()).unwrap_or_default();
+            match candidates.as_slice() {
+                [one] => drop(ids.insert(item.clone(), one.clone())),
+                [] => errors.push(
+                    Error::bad_input(format!("the service knows no {item:?}"))
+                        .on(self.place(key))
+                        .hint("check the spelling; if it is new, the service may have to refresh its lists first"),
+                ),
+                several => errors.push(
+                    Error::bad_input(format!("{item:?} can mean any of {}", several.join(", "))).on(self.place(key)),
+                ),
+            }
+        }
+        Error::all(errors).map_or(Ok(ids), Err)
+    }
+
+    /// What the service says the call would do, by its own simulation.
+    fn preview(
+        &mut self,
+        operation: &Operation,
+        key: &str,
+        items: &[String],
+        ids: &[String],
+    ) -> Result<Option<Preview>> {
+        let Some(section) = &operation.preview else { return Ok(None) };
+        let method = self.mapping.method(&section.method)?;
+        let args = section.args.clone().unwrap_or_else(|| vec![json!("$ids")]);
+        let find = |word: &str| match word {
+            "ids" => Some(json!(ids)),
+            "items" => Some(json!(items)),
+            _ => None,
+        };
+        self.progress.say(&format!("asking the service what it would do for {}", items.join(", ")), None);
+        let rows = reading::ask(self.bus, self.mapping, &method, template::fill(&args, &find)?, &[], self.progress)
+            .map_err(|error| error.or_on(self.place(key)))?;
+        let rows: Vec<rows::Row> = rows.into_iter().filter(|row| rows::passes(row, &section.filter)).collect();
+        let names: BTreeSet<String> = rows.iter().filter_map(|row| rows::part(row, &section.item)).collect();
+        let also: Vec<String> = names.iter().filter(|name| !items.contains(name)).cloned().collect();
+        let mut preview = Preview { also, ..Preview::default() };
+        let mut all_ids: BTreeSet<String> = ids.iter().cloned().collect();
+        all_ids.extend(rows.iter().filter_map(|row| row.get(&section.id)?.as_str().map(str::to_owned)));
+        if let Some(sizes) = &section.sizes {
+            let method = self.mapping.method(&sizes.method)?;
+            let args = sizes.args.clone().unwrap_or_else(|| vec![json!("$ids")]);
+            let args = template::fill(&args, &|word| (word == "ids").then(|| json!(all_ids)))?;
+            let rows = reading::ask(self.bus, self.mapping, &method, args, &[], self.progress)?;
+            let total = |name: &Option<String>| total_of(&rows, sizes.details.as_deref(), name.as_deref()?);
+            preview.download_bytes = total(&sizes.download);
+            preview.installed_bytes = total(&sizes.installed);
+        }
+        let count = items.len() + preview.also.len();
+        let size = match (preview.download_bytes.filter(|n| *n > 0), preview.installed_bytes.filter(|n| *n > 0)) {
+            (Some(download), _) => format!(" (~{} download)", super::checks::human_bytes(download)),
+            (None, Some(installed)) => format!(" (~{} on disk)", super::checks::human_bytes(installed)),
+            (None, None) => String::new(),
+        };
+        let mut text = template::text(
+            &section.text,
+            &[
+                ("count", &count.to_string()),
+                ("items", &items.join(", ")),
+                ("size", &size),
+                ("s", if count == 1 { "" } else { "s" }),
+            ],
+        );
+        if !preview.also.is_empty() {
+            text.push_str(&format!("\nBesides those named: {}", preview.also.join(", ")));
+        }
+        preview.text = text;
+        Ok(Some(preview))
+    }
+
+    fn action(
+        &self,
+        method: &Method<'_>,
+        call: Call,
+        title: String,
+        undo: Undo,
+        changes: Vec<Change>,
+        preview: Option<Preview>,
+    ) -> Action {
+        let via = method.transaction.and_then(|(_, section)| self.mapping.method(&section.create).ok());
+        Action {
+            title,
+            via: via.map(|factory| factory.member),
+            undo,
+            requires_confirmation: method.section.requires_confirmation,
+            preview,
+            changes,
+            ..self.bare_action(call)
+        }
+    }
+
+    fn bare_action(&self, call: Call) -> Action {
+        Action {
+            id: String::new(),
+            plugin: self.plugin.to_owned(),
+            resources: Vec::new(),
+            title: String::new(),
+            call,
+            via: None,
+            undo: Undo { class: UndoClass::Exact, call: None },
+            requires_confirmation: true,
+            needs: Vec::new(),
+            preview: None,
+            done: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+}
+
+/// One call may write several keys: then it is one action that makes all their changes.
+fn join_or_push(actions: &mut Vec<Action>, action: Action) {
+    match actions.iter_mut().find(|other| other.call == action.call && !other.changes.is_empty()) {
+        Some(other) => {
+            other.title = format!("{}; {}", other.title, action.title);
+            other.changes.extend(action.changes);
+        }
+        None => actions.push(action),
+    }
+}
+
+fn key_of(change: &Change) -> &str {
+    let (Change::Set { key, .. } | Change::Add { key, .. } | Change::Remove { key, .. }) = change;
+    key
+}
+
+/// The members of `value` that differ from `current`; for the way back, `value` is `current` already.
+fn patch(value: &Value, current: Option<&Value>, is_back: bool) -> Value {
+    match (value, current, is_back) {
+        (Value::Object(value), Some(Value::Object(current)), false) => {
+            value.iter().filter(|(key, v)| current.get(*key) != Some(v)).map(|(k, v)| (k.clone(), v.clone())).collect()
+        }
+        _ => value.clone(),
+    }
+}
+
+fn total_of(rows: &[rows::Row], details: Option<&str>, name: &str) -> Option<u64> {
+    let value = |row: &rows::Row| match details {
+        Some(column) => row.get(column)?.get(name).cloned(),
+        None => row.get(name).cloned(),
+    };
+    let number = |value: Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    let numbers: Vec<u64> = rows.iter().filter_map(|row| number(value(row)?)).collect();
+    // A service that does not know says nothing, or all ones: then nothing is said either.
+    let known: Vec<u64> = numbers.into_iter().filter(|n| *n < u64::MAX / 2).collect();
+    (!known.is_empty()).then(|| known.iter().fold(0, |sum: u64, n| sum.saturating_add(*n)))
+}
+
+/// A value in a title: short, on one line.
+fn short(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => format!("{text:?}"),
+        other => other.to_string(),
+    };
+    if text.chars().count() > 60 { format!("{}...", text.chars().take(57).collect::<String>()) } else { text }
+}

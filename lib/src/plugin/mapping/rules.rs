@@ -1,0 +1,78 @@
+//! Validation rules: what a desired value must look like, checked before anything is called.
+
+use super::file::Rules;
+use crate::base::{Error, Result};
+use serde_json::Value;
+
+/// The rule's regular expression, anchored at both ends.
+pub(super) fn compile(rules: &Rules) -> Result<Option<regex_lite::Regex>> {
+    let Some(pattern) = &rules.pattern else { return Ok(None) };
+    regex_lite::Regex::new(&format!("^(?:{pattern})$"))
+        .map(Some)
+        .map_err(|error| Error::bad_input(format!("{pattern:?} is no regular expression: {error}")))
+}
+
+/// Checks `value`, or each item of a list, against the rules; `at` is its place in the document.
+pub fn check_value(at: &str, value: &Value, rules: &Rules) -> Result<()> {
+    if let Value::Array(items) = value {
+        let errors =
+            items.iter().enumerate().filter_map(|(i, item)| check_one(&format!("{at}[{i}]"), item, rules).err());
+        return Error::all(errors.collect()).map_or(Ok(()), Err);
+    }
+    check_one(at, value, rules)
+}
+
+fn check_one(at: &str, value: &Value, rules: &Rules) -> Result<()> {
+    let fail = |what: String| {
+        let error = Error::bad_input(format!("{value} {what}")).on(at);
+        Err(match &rules.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        })
+    };
+    if let Some(allowed) = rules.one_of.as_ref().filter(|allowed| !allowed.contains(value)) {
+        let list = allowed.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+        return fail(format!("is none of {list}"));
+    }
+    if let (Some(regex), Some(text)) = (compile(rules)?, value.as_str())
+        && !regex.is_match(text)
+    {
+        return fail(format!("does not look like {}", rules.pattern.as_deref().unwrap_or_default()));
+    }
+    if let (Some(most), Some(text)) = (rules.max_length, value.as_str())
+        && text.chars().count() > most
+    {
+        return fail(format!("is longer than {most} characters"));
+    }
+    if let Some(number) = value.as_f64() {
+        if let Some(min) = rules.min.filter(|min| number < *min) {
+            return fail(format!("is less than {min}"));
+        }
+        if let Some(max) = rules.max.filter(|max| number > *max) {
+            return fail(format!("is more than {max}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn each_rule_refuses_and_accepts() {
+        let rules = |text: &str| -> Rules { toml::from_str(text).unwrap() };
+        for (rule, good, bad) in [
+            ("one_of = ['', 'vm']", json!("vm"), json!("cat")),
+            ("pattern = '[a-z]+'", json!("abc"), json!("abc1")),
+            ("max_length = 2", json!("äb"), json!("abc")),
+            ("min = 1", json!(1), json!(0)),
+            ("max = 1", json!(1), json!(2)),
+            ("pattern = '[a-z]+'", json!(["a", "b"]), json!(["a", "1"])),
+        ] {
+            assert!(check_value("at", &good, &rules(rule)).is_ok(), "{rule} {good}");
+            assert!(check_value("at", &bad, &rules(rule)).is_err(), "{rule} {bad}");
+        }
+    }
+}

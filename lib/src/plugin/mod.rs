@@ -1,0 +1,108 @@
+//! Plugins: what makes a service, or a part of the host, into declarative state. The trait they share, the files that
+//! describe them, the catalog of those installed, and the generic plugin that interprets a mapping.
+//!
+//! Never asks a person anything, never writes to the state root.
+
+pub mod catalog;
+pub mod generic;
+pub mod manifest;
+pub mod mapping;
+
+pub use catalog::{Catalog, Origin};
+pub use generic::GenericPlugin;
+pub use manifest::Manifest;
+pub use mapping::Mapping;
+
+use crate::base::{Error, Progress, Result};
+use crate::bus::{Bus, SafeCall};
+use crate::state::{Action, Change, KeySpec};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// What a query found.
+#[derive(Debug, Default)]
+pub struct Queried {
+    /// Value of each key that could be read.
+    pub values: Map<String, Value>,
+    /// What was seen beyond the mapped keys, when that was asked for.
+    pub observed: Option<Value>,
+    /// Why the other keys could not be read.
+    pub problems: Vec<Error>,
+}
+
+/// How much a query is to bring home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Want {
+    /// The mapped keys; everything, for a plugin without mapping.
+    State,
+    /// These keys only: what an apply needs.
+    Keys(Vec<String>),
+    /// The mapped keys, and everything else that can be seen under `observed`.
+    All,
+}
+
+/// Why an action failed, and whether the machine may have been changed by it all the same.
+#[derive(Debug)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: Error,
+    /// Whether something may have changed: then reading again cannot prove that nothing did.
+    pub may_have_touched: bool,
+}
+
+/// One part of a machine's state: read it, plan changes to it, make them.
+///
+/// Every plugin, generated or built in, gets the same safety from `apply` by keeping to this.
+pub trait StatePlugin {
+    /// The plugin's name.
+    fn name(&self) -> &str;
+
+    /// What is known about each key of its state.
+    fn keys(&self) -> &BTreeMap<String, KeySpec>;
+
+    /// Why nothing of it can be written, and the way out; `None` when something can.
+    fn read_only_because(&self) -> Option<Error>;
+
+    /// Names of plugins to be applied before this one.
+    fn dependencies(&self) -> Vec<String>;
+
+    /// Digest of what decides how it acts.
+    fn mapping_digest(&self) -> Option<String>;
+
+    /// What may be called while reading and planning.
+    fn safe_calls(&self) -> Vec<SafeCall>;
+
+    /// Reads the current state, live.
+    fn query(&self, bus: &Bus, want: &Want, progress: &mut dyn Progress) -> Queried;
+
+    /// Turns changes into exact calls, without making any that is not safe. Ids and needs are numbered by the caller.
+    fn plan(
+        &self,
+        bus: &Bus,
+        changes: &[Change],
+        current: &Map<String, Value>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Action>>;
+
+    /// Whether an action's pre-checks pass now.
+    fn check(&self, bus: &Bus, action: &Action) -> Result<()>;
+
+    /// Makes an action's call and waits until the service says it is done.
+    fn perform(&self, bus: &Bus, action: &Action, progress: &mut dyn Progress) -> Result<(), Failure>;
+}
+
+/// Reads TOML; errors name the file, the line and the column.
+pub(crate) fn from_toml<T: serde::de::DeserializeOwned>(text: &str, file: &str) -> Result<T> {
+    toml::from_str(text).map_err(|error| {
+        let place = match error.span() {
+            Some(span) => {
+                let before = &text[..span.start.min(text.len())];
+                let line = before.matches('\n').count() + 1;
+                let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
+                format!("{file}:{line}:{column}")
+            }
+            None => file.to_owned(),
+        };
+        Error::bad_input(error.message().trim().to_owned()).on(place)
+    })
+}

@@ -1,0 +1,314 @@
+//! The difference between what is wanted and what is there, as a list of changes. Every mismatch is reported, not only
+//! the first; what is not mentioned is left alone.
+
+use super::document::{PluginState, items_of};
+use super::spec::{KeySpec, Strategy, Writable};
+use crate::base::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// What a change is about: `PLUGIN/KEY`, or `PLUGIN/KEY/ITEM` for an item of a set.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resource {
+    /// Plugin name.
+    pub plugin: String,
+    /// Key of the plugin's state.
+    pub key: String,
+    /// Item of a set.
+    pub item: Option<String>,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.plugin, self.key)?;
+        match &self.item {
+            Some(item) => write!(f, "/{item}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One difference that is to go away.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Change {
+    /// A value becomes another.
+    Set {
+        /// Plugin name.
+        plugin: String,
+        /// Key.
+        key: String,
+        /// The value now; null when the service has none.
+        from: Value,
+        /// The value wanted.
+        to: Value,
+    },
+    /// An item joins a set.
+    Add {
+        /// Plugin name.
+        plugin: String,
+        /// Key.
+        key: String,
+        /// The item.
+        item: String,
+    },
+    /// An item leaves a set.
+    Remove {
+        /// Plugin name.
+        plugin: String,
+        /// Key.
+        key: String,
+        /// The item.
+        item: String,
+    },
+}
+
+impl Change {
+    /// What the change is about.
+    #[must_use]
+    pub fn resource(&self) -> Resource {
+        let (Self::Set { plugin, key, .. } | Self::Add { plugin, key, .. } | Self::Remove { plugin, key, .. }) = self;
+        let item = match self {
+            Self::Set { .. } => None,
+            Self::Add { item, .. } | Self::Remove { item, .. } => Some(item.clone()),
+        };
+        Resource { plugin: plugin.clone(), key: key.clone(), item }
+    }
+
+    /// The change that takes this one back.
+    #[must_use]
+    pub fn reverse(&self) -> Self {
+        match self.clone() {
+            Self::Set { plugin, key, from, to } => Self::Set { plugin, key, from: to, to: from },
+            Self::Add { plugin, key, item } => Self::Remove { plugin, key, item },
+            Self::Remove { plugin, key, item } => Self::Add { plugin, key, item },
+        }
+    }
+
+    /// What was there before: the value, or whether the item was in the set.
+    #[must_use]
+    pub fn before(&self) -> Value {
+        match self {
+            Self::Set { from, .. } => from.clone(),
+            Self::Add { .. } => Value::Bool(false),
+            Self::Remove { .. } => Value::Bool(true),
+        }
+    }
+
+    /// Whether `current`, the plugin's values, is what this change wants. `None` when the key could not be read.
+    #[must_use]
+    pub fn holds_in(&self, current: &Map<String, Value>, spec: &KeySpec) -> Option<bool> {
+        match self {
+            Self::Set { key, to, .. } => current.get(key).map(|now| satisfies(to, now, spec)),
+            Self::Add { key, item, .. } => contains(current.get(key)?, item),
+            Self::Remove { key, item, .. } => contains(current.get(key)?, item).map(|there| !there),
+        }
+    }
+}
+
+fn contains(set: &Value, item: &str) -> Option<bool> {
+    items_of("", set).ok().map(|items| items.iter().any(|i| i == item))
+}
+
+/// Which items may leave a set although nobody listed them as absent.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Removal {
+    /// By key, the items this owner added before.
+    pub owned: BTreeMap<String, BTreeSet<String>>,
+    /// Whether everything that is not listed goes.
+    pub is_prune: bool,
+}
+
+/// Compares one plugin's desired state with its current one. `at` is the plugin's name.
+///
+/// Fails with every problem of the desired state: unknown keys, keys that cannot be written and differ, ill-typed
+/// sets, protected items, items both wanted and absent.
+pub fn diff_plugin(
+    at: &str,
+    desired: &PluginState,
+    current: &Map<String, Value>,
+    specs: &BTreeMap<String, KeySpec>,
+    removal: &Removal,
+) -> Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    let mut errors = Vec::new();
+    let keys: BTreeSet<&String> = desired.values.keys().chain(desired.absent.keys()).collect();
+    for key in keys {
+        let place = format!("plugins.{at}.{key}");
+        let Some(spec) = specs.get(key) else {
+            let known = specs.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let hint = if known.is_empty() {
+                "this plugin has no mapping, so it can only be read".to_owned()
+            } else {
+                format!("the keys of {at} are: {known}")
+            };
+            errors.push(Error::bad_input("this plugin has no such key").on(place).hint(hint));
+            continue;
+        };
+        let outcome = match spec.strategy {
+            Strategy::SetDifference => diff_set(at, key, desired, current, spec, removal),
+            _ if desired.absent.contains_key(key) => Err(Error::bad_input("only the items of a set can be absent")
+                .on(format!("plugins.{at}.absent.{key}"))
+                .hint("this key holds one value; write the value it should have")),
+            _ => diff_value(at, key, &desired.values[key], current.get(key), spec),
+        };
+        match outcome {
+            Ok(found) => changes.extend(found),
+            Err(error) => errors.push(error.or_on(place)),
+        }
+    }
+    match Error::all(errors) {
+        Some(error) => Err(error),
+        None => Ok(changes),
+    }
+}
+
+fn diff_value(at: &str, key: &str, desired: &Value, current: Option<&Value>, spec: &KeySpec) -> Result<Vec<Change>> {
+    let unread = || {
+        Error::new(
+            crate::base::Kind::Unavailable,
+            "the service did not tell its current value, so nothing can be planned",
+        )
+        .hint(format!("see why: op-query --plugin {at}"))
+    };
+    if spec.strategy == Strategy::None {
+        return Ok(Vec::new());
+    }
+    let from = current.ok_or_else(unread)?;
+    if satisfies(desired, from, spec) {
+        return Ok(Vec::new());
+    }
+    check_writable(spec)?;
+    let to = match (spec.strategy, desired, from) {
+        (Strategy::MergeStrategy, Value::Object(_), Value::Object(_)) => overlay(from, desired),
+        (Strategy::MergeStrategy, Value::Object(_), _) => desired.clone(),
+        (Strategy::MergeStrategy, _, _) => return Err(Error::bad_input("expected an object")),
+        _ => desired.clone(),
+    };
+    Ok(vec![Change::Set { plugin: at.into(), key: key.into(), from: from.clone(), to }])
+}
+
+fn diff_set(
+    at: &str,
+    key: &str,
+    desired: &PluginState,
+    current: &Map<String, Value>,
+    spec: &KeySpec,
+    removal: &Removal,
+) -> Result<Vec<Change>> {
+    let place = format!("plugins.{at}.{key}");
+    let wanted: Option<BTreeSet<String>> = match desired.values.get(key) {
+        Some(list) => Some(items_of(&place, list)?.into_iter().collect()),
+        None => None,
+    };
+    let absent: BTreeSet<String> = desired.absent.get(key).into_iter().flatten().cloned().collect();
+    let there: BTreeSet<String> = match current.get(key) {
+        Some(list) => items_of(&place, list)?.into_iter().collect(),
+        None => {
+            return Err(Error::new(
+                crate::base::Kind::Unavailable,
+                "the service did not tell which items it has, so nothing can be planned",
+            )
+            .hint(format!("see why: op-query --plugin {at}")));
+        }
+    };
+    let mut errors = Vec::new();
+    let mut gone = absent.clone();
+    if let Some(wanted) = &wanted {
+        for both in wanted.intersection(&absent) {
+            errors.push(Error::bad_input(format!("{both:?} is both wanted and absent")).on(place.clone()));
+        }
+        if removal.is_prune {
+            gone.extend(there.difference(wanted).filter(|item| !spec.protected.contains(item)).cloned());
+        }
+        if let Some(owned) = removal.owned.get(key) {
+            gone.extend(owned.difference(wanted).filter(|item| !spec.protected.contains(item)).cloned());
+        }
+    }
+    let add: Vec<&String> = wanted.iter().flatten().filter(|item| !there.contains(*item)).collect();
+    let remove: Vec<&String> = gone.intersection(&there).collect();
+    if !(add.is_empty() && remove.is_empty()) {
+        check_writable(spec)?;
+    }
+    if !add.is_empty() && !spec.can_add {
+        errors.push(Error::refused("the mapping says no method that adds items").hint("only removing works here"));
+    }
+    if !remove.is_empty() && !spec.can_remove {
+        errors.push(Error::refused("the mapping says no method that removes items").hint("only adding works here"));
+    }
+    for item in &remove {
+        if spec.protected.contains(item) {
+            errors.push(
+                Error::refused(format!("{item:?} is protected and is never removed"))
+                    .on(place.clone())
+                    .hint("the mapping lists what is protected and why"),
+            );
+        }
+    }
+    if let Some(error) = Error::all(errors) {
+        return Err(error);
+    }
+    let plugin = || at.to_owned();
+    let adds = add.into_iter().map(|item| Change::Add { plugin: plugin(), key: key.into(), item: item.clone() });
+    let removes =
+        remove.into_iter().map(|item| Change::Remove { plugin: plugin(), key: key.into(), item: item.clone() });
+    Ok(adds.chain(removes).collect())
+}
+
+fn check_writable(spec: &KeySpec) -> Result<()> {
+    match &spec.writable {
+        Writable::Yes => Ok(()),
+        Writable::No { reason, hint } => Err(Error::refused(reason).hint(hint)),
+    }
+}
+
+/// Whether `now` is what `desired` asks for.
+fn satisfies(desired: &Value, now: &Value, spec: &KeySpec) -> bool {
+    match (spec.strategy, desired, now) {
+        (Strategy::MergeStrategy, Value::Object(want), Value::Object(have)) => {
+            want.iter().all(|(key, value)| have.get(key).is_some_and(|now| satisfies(value, now, spec)))
+        }
+        (_, Value::Array(want), Value::Array(have)) if spec.is_unordered => {
+            let sorted = |list: &[Value]| {
+                let mut texts: Vec<String> = list.iter().map(Value::to_string).collect();
+                texts.sort();
+                texts
+            };
+            sorted(want) == sorted(have)
+        }
+        _ => same(desired, now),
+    }
+}
+
+/// Equal, where an integer and its decimal text are the same value: large integers travel as text.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(n), Value::String(text)) | (Value::String(text), Value::Number(n)) => {
+            !n.is_f64() && n.to_string() == *text
+        }
+        (Value::Number(x), Value::Number(y)) => x == y || (x.as_f64() == y.as_f64() && (x.is_f64() != y.is_f64())),
+        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)),
+        (Value::Object(x), Value::Object(y)) => {
+            x.len() == y.len() && x.iter().all(|(key, x)| y.get(key).is_some_and(|y| same(x, y)))
+        }
+        _ => a == b,
+    }
+}
+
+/// `base` with the keys of `top` in its place, objects key by key.
+fn overlay(base: &Value, top: &Value) -> Value {
+    match (base, top) {
+        (Value::Object(base), Value::Object(top)) => {
+            let mut merged = base.clone();
+            for (key, value) in top {
+                let value = merged.get(key).map_or_else(|| value.clone(), |under| overlay(under, value));
+                merged.insert(key.clone(), value);
+            }
+            Value::Object(merged)
+        }
+        _ => top.clone(),
+    }
+}

@@ -1,0 +1,169 @@
+//! The state document: `{"version":1,"plugins":{NAME:{KEY:VALUE}}}`. What is not mentioned is left alone.
+
+use crate::base::{Error, Result};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Keys of a plugin's object that are no state: what to remove, and what is shown but never applied.
+const ABSENT: &str = "absent";
+const OBSERVED: &str = "observed";
+
+/// What a person wants, or what a machine has.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StateDocument {
+    /// State by plugin name.
+    pub plugins: BTreeMap<String, PluginState>,
+}
+
+/// The state of one plugin.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PluginState {
+    /// Value by key.
+    pub values: Map<String, Value>,
+    /// Items that must not be there, by key.
+    pub absent: BTreeMap<String, Vec<String>>,
+    /// What was seen beyond the mapped keys. Read-only: apply ignores it.
+    pub observed: Option<Value>,
+}
+
+impl StateDocument {
+    /// Reads a document; the error names the place in it.
+    pub fn from_json(document: &Value) -> Result<Self> {
+        let Value::Object(top) = document else {
+            return Err(wrong("the document", "an object", document));
+        };
+        if let Some(kind) = top.get("kind") {
+            return Err(Error::bad_input(format!("this is a document of the kind {kind}, not a state document"))
+                .on("kind")
+                .hint("a state document has no \"kind\": {\"plugins\":{NAME:{KEY:VALUE}}}"));
+        }
+        let mut errors = Vec::new();
+        for key in top.keys().filter(|key| !matches!(key.as_str(), "version" | "plugins")) {
+            errors.push(
+                Error::bad_input("a state document has no such key")
+                    .on(key)
+                    .hint("the keys are \"version\" and \"plugins\"; a plugin's state goes under plugins.NAME"),
+            );
+        }
+        if let Some(version) = top.get("version").filter(|version| **version != json!(1)) {
+            errors.push(
+                Error::bad_input(format!("this program reads version 1, not {version}"))
+                    .on("version")
+                    .hint("upgrade op-dbus, or write \"version\": 1"),
+            );
+        }
+        let mut plugins = BTreeMap::new();
+        match top.get("plugins") {
+            Some(Value::Object(map)) => {
+                for (name, state) in map {
+                    match PluginState::from_json(&format!("plugins.{name}"), state) {
+                        Ok(state) => drop(plugins.insert(name.clone(), state)),
+                        Err(error) => errors.push(error),
+                    }
+                }
+            }
+            Some(other) => errors.push(wrong("plugins", "an object", other)),
+            None if errors.is_empty() => errors.push(
+                Error::bad_input("the document has no \"plugins\"")
+                    .hint("{\"plugins\":{\"hostname\":{\"static_hostname\":\"web\"}}}; for the bare state of one plugin say --plugin NAME"),
+            ),
+            None => {}
+        }
+        match Error::all(errors) {
+            Some(error) => Err(error),
+            None => Ok(Self { plugins }),
+        }
+    }
+
+    /// Reads a document, or, for `op-apply --plugin NAME`, the bare state of that plugin.
+    pub fn from_json_for(document: &Value, plugin: Option<&str>) -> Result<Self> {
+        let is_wrapped = document.get("plugins").is_some_and(Value::is_object)
+            && document.as_object().is_some_and(|top| top.keys().all(|k| k == "plugins" || k == "version"));
+        let Some(name) = plugin else { return Self::from_json(document) };
+        if !is_wrapped {
+            let state = PluginState::from_json(&format!("plugins.{name}"), document)?;
+            return Ok(Self { plugins: BTreeMap::from([(name.to_owned(), state)]) });
+        }
+        let mut all = Self::from_json(document)?;
+        let Some(state) = all.plugins.remove(name) else {
+            let named = all.plugins.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            return Err(Error::bad_input("the document says nothing about this plugin")
+                .on(format!("plugins.{name}"))
+                .hint(format!("it speaks of: {named}")));
+        };
+        Ok(Self { plugins: BTreeMap::from([(name.to_owned(), state)]) })
+    }
+
+    /// The document as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let plugins: Map<String, Value> =
+            self.plugins.iter().map(|(name, state)| (name.clone(), state.to_json())).collect();
+        json!({"version": 1, "plugins": plugins})
+    }
+}
+
+impl PluginState {
+    /// Reads the state of one plugin; `at` is its place in the document.
+    pub fn from_json(at: &str, value: &Value) -> Result<Self> {
+        let Value::Object(map) = value else { return Err(wrong(at, "an object", value)) };
+        let mut state = Self::default();
+        for (key, value) in map {
+            match key.as_str() {
+                ABSENT => state.absent = absent_from_json(&format!("{at}.absent"), value)?,
+                OBSERVED => state.observed = Some(value.clone()),
+                _ => drop(state.values.insert(key.clone(), value.clone())),
+            }
+        }
+        Ok(state)
+    }
+
+    /// The state as JSON, without the document around it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut map = self.values.clone();
+        if !self.absent.is_empty() {
+            map.insert(ABSENT.into(), json!(self.absent));
+        }
+        if let Some(observed) = &self.observed {
+            map.insert(OBSERVED.into(), observed.clone());
+        }
+        Value::Object(map)
+    }
+}
+
+fn absent_from_json(at: &str, value: &Value) -> Result<BTreeMap<String, Vec<String>>> {
+    let Value::Object(keys) = value else { return Err(wrong(at, "an object of lists", value)) };
+    let mut absent = BTreeMap::new();
+    for (key, items) in keys {
+        absent.insert(key.clone(), items_of(&format!("{at}.{key}"), items)?);
+    }
+    Ok(absent)
+}
+
+/// The items of a set: a list of texts, or of numbers taken as texts.
+pub fn items_of(at: &str, value: &Value) -> Result<Vec<String>> {
+    let Value::Array(items) = value else { return Err(wrong(at, "a list", value)) };
+    items
+        .iter()
+        .enumerate()
+        .map(|(i, item)| match item {
+            Value::String(text) if !text.is_empty() => Ok(text.clone()),
+            Value::Number(number) => Ok(number.to_string()),
+            other => Err(wrong(&format!("{at}[{i}]"), "a text that is not empty", other)),
+        })
+        .collect()
+}
+
+fn wrong(at: &str, expected: &str, found: &Value) -> Error {
+    let found = match found {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(text) if text.is_empty() => "an empty text",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    };
+    Error::bad_input(format!("expected {expected}, found {found}")).on(at)
+}

@@ -1,0 +1,208 @@
+//! The plan: a value that can be printed, kept, and performed later, exactly or not at all.
+
+use super::diff::Change;
+use crate::base::{Call, Error, Kind, Result, digest};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// How an action is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum UndoClass {
+    /// By writing the old value: nothing remains.
+    Exact,
+    /// By the opposite action: what was installed is removed. Traces may remain.
+    Compensating,
+    /// Not at all.
+    Irreversible,
+}
+
+/// How an action would be taken back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Undo {
+    /// Which promise is made.
+    pub class: UndoClass,
+    /// The call that would be made, as far as it is known now; identifiers are resolved again when it is needed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub call: Option<Call>,
+}
+
+/// One call that changes something, and everything there is to know about it beforehand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Action {
+    /// Its number in the plan, from "1".
+    pub id: String,
+    /// The plugin it belongs to.
+    pub plugin: String,
+    /// What it changes: `PLUGIN/KEY` or `PLUGIN/KEY/ITEM`; several when one call serves them all.
+    pub resources: Vec<String>,
+    /// What it does, for people: `Install nginx, postgresql`.
+    pub title: String,
+    /// The exact call.
+    #[serde(flatten)]
+    pub call: Call,
+    /// The factory method that makes the object the call goes to, for services that work by transactions.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub via: Option<String>,
+    /// How it is taken back.
+    pub undo: Undo,
+    /// Whether it must be agreed to.
+    pub requires_confirmation: bool,
+    /// Actions that must have succeeded before.
+    pub needs: Vec<String>,
+    /// What the service itself says it would do: other items it would touch, sizes in bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub preview: Option<Preview>,
+    /// What is said when it is done, a line an item: `Installed nginx`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub done: Vec<String>,
+    /// The changes it makes.
+    pub changes: Vec<Change>,
+}
+
+/// The service's own forecast of an action.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Preview {
+    /// Items the service would touch besides those asked for, for example dependencies.
+    pub also: Vec<String>,
+    /// Bytes to download, when the service says so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub download_bytes: Option<u64>,
+    /// Bytes on disk afterwards, when the service says so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub installed_bytes: Option<u64>,
+    /// The sentence for the confirmation, from the mapping.
+    pub text: String,
+}
+
+/// Everything an apply would do, and what it was computed from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Plan {
+    /// Always `plan`.
+    pub kind: String,
+    /// Always 1.
+    pub version: u32,
+    /// The first characters of the digest: a name for people.
+    pub id: String,
+    /// On whose behalf items are added and removed, when said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub owner: Option<String>,
+    /// How many removals `--prune` was told to expect.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub prune: Option<usize>,
+    /// The desired state document.
+    pub desired: Value,
+    /// Digest of what each touched resource was when this was planned.
+    pub base: BTreeMap<String, String>,
+    /// Digest of each mapping the plan was made with.
+    pub mappings: BTreeMap<String, String>,
+    /// The calls, in order.
+    pub actions: Vec<Action>,
+    /// Digest of all of the above.
+    pub digest: String,
+}
+
+impl Plan {
+    /// Makes a plan of `actions`; ids and needs are set already.
+    #[must_use]
+    pub fn new(
+        desired: Value,
+        owner: Option<String>,
+        prune: Option<usize>,
+        mappings: BTreeMap<String, String>,
+        actions: Vec<Action>,
+    ) -> Self {
+        let base = actions
+            .iter()
+            .flat_map(|action| &action.changes)
+            .map(|change| (change.resource().to_string(), digest::of_json("base", &change.before())))
+            .collect();
+        let mut plan = Self {
+            kind: "plan".into(),
+            version: 1,
+            id: String::new(),
+            owner,
+            prune,
+            desired,
+            base,
+            mappings,
+            actions,
+            digest: String::new(),
+        };
+        plan.digest = plan.compute_digest();
+        plan.id = plan.digest.trim_start_matches("sha256:").chars().take(12).collect();
+        plan
+    }
+
+    /// Reads a plan and checks that it is whole: its digest must be that of its content.
+    pub fn from_json(document: &Value) -> Result<Self> {
+        let plan: Self = serde_json::from_value(document.clone()).map_err(|error| {
+            Error::bad_input(format!("this is no plan: {error}")).hint("make one with op-apply --dry-run")
+        })?;
+        if plan.kind != "plan" || plan.version != 1 {
+            return Err(Error::bad_input("this program reads plans of version 1").on("version"));
+        }
+        if plan.compute_digest() != plan.digest {
+            return Err(Error::bad_input(
+                "the plan was changed after it was made: its digest does not fit its content",
+            )
+            .on("digest")
+            .hint("make a new one with op-apply --dry-run; to change what is done, change the state document"));
+        }
+        Ok(plan)
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    /// Whether `now`, computed from the same desired state and the live machine, is still this plan; the error names
+    /// what moved.
+    pub fn check_fresh(&self, now: &Self) -> Result<()> {
+        let mut moved = Vec::new();
+        for (resource, digest) in &self.base {
+            match now.base.get(resource) {
+                Some(other) if other == digest => {}
+                Some(_) => moved.push(format!("{resource} has another value now")),
+                None => moved.push(format!("{resource} is already as wanted")),
+            }
+        }
+        moved.extend(
+            now.base.keys().filter(|r| !self.base.contains_key(*r)).map(|r| format!("{r} differs now as well")),
+        );
+        for (plugin, digest) in &self.mappings {
+            if now.mappings.get(plugin) != Some(digest) {
+                moved.push(format!("the mapping of {plugin} is another one now"));
+            }
+        }
+        if moved.is_empty() && self.actions != now.actions {
+            moved.push("the same differences lead to other calls now".into());
+        }
+        if moved.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Stale, format!("the plan is stale: {}", moved.join("; ")))
+            .on(format!("plan {}", self.id))
+            .hint("make a new plan with op-apply --dry-run and look at it; nothing was changed"))
+    }
+
+    fn compute_digest(&self) -> String {
+        let content = json!({
+            "owner": self.owner,
+            "prune": self.prune,
+            "desired": self.desired,
+            "base": self.base,
+            "mappings": self.mappings,
+            "actions": self.actions,
+        });
+        digest::of_json("plan", &content)
+    }
+}

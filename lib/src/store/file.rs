@@ -1,0 +1,78 @@
+//! Files that are replaced whole or not at all.
+
+use crate::base::{Error, Result};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Largest text file that is read: no manifest, mapping, document or ledger comes near it.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// Whether a written file must survive a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// On the disk before this returns.
+    Durable,
+    /// Losing it costs time, never data.
+    Cache,
+}
+
+/// Replaces `path` with `bytes`: readers see the old file or the new one, never a part.
+pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
+    let attempt = |e: &std::io::Error| Error::io("write", path, e);
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let staging = parent.join(format!(".staging-{name}-{}", std::process::id()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staging)?;
+        file.write_all(bytes)?;
+        if durability == Durability::Durable {
+            file.sync_all()?;
+        }
+        fs::rename(&staging, path)?;
+        if durability == Durability::Durable {
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(())
+    })();
+    written.map_err(|e| {
+        let _ = fs::remove_file(&staging);
+        attempt(&e)
+    })
+}
+
+/// Reads a text file of a bounded size; `None` when there is none.
+pub fn read(path: &Path) -> Result<Option<String>> {
+    let attempt = |e: &std::io::Error| Error::io("read", path, e);
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(attempt(&error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| attempt(&e))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::bad_input(format!("it is larger than {MAX_BYTES} bytes")).on(path.display().to_string()));
+    }
+    String::from_utf8(bytes)
+        .map(Some)
+        .map_err(|_| Error::bad_input("it is not UTF-8 text").on(path.display().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_leaves_no_staging() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        assert_eq!(read(&path).unwrap(), None);
+        replace(&path, b"one", Durability::Durable).unwrap();
+        replace(&path, b"two", Durability::Cache).unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some("two"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(replace(&folder.path().join("missing/a"), b"x", Durability::Cache).is_err());
+    }
+}

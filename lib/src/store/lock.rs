@@ -1,0 +1,71 @@
+//! One run at a time: an advisory lock on a file, which the kernel releases whatever happens to the process.
+
+use crate::base::{Error, Kind, Result};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A held lock; released when dropped.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "holding it open holds the lock")] File);
+
+impl Lock {
+    /// Takes the lock at `path`, waiting up to `timeout` for another run to end. `on_wait` is told once that it waits.
+    pub fn take(path: &Path, timeout: Duration, on_wait: &mut dyn FnMut(&str)) -> Result<Self> {
+        let attempt = |e: &std::io::Error| Error::io("take the lock", path, e);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| attempt(&e))?;
+        let deadline = Instant::now() + timeout;
+        let mut has_said_so = false;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(attempt(&error.into())),
+            }
+            let mut holder = String::new();
+            let _ = file.rewind().and_then(|()| file.read_to_string(&mut holder));
+            let holder = holder.trim();
+            if Instant::now() >= deadline {
+                return Err(Error::new(Kind::Locked, format!("another run holds the lock ({holder})"))
+                    .on(path.display().to_string())
+                    .hint("wait for it to end, or wait longer with --lock-timeout"));
+            }
+            if !has_said_so {
+                on_wait(&format!("waiting for another run ({holder})"));
+                has_said_so = true;
+            }
+            std::thread::sleep(Duration::from_millis(20).min(deadline - Instant::now()));
+        }
+        // Who holds it is a courtesy to those who wait: failing to say so is no failure.
+        let _ =
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "process {}", std::process::id()));
+        Ok(Self(file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_waits_and_then_gives_up_or_gets_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = Lock::take(&path, Duration::ZERO, &mut |_| {}).unwrap();
+        let mut waited = 0;
+        let error = Lock::take(&path, Duration::from_millis(60), &mut |_| waited += 1).unwrap_err();
+        assert_eq!((error.kind, waited), (Kind::Locked, 1));
+        drop(first);
+        assert!(Lock::take(&path, Duration::ZERO, &mut |_| {}).is_ok());
+    }
+}
