@@ -7,6 +7,8 @@ mod args;
 mod common;
 mod env;
 mod escape;
+pub mod input;
+mod json;
 mod out;
 mod progress;
 mod table;
@@ -15,6 +17,7 @@ pub use args::{Exit, Parsed, Program, parse};
 pub use common::{BusChoice, Common};
 pub use env::Env;
 pub use escape::{one_line, printable};
+pub use json::parse_json;
 pub use out::{Look, Out};
 pub use progress::Progress;
 
@@ -54,6 +57,37 @@ pub struct Cli {
 }
 
 /// A program: parses the command line, runs, reports, and says how it ended.
+///
+/// ```no_run
+/// use op_dbus::cli::{self, Outcome, Program};
+///
+/// /// The current state of plugins.
+/// #[derive(argh::FromArgs, argh::ArgsInfo)]
+/// struct Args {
+///     /// only this plugin (may be repeated)
+///     #[argh(option, arg_name = "NAME")]
+///     plugin: Vec<String>,
+///     /// a state document as a selection; - is standard input
+///     #[argh(positional)]
+///     file: Option<String>,
+/// }
+///
+/// const PROGRAM: Program = Program {
+///     name: "op-query",
+///     version: env!("CARGO_PKG_VERSION"),
+///     default_subcommand: None,
+///     optional_values: &[],
+///     examples: "op-query --plugin hostname | jq .",
+/// };
+///
+/// fn main() -> std::process::ExitCode {
+///     cli::main::<Args>(&PROGRAM, |args, cli| {
+///         let selection = cli::input::read_optional(args.file.as_deref())?;
+///         cli.out.document(&serde_json::json!({ "plugins": {}, "selected": selection.is_some() }))?;
+///         Ok(Outcome::Done)
+///     })
+/// }
+/// ```
 pub fn main<T: FromArgs + ArgsInfo>(program: &Program, run: impl FnOnce(T, &mut Cli) -> Result<Outcome>) -> ExitCode {
     match parse(program, std::env::args_os().skip(1)) {
         Ok(Parsed { args, common }) => {
