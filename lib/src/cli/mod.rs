@@ -5,9 +5,11 @@
 
 mod args;
 mod common;
+pub mod confirm;
 mod env;
 mod escape;
 pub mod input;
+mod interrupt;
 mod json;
 mod out;
 mod progress;
@@ -17,6 +19,7 @@ pub use args::{Exit, Parsed, Program, parse};
 pub use common::{BusChoice, Common};
 pub use env::Env;
 pub use escape::{one_line, printable};
+pub use interrupt::Interrupt;
 pub use json::parse_json;
 pub use out::{Look, Out};
 pub use progress::Progress;
