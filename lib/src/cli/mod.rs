@@ -8,6 +8,7 @@ mod common;
 pub mod confirm;
 mod env;
 mod escape;
+pub mod front;
 pub mod input;
 mod interrupt;
 mod json;
