@@ -8,6 +8,7 @@
 
 pub mod base;
 pub mod bus;
+pub mod cli;
 pub mod plugin;
 pub mod state;
 pub mod store;

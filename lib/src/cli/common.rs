@@ -1,0 +1,299 @@
+//! The options every program has, in one table: what they are called, what they take, what they set.
+
+use crate::base::{Error, Result, time};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Which bus to talk to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum BusChoice {
+    /// The system bus, as `DBUS_SYSTEM_BUS_ADDRESS` or the default says.
+    #[default]
+    System,
+    /// The session bus of the person running the program.
+    Session,
+    /// The bus at this D-Bus address.
+    Address(String),
+    /// The system bus of `[USER@]HOST`, over ssh.
+    Host(String),
+}
+
+/// What the common options said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Common {
+    /// `--root`: the state root, when given.
+    pub root: Option<PathBuf>,
+    /// `--system`, `--session`, `--address`, `--host`.
+    pub bus: BusChoice,
+    /// `--json` or `--no-json`; `None` means JSON unless standard output is a terminal.
+    pub json: Option<bool>,
+    /// `--quiet`: neither progress nor notes.
+    pub quiet: bool,
+    /// `--timeout`: for each call and for the whole.
+    pub timeout: Option<Duration>,
+}
+
+/// What was collected from the common options so far, and every mistake in them.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    pub common: Common,
+    pub wants_help: bool,
+    pub wants_version: bool,
+    pub errors: Vec<Error>,
+    bus_option: Option<&'static str>,
+}
+
+/// One common option; `value` is the placeholder of what it takes, if it takes something.
+pub(super) struct CommonOption {
+    pub name: &'static str,
+    pub short: Option<&'static str>,
+    pub value: Option<&'static str>,
+    pub about: &'static str,
+    set: fn(&mut Collected, &str) -> Result<()>,
+}
+
+/// The table. Order is the order in the help text.
+pub(super) const COMMON: &[CommonOption] = &[
+    CommonOption {
+        name: "--system",
+        short: None,
+        value: None,
+        about: "talk to the system bus (the default)",
+        set: |to, _| to.choose("--system", BusChoice::System),
+    },
+    CommonOption {
+        name: "--session",
+        short: None,
+        value: None,
+        about: "talk to the session bus",
+        set: |to, _| to.choose("--session", BusChoice::Session),
+    },
+    CommonOption {
+        name: "--address",
+        short: None,
+        value: Some("ADDR"),
+        about: "talk to the bus at this D-Bus address",
+        set: |to, value| to.choose("--address", BusChoice::Address(value.to_owned())),
+    },
+    CommonOption {
+        name: "--host",
+        short: Some("-H"),
+        value: Some("[USER@]HOST"),
+        about: "talk to the system bus of another machine, over ssh",
+        set: |to, value| {
+            let name = value.rsplit('@').next().unwrap_or_default();
+            let plain = |c: char| !c.is_whitespace() && !c.is_control();
+            if name.is_empty() || name.starts_with('-') || value.starts_with(['-', '@']) || !value.chars().all(plain) {
+                return Err(Error::usage("this is no host").on(format!("--host {value:?}")).hint("write [USER@]HOST"));
+            }
+            to.choose("--host", BusChoice::Host(value.to_owned()))
+        },
+    },
+    CommonOption {
+        name: "--root",
+        short: None,
+        value: Some("DIR"),
+        about: "keep state here instead of the default state root",
+        set: |to, value| {
+            to.common.root = Some(PathBuf::from(value));
+            Ok(())
+        },
+    },
+    CommonOption {
+        name: "--timeout",
+        short: None,
+        value: Some("DUR"),
+        about: "give up after this long, for example 30s",
+        set: |to, value| {
+            let timeout = time::parse_duration(value).map_err(|e| e.on(format!("--timeout {value:?}")))?;
+            if timeout.is_zero() {
+                return Err(Error::usage("no time at all is no timeout").on("--timeout"));
+            }
+            to.common.timeout = Some(timeout);
+            Ok(())
+        },
+    },
+    CommonOption {
+        name: "--json",
+        short: None,
+        value: None,
+        about: "print JSON (the default when standard output is no terminal)",
+        set: |to, _| to.print_json(true),
+    },
+    CommonOption {
+        name: "--no-json",
+        short: None,
+        value: None,
+        about: "print for people, also into a pipe",
+        set: |to, _| to.print_json(false),
+    },
+    CommonOption {
+        name: "--quiet",
+        short: None,
+        value: None,
+        about: "print neither progress nor notes",
+        set: |to, _| {
+            to.common.quiet = true;
+            Ok(())
+        },
+    },
+    CommonOption {
+        name: "--version",
+        short: None,
+        value: None,
+        about: "print the version",
+        set: |to, _| {
+            to.wants_version = true;
+            Ok(())
+        },
+    },
+    CommonOption {
+        name: "--help",
+        short: Some("-h"),
+        value: None,
+        about: "print this help",
+        set: |to, _| {
+            to.wants_help = true;
+            Ok(())
+        },
+    },
+];
+
+impl Collected {
+    /// Takes `name` if it is a common option and says whether `next` was its value; `None` if it is none.
+    pub fn take(&mut self, name: &str, inline: Option<&str>, next: Option<&str>) -> Option<bool> {
+        let option = COMMON.iter().find(|option| option.name == name || option.short == Some(name))?;
+        let mut took_next = false;
+        let value = match (option.value, inline) {
+            (None, None) => Ok(""),
+            (None, Some(_)) => Err(takes_no_value(name)),
+            (Some(_), _) => value_of(name, inline, next).map(|(value, took)| {
+                took_next = took;
+                value
+            }),
+        };
+        let done = value.and_then(|value| {
+            if option.value.is_some() && value.is_empty() {
+                return Err(needs_value(name));
+            }
+            (option.set)(self, value)
+        });
+        self.errors.extend(done.err());
+        Some(took_next)
+    }
+
+    fn choose(&mut self, option: &'static str, bus: BusChoice) -> Result<()> {
+        match self.bus_option.replace(option) {
+            Some(earlier) if self.common.bus != bus => Err(Error::usage("two buses were chosen, one run talks to one")
+                .on(format!("{earlier} and {option}"))
+                .hint("leave one of them out")),
+            _ => {
+                self.common.bus = bus;
+                Ok(())
+            }
+        }
+    }
+
+    fn print_json(&mut self, json: bool) -> Result<()> {
+        if self.common.json.replace(json) == Some(!json) {
+            return Err(Error::usage("these contradict each other").on("--json and --no-json"));
+        }
+        Ok(())
+    }
+}
+
+/// `--x=y` as its name and value; anything else has no value of its own.
+pub(super) fn split_inline(token: &str) -> (&str, Option<&str>) {
+    match token.split_once('=') {
+        Some((name, value)) if name.starts_with("--") && name.len() > 2 => (name, Some(value)),
+        _ => (token, None),
+    }
+}
+
+/// Whether `token` is written like an option; `-` alone is a file's name, and numbers are values.
+pub(super) fn looks_like_option(token: &str) -> bool {
+    token.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| !c.is_ascii_digit()))
+}
+
+/// The value of option `name`, and whether it was the next token.
+pub(super) fn value_of<'a>(name: &str, inline: Option<&'a str>, next: Option<&'a str>) -> Result<(&'a str, bool)> {
+    match (inline, next) {
+        (Some(value), _) => Ok((value, false)),
+        (None, Some(next)) if !looks_like_option(next) => Ok((next, true)),
+        (None, Some(next)) if name.starts_with("--") => {
+            Err(needs_value(name).hint(format!("write {name}={next} if {next} is meant as the value")))
+        }
+        _ => Err(needs_value(name)),
+    }
+}
+
+pub(super) fn takes_no_value(name: &str) -> Error {
+    Error::usage("this option takes no value").on(name)
+}
+
+fn needs_value(name: &str) -> Error {
+    Error::usage("this option needs a value").on(name)
+}
+
+/// The candidate that `given` was most probably meant to be.
+pub(super) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let bare = given.trim_start_matches('-').chars().count();
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            let is_start = bare >= 3 && candidate.starts_with(given);
+            (if is_start { 1 } else { distance(given, candidate) }, candidate)
+        })
+        .filter(|&(distance, _)| distance <= 2 && distance * 2 <= bare)
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// How many letters must be inserted, deleted or replaced to turn `a` into `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, &right) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(left != right);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggestions() {
+        let options = ["--dry-run", "--diff", "--plugin", "--yes"];
+        for (given, expected) in [
+            ("--dryrun", Some("--dry-run")),
+            ("--dry", Some("--dry-run")),
+            ("--plugins", Some("--plugin")),
+            ("--plguin", Some("--plugin")),
+            ("--ye", Some("--yes")),
+            ("--no", None),
+            ("--frobnicate", None),
+            ("--", None),
+            ("-", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(given, options), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn the_table_names_each_option_once() {
+        let mut names: Vec<&str> = COMMON.iter().flat_map(|o| [Some(o.name), o.short]).flatten().collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}
