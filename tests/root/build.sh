@@ -61,9 +61,9 @@ command -v mmdebstrap >/dev/null || { echo "build.sh: mmdebstrap is missing: run
 building=$cache/building-$hash
 echo "building the test root $root (once for each change of its recipe; a minute or two)" >&2
 include=$(IFS=,; echo "${packages[*]}")
-# The lock is not handed down: a daemon that outlived a failed build would keep it for ever.
+# mmdebstrap inherits the lock: when only this script is killed, the next build waits until that one stopped writing.
 mmdebstrap --quiet --mode=root --variant=apt --include="$include" --aptopt='Acquire::Languages "none"' \
-  --aptopt='APT::Sandbox::User "root"' "${excludes[@]}" --customize-hook="$here/customize.sh \"\$1\"" \
-  "$suite" "$building" "$mirror" >&2 {lock}>&-
+  --aptopt='APT::Sandbox::User "root"' "${excludes[@]}" --customize-hook="'$here/customize.sh' \"\$1\"" \
+  "$suite" "$building" "$mirror" >&2
 mv -T "$building" "$root"
 echo "$root"

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use op_dbus_tests::root::{RealRoot, Session, SessionOptions};
@@ -247,12 +247,12 @@ fn killing_the_outer_process_kills_everything_inside() {
     let directory = tempfile::tempdir().unwrap();
     let pid_file = directory.path().join("pid");
     let mut outer = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("root/enter.sh"));
-    outer.arg("--pid-file").arg(&pid_file).arg(RealRoot::get().path()).args(["sleep", "600"]);
+    outer.arg("--pid-file").arg(&pid_file).arg(RealRoot::get().path()).arg("cat").stdin(Stdio::piped());
     let mut outer = outer.spawn().unwrap();
     let leader = || fs::read_to_string(&pid_file).ok().filter(|pid| pid.ends_with('\n'));
     wait_until("it is entered", || leader().is_some());
     let namespace = fs::read_link(format!("/proc/{}/ns/pid", leader().unwrap().trim())).unwrap();
-    wait_until("it sleeps", || processes_in(&namespace).len() == 2);
+    wait_until("cat runs", || processes_in(&namespace).len() == 2);
     outer.kill().unwrap();
     assert_eq!(outer.wait().unwrap().signal(), Some(9));
     wait_until("nothing is left", || processes_in(&namespace).is_empty());
