@@ -1,0 +1,25 @@
+#!/bin/bash
+# deps.sh : installs on Debian 12 or newer what building and testing needs beside Rust. It starts no service, asks
+# nothing, and has nothing to do when all is there.
+set -euo pipefail
+packages=(
+  gcc libc6-dev pkg-config              # cargo links with them
+  mmdebstrap debian-archive-keyring     # tests/root/build.sh: the root and the keys of its packages
+  util-linux iproute2                   # tests/root/enter.sh: unshare nsenter setpriv mount ip
+  dbus-daemon                           # private buses; the package dbus would start one for the machine
+  btrfs-progs                           # real subvolumes on a loop file
+  jq                                    # pipes between the programs
+)
+missing=()
+for package in "${packages[@]}"; do
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+if [ "$(id -u)" != 0 ]; then
+  echo "tests/deps.sh: not root, so these packages must be installed by somebody who is: ${missing[*]}" >&2
+  echo "  sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+  exit 77
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${missing[@]}"
