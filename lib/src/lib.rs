@@ -6,9 +6,11 @@
 // A test may unwrap: its failure is its report.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod apply;
 pub mod base;
 pub mod bus;
 pub mod cli;
+pub mod package;
 pub mod plugin;
 pub mod state;
 pub mod store;

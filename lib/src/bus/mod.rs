@@ -6,6 +6,7 @@ pub mod connection;
 pub mod gate;
 pub mod introspection;
 pub mod names;
+pub mod offline;
 pub mod read;
 pub mod value;
 pub mod walk;

@@ -4,7 +4,7 @@ use super::{Bus, Call};
 use crate::base::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The bus's own name; its interface has the same one.
@@ -48,6 +48,21 @@ pub fn owner_of(bus: &Bus, service: &str) -> Result<String> {
 /// Starts `service` if it is not running and the bus knows how.
 pub fn start(bus: &Bus, service: &str) -> Result<()> {
     bus.call(bus_call("StartServiceByName", "su", vec![json!(service), json!(0)])).map(|_| ())
+}
+
+/// The well-known names that are owned or can be started, without anything else about them.
+pub fn available(bus: &Bus) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    let mut failures = Vec::new();
+    let first = ["ListNames", "ListActivatableNames"].map(|member| ((), bus_call(member, "", Vec::new()))).into();
+    bus.pump(first, |(), reply| {
+        match reply {
+            Ok(mut reply) => found.extend(well_known(&reply.values.pop().unwrap_or_default())),
+            Err(error) => failures.push(error),
+        }
+        Vec::new()
+    });
+    Error::all(failures).map_or(Ok(found), Err)
 }
 
 /// Every service of the bus, sorted by name. `proc` is where process information lies (`/proc`), or `None` when the

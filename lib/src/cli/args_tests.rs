@@ -1,5 +1,5 @@
-use super::super::common::BusChoice;
 use super::*;
+use crate::bus::Target;
 use proptest::prelude::*;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -173,10 +173,10 @@ fn a_program_without_subcommands() {
 fn common_options_anywhere() {
     let common = |line: &str| parsed::<Query>(&QUERY, line).unwrap().common;
     assert_eq!(common(""), Common::default());
-    assert_eq!(common("--session x").bus, BusChoice::Session);
-    assert_eq!(common("x --session --session").bus, BusChoice::Session);
-    assert_eq!(common("--address=unix:path=/x,guid=1").bus, BusChoice::Address("unix:path=/x,guid=1".into()));
-    assert_eq!(common("x -H root@pve1").bus, BusChoice::Host("root@pve1".into()));
+    assert_eq!(common("--session x").bus, Target::Session);
+    assert_eq!(common("x --session --session").bus, Target::Session);
+    assert_eq!(common("--address=unix:path=/x,guid=1").bus, Target::Address("unix:path=/x,guid=1".into()));
+    assert_eq!(common("x -H root@pve1").bus, Target::Host("root@pve1".into()));
     assert_eq!(
         common("--root /r --timeout 2m"),
         Common { root: Some(PathBuf::from("/r")), timeout: Some(Duration::from_secs(120)), ..Common::default() }

@@ -1,22 +1,9 @@
 //! The options every program has, in one table: what they are called, what they take, what they set.
 
 use crate::base::{Error, Result, time};
+use crate::bus::Target;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// Which bus to talk to.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum BusChoice {
-    /// The system bus, as `DBUS_SYSTEM_BUS_ADDRESS` or the default says.
-    #[default]
-    System,
-    /// The session bus of the person running the program.
-    Session,
-    /// The bus at this D-Bus address.
-    Address(String),
-    /// The system bus of `[USER@]HOST`, over ssh.
-    Host(String),
-}
 
 /// What the common options said.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,7 +11,7 @@ pub struct Common {
     /// `--root`: the state root, when given.
     pub root: Option<PathBuf>,
     /// `--system`, `--session`, `--address`, `--host`.
-    pub bus: BusChoice,
+    pub bus: Target,
     /// `--json` or `--no-json`; `None` means JSON unless standard output is a terminal.
     pub json: Option<bool>,
     /// `--quiet`: neither progress nor notes.
@@ -59,21 +46,21 @@ pub(super) const COMMON: &[CommonOption] = &[
         short: None,
         value: None,
         about: "talk to the system bus (the default)",
-        set: |to, _| to.choose("--system", BusChoice::System),
+        set: |to, _| to.choose("--system", Target::System),
     },
     CommonOption {
         name: "--session",
         short: None,
         value: None,
         about: "talk to the session bus",
-        set: |to, _| to.choose("--session", BusChoice::Session),
+        set: |to, _| to.choose("--session", Target::Session),
     },
     CommonOption {
         name: "--address",
         short: None,
         value: Some("ADDR"),
         about: "talk to the bus at this D-Bus address",
-        set: |to, value| to.choose("--address", BusChoice::Address(value.to_owned())),
+        set: |to, value| to.choose("--address", Target::Address(value.to_owned())),
     },
     CommonOption {
         name: "--host",
@@ -86,7 +73,7 @@ pub(super) const COMMON: &[CommonOption] = &[
             if name.is_empty() || name.starts_with('-') || value.starts_with(['-', '@']) || !value.chars().all(plain) {
                 return Err(Error::usage("this is no host").on(format!("--host {value:?}")).hint("write [USER@]HOST"));
             }
-            to.choose("--host", BusChoice::Host(value.to_owned()))
+            to.choose("--host", Target::Host(value.to_owned()))
         },
     },
     CommonOption {
@@ -182,7 +169,7 @@ impl Collected {
         Some(took_next)
     }
 
-    fn choose(&mut self, option: &'static str, bus: BusChoice) -> Result<()> {
+    fn choose(&mut self, option: &'static str, bus: Target) -> Result<()> {
         match self.bus_option.replace(option) {
             Some(earlier) if self.common.bus != bus => Err(Error::usage("two buses were chosen, one run talks to one")
                 .on(format!("{earlier} and {option}"))

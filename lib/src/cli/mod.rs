@@ -12,12 +12,15 @@ pub mod front;
 pub mod input;
 mod interrupt;
 mod json;
+pub mod machine;
 mod out;
 mod progress;
+pub mod show;
 mod table;
+pub mod tree;
 
 pub use args::{Exit, Parsed, Program, parse};
-pub use common::{BusChoice, Common};
+pub use common::Common;
 pub use env::Env;
 pub use escape::{one_line, printable};
 pub use interrupt::Interrupt;

@@ -5,11 +5,14 @@
 
 pub mod catalog;
 pub mod generic;
+pub mod inventory;
+pub mod listing;
 pub mod manifest;
 pub mod mapping;
 
 pub use catalog::{Catalog, Origin};
 pub use generic::GenericPlugin;
+pub use inventory::Inventory;
 pub use manifest::Manifest;
 pub use mapping::Mapping;
 
@@ -41,13 +44,24 @@ pub enum Want {
     All,
 }
 
-/// Why an action failed, and whether the machine may have been changed by it all the same.
+/// Why an action failed, and what is known about the machine after it.
 #[derive(Debug)]
 pub struct Failure {
     /// What went wrong.
     pub error: Error,
-    /// Whether something may have changed: then reading again cannot prove that nothing did.
-    pub may_have_touched: bool,
+    /// Whether something may have changed.
+    pub touched: Touched,
+}
+
+/// What is known about the machine after a call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Touched {
+    /// The call was refused or never reached its work: nothing changed.
+    No,
+    /// Nobody answered: reading again tells.
+    Perhaps,
+    /// The service was seen changing things: reading again cannot prove that nothing is half done.
+    Surely,
 }
 
 /// One part of a machine's state: read it, plan changes to it, make them.

@@ -94,6 +94,15 @@ impl StateDocument {
         Ok(Self { plugins: BTreeMap::from([(name.to_owned(), state)]) })
     }
 
+    /// The document as JSON, without what apply ignores.
+    #[must_use]
+    pub fn to_json_to_apply(&self) -> Value {
+        let mut document = self.clone();
+        document.plugins.values_mut().for_each(|state| state.observed = None);
+        document.plugins.retain(|_, state| !(state.values.is_empty() && state.absent.is_empty()));
+        document.to_json()
+    }
+
     /// The document as JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {

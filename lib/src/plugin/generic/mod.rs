@@ -14,7 +14,7 @@ mod transaction;
 
 use super::manifest::Manifest;
 use super::mapping::Mapping;
-use super::{Failure, Queried, StatePlugin, Want};
+use super::{Failure, Queried, StatePlugin, Touched, Want};
 use crate::base::{Error, Progress, Result};
 use crate::bus::{Bus, SafeCall};
 use crate::state::{Action, Change, KeySpec};
@@ -153,7 +153,7 @@ impl StatePlugin for GenericPlugin {
     }
 
     fn perform(&self, bus: &Bus, action: &Action, progress: &mut dyn Progress) -> Result<(), Failure> {
-        let mapping = self.need_mapping().map_err(|error| Failure { error, may_have_touched: false })?;
+        let mapping = self.need_mapping().map_err(|error| Failure { error, touched: Touched::No })?;
         perform::perform(bus, mapping, action, progress)
     }
 }

@@ -3,8 +3,8 @@
 use super::transaction;
 use crate::base::{Error, Kind, Progress, Result};
 use crate::bus::Bus;
-use crate::plugin::Failure;
 use crate::plugin::mapping::{Mapping, Method};
+use crate::plugin::{Failure, Touched};
 use crate::state::Action;
 
 /// Makes `action`'s call and waits until the service says it is done.
@@ -19,8 +19,8 @@ pub fn perform(bus: &Bus, mapping: &Mapping, action: &Action, progress: &mut dyn
             call.manner = mapping.manner(method.as_ref().map(|method| method.section));
             bus.call(call).map(|_| ()).map_err(|error| {
                 // An answer, even a refusal, means that the service is done with it; silence means nobody knows.
-                let may_have_touched = matches!(error.kind, Kind::Timeout | Kind::Unavailable);
-                Failure { error, may_have_touched }
+                let is_silence = matches!(error.kind, Kind::Timeout | Kind::Unavailable);
+                Failure { error, touched: if is_silence { Touched::Perhaps } else { Touched::No } }
             })
         }
     };

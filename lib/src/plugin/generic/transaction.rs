@@ -3,8 +3,8 @@
 use super::rows::{self, Row};
 use crate::base::{Error, Kind, Progress, Result};
 use crate::bus::{Bus, Call, Signal, SubscriptionId, names};
-use crate::plugin::Failure;
 use crate::plugin::mapping::{Mapping, Method, SignalSection, fixed_of, template};
+use crate::plugin::{Failure, Touched};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ pub fn run(
     call: &Call,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Row>, Failure> {
-    let untouched = |error: Error| Failure { error, may_have_touched: false };
+    let untouched = |error: Error| Failure { error, touched: Touched::No };
     let Some((name, section)) = method.transaction else {
         return Err(untouched(Error::bad_input("the method belongs to no transaction").on(method.name.clone())));
     };
@@ -98,27 +98,30 @@ impl Listener<'_> {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Row>, Failure> {
         let mut rows = Vec::new();
-        let mut may_have_touched = false;
+        let mut touched = Touched::No;
         let mut reason: Option<String> = None;
         loop {
             let Some((id, signal)) = self.bus.next_signal(Instant::now() + self.silence) else {
                 let error = Error::new(Kind::Timeout, format!("the transaction said nothing for {:?}", self.silence))
                     .hint("see the service's log; the mapping's timeout_ms sets how long it may be silent");
-                return Err(Failure { error, may_have_touched: true });
+                return Err(Failure { error, touched: touched.max(Touched::Perhaps) });
             };
             if id == self.of_bus {
                 if is_vanished(&signal, self.service) {
                     let error = Error::new(Kind::Failed, "the service went away in the middle of the transaction")
                         .hint("see the service's log");
-                    return Err(Failure { error, may_have_touched });
+                    // Reading again, once it is back, tells what became of it.
+                    return Err(Failure { error, touched: touched.max(Touched::Perhaps) });
                 }
                 continue;
             }
             if id != self.of_object {
                 continue;
             }
-            may_have_touched |= counts(section.touched.as_ref(), &signal);
-            let failed = |error| Failure { error, may_have_touched };
+            if counts(section.touched.as_ref(), &signal) {
+                touched = Touched::Surely;
+            }
+            let failed = |error| Failure { error, touched };
             if let Some(spec) = section.error.as_ref().filter(|spec| spec.signal == signal.member) {
                 let row = named(spec, &signal).map_err(failed)?;
                 reason =
@@ -142,7 +145,7 @@ impl Listener<'_> {
                     return Ok(rows);
                 }
                 let text = reason.unwrap_or_else(|| format!("the service ended it with {}", Value::Array(signal.args)));
-                return Err(Failure { error: Error::failed(text), may_have_touched });
+                return Err(Failure { error: Error::failed(text), touched });
             }
         }
     }

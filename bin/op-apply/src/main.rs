@@ -1,0 +1,124 @@
+//! `op-apply`: brings a machine to a desired state, or leaves it as it was and says why.
+
+use op_dbus::apply::{Applied, Desired, Options, RunOutcome, StateManager};
+use op_dbus::base::{Result, time};
+use op_dbus::cli::machine::{Asker, Ticks};
+use op_dbus::cli::{self, Cli, Interrupt, Outcome, Program, show};
+use op_dbus::state::{Plan, StateDocument};
+
+/// Show what would change, ask, change it, verify it, and undo it if anything fails.
+#[derive(argh::FromArgs, argh::ArgsInfo)]
+struct Args {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(argh::FromArgs, argh::ArgsInfo)]
+#[argh(subcommand)]
+enum Command {
+    Apply(Apply),
+}
+
+/// apply a state document, or a plan made with --dry-run
+#[derive(argh::FromArgs, argh::ArgsInfo)]
+#[argh(subcommand, name = "apply")]
+struct Apply {
+    /// the document; - or nothing is standard input
+    #[argh(positional, arg_name = "FILE")]
+    file: Option<String>,
+    /// only this plugin of the document; then the document may be the plugin's bare state
+    #[argh(option, arg_name = "NAME")]
+    plugin: Option<String>,
+    /// print the plan and change nothing
+    #[argh(switch)]
+    dry_run: bool,
+    /// show the differences on standard error; never changes what is done
+    #[argh(switch)]
+    diff: bool,
+    /// print the plan and exit 2 if the machine is not as wanted
+    #[argh(switch)]
+    check: bool,
+    /// confirm without being asked
+    #[argh(switch, short = 'y')]
+    yes: bool,
+    /// agree to changes that cannot be undone
+    #[argh(switch)]
+    allow_irreversible: bool,
+    /// on whose behalf items are added; what they added before and leave out now is removed
+    #[argh(option, arg_name = "NAME")]
+    owner: Option<String>,
+    /// remove every item of a set that is not listed, if exactly so many go
+    #[argh(option, arg_name = "COUNT")]
+    prune: Option<usize>,
+    /// exit 2 when changes are pending or were made
+    #[argh(switch)]
+    detailed_exitcode: bool,
+    /// how long to wait for another run (10s)
+    #[argh(option, arg_name = "DUR")]
+    lock_timeout: Option<String>,
+}
+
+const PROGRAM: Program = Program {
+    name: "op-apply",
+    version: env!("CARGO_PKG_VERSION"),
+    default_subcommand: Some("apply"),
+    optional_values: &[],
+    examples: "op-apply want.json\n\
+               op-apply --dry-run want.json > plan.json && op-apply plan.json\n\
+               op-query --plugin hostname | jq '.plugins.hostname.location = \"rack 3\"' | op-apply\n\
+               op-apply --check want.json",
+};
+
+fn main() -> std::process::ExitCode {
+    cli::main(&PROGRAM, |args: Args, cli| match args.command {
+        Command::Apply(args) => apply(&args, cli),
+    })
+}
+
+fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
+    let interrupt = Interrupt::install()?;
+    let input = cli::input::read_document(args.file.as_deref())?;
+    let document = input.json()?;
+    let desired = match document.get("kind").and_then(serde_json::Value::as_str) {
+        Some("plan") => Desired::Plan(Box::new(Plan::from_json(&document)?)),
+        _ => Desired::State(StateDocument::from_json_for(&document, args.plugin.as_deref())?),
+    };
+    let options = Options {
+        owner: args.owner.clone(),
+        prune: args.prune,
+        allows_irreversible: args.allow_irreversible,
+        lock_timeout: time::parse_duration(args.lock_timeout.as_deref().unwrap_or("10s"))?,
+    };
+    let is_dry_run = args.dry_run || args.check;
+    let bus = cli.connect()?;
+    let root = if is_dry_run { cli.root()? } else { cli.root_to_apply(&bus)? };
+    let catalog = cli.catalog(&root)?;
+    let mut progress = cli.out.progress();
+    let mut manager = StateManager {
+        bus: &bus,
+        catalog: &catalog,
+        root: &root,
+        progress: &mut progress,
+        interrupts: interrupt.counter(),
+    };
+    if is_dry_run || args.diff {
+        let plan = manager.plan(desired.clone(), &options)?;
+        if args.diff {
+            show::changes(&mut cli.out, &plan);
+        }
+        if is_dry_run {
+            show::plan(&mut cli.out, &plan)?;
+            let is_detailed = args.check || args.detailed_exitcode;
+            return Ok(if is_detailed && !plan.is_empty() { Outcome::Changes } else { Outcome::Done });
+        }
+    }
+    let mut asker = Asker { has_said_yes: args.yes, interrupt: &interrupt };
+    let Applied { report, error } = manager.apply_state(desired, &options, &mut asker, &mut Ticks(&mut cli.out))?;
+    progress.finish();
+    show::report(&mut cli.out, &report)?;
+    match error {
+        Some(error) => Err(error),
+        None if args.detailed_exitcode && report.outcome == RunOutcome::Applied => Ok(Outcome::Changes),
+        None => Ok(Outcome::Done),
+    }
+}

@@ -1,0 +1,72 @@
+//! `op-query`: the current state of plugins as JSON. Reads only; what it prints is what `op-apply` accepts.
+
+use op_dbus::apply::query::{self, Selection};
+use op_dbus::base::{Error, Result};
+use op_dbus::cli::{self, Cli, Outcome, Program};
+use op_dbus::plugin::Want;
+
+/// Print the current state of plugins.
+#[derive(argh::FromArgs, argh::ArgsInfo)]
+struct Args {
+    /// a state document or an inventory that says what to query; - is standard input
+    #[argh(positional, arg_name = "FILE")]
+    file: Option<String>,
+    /// only this plugin, or this service by its bus name (may be repeated)
+    #[argh(option, arg_name = "NAME")]
+    plugin: Vec<String>,
+    /// add everything else that can be seen, under observed
+    #[argh(switch)]
+    all: bool,
+    /// print the state of the one plugin without the document around it
+    #[argh(switch)]
+    bare: bool,
+}
+
+const PROGRAM: Program = Program {
+    name: "op-query",
+    version: env!("CARGO_PKG_VERSION"),
+    default_subcommand: None,
+    optional_values: &[],
+    examples: "op-query --plugin hostname\n\
+               op-query --plugin packagekit --bare\n\
+               op-discover | op-query\n\
+               op-query --plugin hostname | jq '.plugins.hostname.static_hostname = \"web\"' | op-apply",
+};
+
+fn main() -> std::process::ExitCode {
+    cli::main::<Args>(&PROGRAM, run)
+}
+
+fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
+    let selection = if args.plugin.is_empty() {
+        match cli::input::read_optional(args.file.as_deref())? {
+            Some(input) => Selection::from_json(&input.json()?, &input.name)?,
+            None => Selection::Everything,
+        }
+    } else {
+        Selection::Plugins(args.plugin)
+    };
+    if args.bare && !matches!(&selection, Selection::Plugins(names) if names.len() == 1) {
+        return Err(Error::usage("--bare prints one plugin, so name one").hint("op-query --bare --plugin NAME"));
+    }
+    let catalog = cli.catalog(&cli.root()?)?;
+    let bus = cli.connect()?;
+    let want = if args.all { Want::All } else { Want::State };
+    let mut progress = cli.out.progress();
+    let found = query::query(&bus, &catalog, &selection, &want, &mut progress)?;
+    progress.finish();
+    match found.document.plugins.values().next() {
+        Some(state) if args.bare => cli.out.document(&state.to_json())?,
+        None if args.bare => {}
+        _ => cli.out.document(&found.document.to_json())?,
+    }
+    match Error::all(found.problems) {
+        None => Ok(Outcome::Done),
+        // Nothing at all could be read: then the reason decides the exit code.
+        Some(error) if found.document.plugins.is_empty() => Err(error),
+        Some(error) => {
+            cli.out.fail(&error);
+            Ok(Outcome::Partial)
+        }
+    }
+}

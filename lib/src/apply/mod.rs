@@ -1,0 +1,304 @@
+//! Applying a desired state. [`StateManager::apply_state`] reads as the whole story: lock, query, diff, plan, compare,
+//! validate, confirm, checkpoint, act, verify, undo on failure, record.
+//!
+//! Never prints and never asks by itself: [`Confirm`] and [`Witness`] are given by the caller.
+
+pub mod confirmation;
+mod ledger;
+mod planning;
+pub mod query;
+pub mod report;
+mod undo;
+
+pub use report::{ActionResult, Applied, Report, RunOutcome};
+
+use crate::base::{Error, Kind, Progress, Result, digest, time};
+use crate::bus::{Bus, Consent};
+use crate::plugin::{Catalog, StatePlugin};
+use crate::state::{Action, Change, Plan, StateDocument, UndoClass};
+use crate::store::file::{self, Durability};
+use crate::store::{Lock, StateRoot};
+use ledger::Ledger;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+use undo::Begun;
+
+/// Asks for agreement to the exact calls.
+pub trait Confirm {
+    /// Shows `text` and asks; an error of the kind [`Kind::Refused`] is a no.
+    fn confirm(&mut self, text: &str) -> Result<()>;
+}
+
+/// Hears of each action as it ends.
+pub trait Witness {
+    /// `lines` say what was done, or what failed.
+    fn action_ended(&mut self, is_done: bool, lines: &[String]);
+}
+
+/// What is wanted: a state, or a plan made before.
+#[derive(Debug, Clone)]
+pub enum Desired {
+    /// Plan it now.
+    State(StateDocument),
+    /// Do exactly this or refuse.
+    Plan(Box<Plan>),
+}
+
+/// How to apply.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// On whose behalf items are added and removed.
+    pub owner: Option<String>,
+    /// Remove what is not listed, if exactly so many items go.
+    pub prune: Option<usize>,
+    /// Whether changes that cannot be undone are agreed to.
+    pub allows_irreversible: bool,
+    /// How long to wait for another run.
+    pub lock_timeout: Duration,
+}
+
+/// Applies desired states on one bus.
+pub struct StateManager<'a> {
+    /// The bus.
+    pub bus: &'a Bus,
+    /// The plugins there are.
+    pub catalog: &'a Catalog,
+    /// Where the lock, the ledger and checkpoints lie.
+    pub root: &'a StateRoot,
+    /// Hears how far long steps are.
+    pub progress: &'a mut dyn Progress,
+    /// Counts the times a person asked to stop.
+    pub interrupts: Arc<AtomicUsize>,
+}
+
+impl StateManager<'_> {
+    /// Brings the machine to `desired`, or leaves it as it was.
+    ///
+    /// Fails before anything is changed with an error; from the first call on, the outcome is in the report.
+    pub fn apply_state(
+        &mut self,
+        desired: Desired,
+        options: &Options,
+        confirm: &mut dyn Confirm,
+        witness: &mut dyn Witness,
+    ) -> Result<Applied> {
+        let _lock = self.lock(options.lock_timeout)?;
+        let (given, document, options) = self.unpack(desired, options)?;
+        let planned = self.compute(&document, &options)?;
+        let plan = &planned.plan;
+        if let Some(given) = &given {
+            given.check_fresh(plan)?;
+        }
+        if plan.is_empty() {
+            return Ok(Applied { report: Report::new("", &[]), error: None });
+        }
+        self.validate(&planned.plugins, plan, &options)?;
+        if plan.actions.iter().any(|action| action.requires_confirmation) {
+            confirm.confirm(&confirmation::text(plan))?;
+        }
+        let run = run_id(plan);
+        self.write_checkpoint(&run, plan, &planned.current)?;
+        let mut report = Report::new(&run, &plan.actions);
+        let bus = self.bus;
+        let error = bus.acting(Consent::was_given(), || {
+            let (begun, error) = self.act(&planned.plugins, &plan.actions, &mut report, witness);
+            let error = error.or_else(|| self.verify(&planned.plugins, &plan.actions, &mut report));
+            if error.is_some() {
+                self.undo(&planned.plugins, &plan.actions, &planned.current, &begun, &mut report);
+            }
+            error
+        });
+        report.outcome = match (&error, report.residue.is_empty()) {
+            (None, _) => RunOutcome::Applied,
+            (Some(_), true) => RunOutcome::Undone,
+            (Some(_), false) => RunOutcome::Residue,
+        };
+        let error = error.map(|error| final_error(error, &report));
+        let recorded = if error.is_none() { self.record(plan) } else { Ok(()) };
+        let error = error.or_else(|| recorded.err());
+        Ok(Applied { report, error })
+    }
+
+    /// The plan for `desired`, without changing anything.
+    pub fn plan(&mut self, desired: Desired, options: &Options) -> Result<Plan> {
+        let (given, document, options) = self.unpack(desired, options)?;
+        let planned = self.compute(&document, &options)?;
+        if let Some(given) = given {
+            given.check_fresh(&planned.plan)?;
+        }
+        Ok(planned.plan)
+    }
+
+    fn unpack(&self, desired: Desired, options: &Options) -> Result<(Option<Plan>, StateDocument, Options)> {
+        match desired {
+            Desired::State(document) => Ok((None, document, options.clone())),
+            Desired::Plan(plan) => {
+                let document = StateDocument::from_json(&plan.desired)?;
+                let of_plan = Options { owner: plan.owner.clone(), prune: plan.prune, ..options.clone() };
+                Ok((Some(*plan), document, of_plan))
+            }
+        }
+    }
+
+    fn lock(&mut self, timeout: Duration) -> Result<Lock> {
+        let path = self.root.lock();
+        self.root.make_parent(&path)?;
+        Lock::take(&path, timeout, &mut |text| self.progress.say(text, None))
+    }
+
+    /// Everything that can be refused is refused before the first call: checks, and what cannot be undone.
+    fn validate(&self, plugins: &Plugins, plan: &Plan, options: &Options) -> Result<()> {
+        let mut errors = Vec::new();
+        for action in &plan.actions {
+            if action.undo.class == UndoClass::Irreversible && !options.allows_irreversible {
+                errors.push(
+                    Error::refused(format!("{:?} cannot be undone", action.title))
+                        .on(action.resources.join(", "))
+                        .hint("say --allow-irreversible to do it all the same"),
+                );
+            }
+            if let Some(Err(error)) = plugins.get(&action.plugin).map(|plugin| plugin.check(self.bus, action)) {
+                errors.push(error);
+            }
+        }
+        Error::all(errors).map_or(Ok(()), Err)
+    }
+
+    /// Makes the calls in order until one fails or a person asks to stop.
+    fn act(
+        &mut self,
+        plugins: &Plugins,
+        actions: &[Action],
+        report: &mut Report,
+        witness: &mut dyn Witness,
+    ) -> (Begun, Option<Error>) {
+        let mut begun = Begun { done: Vec::new(), failed: None };
+        for (position, action) in actions.iter().enumerate() {
+            if self.interrupts.load(Ordering::Relaxed) > 0 {
+                let error = Error::failed("interrupted").on(format!("before {:?}", action.title));
+                return (begun, Some(error));
+            }
+            let Some(plugin) = plugins.get(&action.plugin) else { continue };
+            self.progress.say(&action.title, None);
+            let started = Instant::now();
+            let outcome = plugin.perform(self.bus, action, self.progress);
+            let entry = &mut report.actions[position];
+            entry.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            match outcome {
+                Ok(()) => {
+                    entry.result = ActionResult::Done;
+                    let title = std::slice::from_ref(&action.title);
+                    witness.action_ended(true, if action.done.is_empty() { title } else { &action.done });
+                    begun.done.push(position);
+                }
+                Err(failure) => {
+                    entry.result = ActionResult::Failed;
+                    entry.error = Some(failure.error.message.clone());
+                    witness.action_ended(false, &[format!("{}: {}", action.title, failure.error.message)]);
+                    begun.failed = Some((position, failure.touched));
+                    return (begun, Some(failure.error.or_on(action.resources.join(", "))));
+                }
+            }
+        }
+        (begun, None)
+    }
+
+    /// Reads again: what a service said it did counts only when it shows.
+    fn verify(&mut self, plugins: &Plugins, actions: &[Action], report: &mut Report) -> Option<Error> {
+        let mut errors = Vec::new();
+        for (position, action) in actions.iter().enumerate() {
+            let Some(plugin) = plugins.get(&action.plugin) else { continue };
+            for change in self.not_holding(plugin.as_ref(), &action.changes) {
+                let resource = change.resource();
+                let keys = crate::plugin::Want::Keys(vec![resource.key.clone()]);
+                let now = plugin.query(self.bus, &keys, self.progress).values.remove(&resource.key);
+                let error = mismatch(&change, now.as_ref());
+                report.actions[position].result = ActionResult::Failed;
+                report.actions[position].error = Some(error.message.clone());
+                errors.push(error);
+            }
+        }
+        Error::all(errors)
+    }
+
+    fn write_checkpoint(&self, run: &str, plan: &Plan, before: &BTreeMap<String, Map<String, Value>>) -> Result<()> {
+        let path = self.root.checkpoint(run);
+        self.root.make_parent(&path)?;
+        let touched: BTreeMap<String, Value> = plan
+            .actions
+            .iter()
+            .flat_map(|action| &action.changes)
+            .filter_map(|change| {
+                let resource = change.resource();
+                let value = before.get(&resource.plugin)?.get(&resource.key)?;
+                let is_set = resource.item.is_some();
+                // A set of thousands of items is told by what changes in it.
+                Some((resource.to_string(), if is_set { change.before() } else { value.clone() }))
+            })
+            .collect();
+        let checkpoint = json!({
+            "kind": "checkpoint",
+            "version": 1,
+            "run": run,
+            "time": time::rfc3339(SystemTime::now()),
+            "before": touched,
+            "plan": plan,
+        });
+        let bytes = serde_json::to_vec(&checkpoint).map_err(|e| Error::failed(e.to_string()))?;
+        file::replace(&path, &bytes, Durability::Durable)
+    }
+
+    fn record(&self, plan: &Plan) -> Result<()> {
+        let changes: Vec<Change> = plan.actions.iter().flat_map(|action| action.changes.clone()).collect();
+        if changes.iter().all(|change| matches!(change, Change::Set { .. })) {
+            return Ok(());
+        }
+        let mut ledger = Ledger::read(self.root)?;
+        ledger.note(plan.owner.as_deref().unwrap_or_default(), &changes);
+        ledger.write(self.root)
+    }
+
+    pub(super) fn is_interrupted_twice(&self) -> bool {
+        self.interrupts.load(Ordering::Relaxed) > 1
+    }
+}
+
+/// The plugins of a run, by name.
+type Plugins = BTreeMap<String, Box<dyn StatePlugin>>;
+
+fn mismatch(change: &Change, now: Option<&Value>) -> Error {
+    let resource = change.resource().to_string();
+    let now = now.map_or_else(|| "nothing readable".into(), Value::to_string);
+    let message = match change {
+        Change::Set { to, .. } => format!("the service accepted {to}, but reads {now}"),
+        Change::Add { item, .. } => format!("the service says it added {item:?}, but does not list it"),
+        Change::Remove { item, .. } => format!("the service says it removed {item:?}, but still lists it"),
+    };
+    Error::failed(message).on(resource).hint("the service normalised, refused or ignored it without an error")
+}
+
+/// The error of a run that failed after it began: its exit code says whether anything remains.
+fn final_error(mut error: Error, report: &Report) -> Error {
+    if report.residue.is_empty() {
+        // Whatever the cause was, the machine is as it was.
+        error.kind = Kind::Failed;
+        error.message = format!("{} (everything that was done was undone)", error.message);
+        return error;
+    }
+    let list = report.residue.iter().map(|r| format!("{}: {}", r.resource, r.message)).collect::<Vec<_>>().join("; ");
+    error.kind = Kind::Residue;
+    error.message = format!("{}; not everything could be undone: {list}", error.message);
+    error.hint("look at what remains by hand; the checkpoint of the run says what was there before")
+}
+
+/// Names a run: its time, and what it does.
+fn run_id(plan: &Plan) -> String {
+    let now = SystemTime::now();
+    let nanos = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let unique = digest::of_bytes("run", format!("{nanos} {} {}", std::process::id(), plan.digest).as_bytes());
+    let time = time::rfc3339(now).replace([':', '-'], "");
+    format!("{time}-{}", unique.trim_start_matches("sha256:").chars().take(8).collect::<String>())
+}

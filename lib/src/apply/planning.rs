@@ -1,0 +1,177 @@
+//! From a desired state to a plan: the plugins it speaks of, what they have now, the difference, the calls.
+
+use super::ledger::Ledger;
+use super::{Options, Plugins, StateManager};
+use crate::base::{Error, Kind, Result, digest};
+use crate::plugin::{GenericPlugin, StatePlugin, Want};
+use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, diff_plugin};
+use crate::store::file::{self, Durability};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A plan, the plugins that perform it, and what they had when it was made.
+pub struct Planned {
+    pub plan: Plan,
+    pub plugins: Plugins,
+    pub current: BTreeMap<String, Map<String, Value>>,
+}
+
+impl StateManager<'_> {
+    /// Computes the plan, live. Every problem of every plugin is reported, not only the first.
+    pub(super) fn compute(&mut self, document: &StateDocument, options: &Options) -> Result<Planned> {
+        let mut errors = Vec::new();
+        let mut plugins: Plugins = BTreeMap::new();
+        for (name, state) in &document.plugins {
+            match self.plugin_for(name, state) {
+                Ok(Some(plugin)) => drop(plugins.insert(name.clone(), plugin)),
+                Ok(None) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        give_up_on(&mut errors)?;
+        let order = in_order(&plugins)?;
+        let ledger = Ledger::read(self.root)?;
+        let mut current = BTreeMap::new();
+        let mut changes: BTreeMap<String, Vec<Change>> = BTreeMap::new();
+        for name in &order {
+            let (plugin, state) = (&plugins[name], &document.plugins[name]);
+            self.bus.allow(plugin.safe_calls());
+            let keys: BTreeSet<String> = state.values.keys().chain(state.absent.keys()).cloned().collect();
+            let now = plugin.query(self.bus, &Want::Keys(keys.into_iter().collect()), self.progress);
+            let removal = Removal {
+                owned: options.owner.as_deref().map(|owner| ledger.of(owner, name)).unwrap_or_default(),
+                is_prune: options.prune.is_some(),
+            };
+            match diff_plugin(name, state, &now.values, plugin.keys(), &removal) {
+                Ok(found) => drop(changes.insert(name.clone(), found)),
+                // Why a key could not be read is the better error than that it could not be compared.
+                Err(error) => errors.extend(better_reasons(error, now.problems)),
+            }
+            current.insert(name.clone(), now.values);
+        }
+        give_up_on(&mut errors)?;
+        check_prune(options, changes.values().flatten())?;
+        let mut actions: Vec<Action> = Vec::new();
+        for name in &order {
+            let of_plugin = &changes[name];
+            if of_plugin.is_empty() {
+                continue;
+            }
+            self.keep_diff(name, of_plugin);
+            match plugins[name].plan(self.bus, of_plugin, &current[name], self.progress) {
+                Ok(planned) => actions.extend(planned),
+                Err(error) => errors.push(error),
+            }
+        }
+        give_up_on(&mut errors)?;
+        number(&mut actions, &plugins);
+        let with_actions: BTreeSet<&str> = actions.iter().map(|action| action.plugin.as_str()).collect();
+        let mappings = with_actions
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), plugins[name].mapping_digest()?)))
+            .collect();
+        let plan = Plan::new(document.to_json_to_apply(), options.owner.clone(), options.prune, mappings, actions);
+        Ok(Planned { plan, plugins, current })
+    }
+
+    /// The plugin a document speaks of; `None` when it says nothing that could be applied.
+    fn plugin_for(&self, name: &str, state: &PluginState) -> Result<Option<Box<dyn StatePlugin>>> {
+        let says_nothing = state.values.is_empty() && state.absent.is_empty();
+        if says_nothing && state.observed.is_some() {
+            return Ok(None);
+        }
+        let plugin = if name.contains('.') {
+            GenericPlugin::ad_hoc(name)
+        } else {
+            let entry = self
+                .catalog
+                .entry(name)
+                .map_err(|e| if e.kind == Kind::BadInput { e.on(format!("plugins.{name}")) } else { e })?;
+            if let (None, Some(problem)) = (&entry.mapping, entry.problems.first()) {
+                return Err(problem.clone());
+            }
+            entry.plugin()
+        };
+        match plugin.read_only_because() {
+            Some(error) if plugin.keys().is_empty() && !says_nothing => Err(error),
+            _ => Ok(Some(Box::new(plugin))),
+        }
+    }
+
+    /// Keeps a computed difference for people to look at. It is a cache: failing to write it is no failure.
+    fn keep_diff(&self, plugin: &str, changes: &[Change]) {
+        let content = json!({"kind": "diff", "version": 1, "plugin": plugin, "changes": changes});
+        let path = self.root.diff(plugin, &digest::of_json("diff", &content));
+        if path.exists() || self.root.make_parent(&path).is_err() {
+            return;
+        }
+        if let Ok(bytes) = serde_json::to_vec(&content) {
+            let _ = file::replace(&path, &bytes, Durability::Cache);
+        }
+    }
+}
+
+fn give_up_on(errors: &mut Vec<Error>) -> Result<()> {
+    Error::all(std::mem::take(errors)).map_or(Ok(()), Err)
+}
+
+/// Puts the reason a key could not be read in the place of the complaint that it could not be compared.
+fn better_reasons(error: Error, problems: Vec<Error>) -> Vec<Error> {
+    let mut all = vec![error];
+    let also = std::mem::take(&mut all[0].also);
+    all.extend(also);
+    all.into_iter()
+        .map(|error| problems.iter().find(|problem| problem.subject == error.subject).cloned().unwrap_or(error))
+        .collect()
+}
+
+fn check_prune<'c>(options: &Options, changes: impl Iterator<Item = &'c Change>) -> Result<()> {
+    let Some(expected) = options.prune else { return Ok(()) };
+    let going: Vec<String> =
+        changes.filter(|change| matches!(change, Change::Remove { .. })).map(|c| c.resource().to_string()).collect();
+    if going.len() == expected {
+        return Ok(());
+    }
+    let mut shown = going.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
+    if going.len() > 20 {
+        shown.push_str(", ...");
+    }
+    Err(Error::refused(format!("--prune expects {expected} removals, but {} would happen", going.len()))
+        .on(shown)
+        .hint(format!("look at the list; if that is what you want, say --prune {}", going.len())))
+}
+
+/// Plugin names so that each comes after those it depends on; alphabetical otherwise.
+fn in_order(plugins: &Plugins) -> Result<Vec<String>> {
+    let mut order: Vec<String> = Vec::new();
+    let mut left: BTreeSet<&String> = plugins.keys().collect();
+    while !left.is_empty() {
+        let is_free = |name: &&&String| {
+            plugins[**name].dependencies().iter().all(|needed| !left.contains(needed) || needed == **name)
+        };
+        let Some(next) = left.iter().find(is_free).copied() else {
+            let names = left.into_iter().cloned().collect::<Vec<_>>().join(", ");
+            return Err(Error::bad_input("these plugins depend on each other in a circle")
+                .on(names)
+                .hint("see [dependencies] in their plugin.toml"));
+        };
+        order.push(next.clone());
+        left.remove(next);
+    }
+    Ok(order)
+}
+
+/// Numbers the actions and says what each needs: the one before it of its plugin, and the last of each dependency.
+fn number(actions: &mut [Action], plugins: &Plugins) {
+    let mut last: BTreeMap<String, String> = BTreeMap::new();
+    for (position, action) in actions.iter_mut().enumerate() {
+        action.id = (position + 1).to_string();
+        let mut resources: Vec<String> = action.changes.iter().map(|change| change.resource().to_string()).collect();
+        resources.dedup();
+        action.resources = resources;
+        let depends = plugins.get(&action.plugin).map(|plugin| plugin.dependencies()).unwrap_or_default();
+        let needed = depends.iter().chain(std::iter::once(&action.plugin)).filter_map(|name| last.get(name));
+        action.needs = needed.cloned().collect();
+        last.insert(action.plugin.clone(), action.id.clone());
+    }
+}

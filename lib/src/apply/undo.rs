@@ -1,0 +1,161 @@
+//! Taking back what a failed run did: the reverse of each change, newest first, planned and made by the same code as
+//! the changes themselves, then read again. What cannot be proven to be as it was is residue.
+
+use super::StateManager;
+use super::report::{ActionResult, Report, Residue};
+use crate::base::Error;
+use crate::plugin::{StatePlugin, Touched, Want};
+use crate::state::document::items_of;
+use crate::state::{Action, Change, UndoClass};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What acting left behind: which actions were begun, and how sure it is that a failed one changed nothing.
+pub struct Begun {
+    /// Positions of actions that were made, in order.
+    pub done: Vec<usize>,
+    /// The action that failed, and what is known about it.
+    pub failed: Option<(usize, Touched)>,
+}
+
+impl StateManager<'_> {
+    /// Undoes what was begun and lists what remains in `report`.
+    pub(super) fn undo(
+        &mut self,
+        plugins: &BTreeMap<String, Box<dyn StatePlugin>>,
+        actions: &[Action],
+        before: &BTreeMap<String, Map<String, Value>>,
+        begun: &Begun,
+        report: &mut Report,
+    ) {
+        let failed = begun.failed.iter().map(|(position, touched)| (*position, *touched));
+        let done = begun.done.iter().rev().map(|position| (*position, Touched::Surely));
+        for (position, touched) in failed.chain(done) {
+            if touched == Touched::No {
+                continue;
+            }
+            let action = &actions[position];
+            if self.is_interrupted_twice() {
+                remains(report, action, "the undo was interrupted before it came to this");
+                continue;
+            }
+            let Some(plugin) = plugins.get(&action.plugin) else { continue };
+            let was_begun_only = begun.failed.is_some_and(|(failed, _)| failed == position);
+            let residue = self.undo_action(plugin.as_ref(), action, before, touched, was_begun_only);
+            if residue.is_empty() {
+                report.actions[position].result = match was_begun_only {
+                    true => ActionResult::Failed,
+                    false => ActionResult::Undone,
+                };
+            }
+            report.residue.extend(residue);
+        }
+    }
+
+    fn undo_action(
+        &mut self,
+        plugin: &dyn StatePlugin,
+        action: &Action,
+        before: &BTreeMap<String, Map<String, Value>>,
+        touched: Touched,
+        was_begun_only: bool,
+    ) -> Vec<Residue> {
+        if action.changes.is_empty() {
+            return Vec::new();
+        }
+        let keys: Vec<String> = action.changes.iter().map(|change| change.resource().key).collect();
+        let now = plugin.query(self.bus, &Want::Keys(keys.clone()), self.progress);
+        let empty = Map::new();
+        let before = before.get(&action.plugin).unwrap_or(&empty);
+        let mut residue = Vec::new();
+        let mut reverse: Vec<Change> = Vec::new();
+        for change in action.changes.iter().map(Change::reverse) {
+            let resource = change.resource();
+            let Some(spec) = plugin.keys().get(&resource.key) else { continue };
+            match change.holds_in(&now.values, spec) {
+                None => {
+                    let why = now.problems.first().map_or_else(String::new, |problem| format!(": {}", problem.message));
+                    residue.push(residue_of(&resource.to_string(), &format!("it cannot be read any more{why}")));
+                }
+                // It reads as before. After a call that was seen changing things and then broke off, reading is no
+                // proof: a half-installed package, say, is neither installed nor untouched.
+                Some(true) if touched == Touched::Surely && was_begun_only => residue.push(residue_of(
+                    &resource.to_string(),
+                    "the service had begun to change it when it failed; it may be half done",
+                )),
+                Some(true) => {}
+                Some(false) if action.undo.class == UndoClass::Irreversible => {
+                    residue.push(residue_of(&resource.to_string(), "it was changed, and this cannot be undone"));
+                }
+                Some(false) => reverse.push(change),
+            }
+        }
+        reverse.extend(side_effects(action, before, &now.values));
+        if !reverse.is_empty()
+            && let Err(error) = self.make(plugin, &reverse, &now.values)
+        {
+            let message = format!("it could not be undone: {}", error.message);
+            residue.extend(reverse.iter().map(|change| residue_of(&change.resource().to_string(), &message)));
+            return residue;
+        }
+        for change in self.not_holding(plugin, &reverse) {
+            residue.push(residue_of(&change.resource().to_string(), "it was undone, but does not read as before"));
+        }
+        residue
+    }
+
+    /// Plans and makes `changes` without asking: consent to an apply is consent to its undo, which was shown.
+    fn make(
+        &mut self,
+        plugin: &dyn StatePlugin,
+        changes: &[Change],
+        current: &Map<String, Value>,
+    ) -> Result<(), Error> {
+        let actions = plugin.plan(self.bus, changes, current, self.progress)?;
+        for action in &actions {
+            plugin.perform(self.bus, action, self.progress).map_err(|failure| failure.error)?;
+        }
+        Ok(())
+    }
+
+    /// The changes that reading again does not show, after bounded retries: some services settle late.
+    pub(super) fn not_holding(&mut self, plugin: &dyn StatePlugin, changes: &[Change]) -> Vec<Change> {
+        let mut left: Vec<Change> = changes.to_vec();
+        for wait_ms in [0, 20, 50, 100, 200, 400, 800] {
+            if left.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(wait_ms));
+            let keys: Vec<String> = left.iter().map(|change| change.resource().key).collect();
+            let now = plugin.query(self.bus, &Want::Keys(keys), self.progress);
+            left.retain(|change| {
+                let spec = plugin.keys().get(&change.resource().key);
+                spec.is_none_or(|spec| change.holds_in(&now.values, spec) != Some(true))
+            });
+        }
+        left
+    }
+}
+
+/// Items that joined a set together with those asked for, as the service's preview had announced: its dependencies.
+fn side_effects(action: &Action, before: &Map<String, Value>, now: &Map<String, Value>) -> Vec<Change> {
+    let Some(preview) = &action.preview else { return Vec::new() };
+    let Some(Change::Add { plugin, key, .. }) = action.changes.first() else { return Vec::new() };
+    let items = |state: &Map<String, Value>| state.get(key).and_then(|set| items_of("", set).ok()).unwrap_or_default();
+    let (before, now) = (items(before), items(now));
+    preview
+        .also
+        .iter()
+        .filter(|item| now.contains(item) && !before.contains(item))
+        .map(|item| Change::Remove { plugin: plugin.clone(), key: key.clone(), item: item.clone() })
+        .collect()
+}
+
+fn remains(report: &mut Report, action: &Action, message: &str) {
+    report.residue.extend(action.resources.iter().map(|resource| residue_of(resource, message)));
+}
+
+fn residue_of(resource: &str, message: &str) -> Residue {
+    Residue { resource: resource.into(), message: message.into() }
+}

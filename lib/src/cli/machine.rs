@@ -1,0 +1,94 @@
+//! What the programs need of the machine: a bus, a state root, the plugins; and the traits of `apply`, for a terminal.
+
+use super::confirm::{Terminal, no_terminal};
+use super::{Cli, Interrupt, Out, Progress};
+use crate::apply::{Confirm, Witness};
+use crate::base::{Error, Kind, Result};
+use crate::bus::{Bus, Call, Target};
+use crate::plugin::Catalog;
+use crate::store::StateRoot;
+use serde_json::Value;
+use std::path::Path;
+
+impl Cli {
+    /// Connects to the bus the options chose.
+    pub fn connect(&self) -> Result<Bus> {
+        Bus::connect(&self.common.bus, self.common.timeout)
+    }
+
+    /// The state root the options or the environment chose.
+    pub fn root(&self) -> Result<StateRoot> {
+        StateRoot::find(self.common.root.as_deref())
+    }
+
+    /// The plugins there are.
+    pub fn catalog(&self, root: &StateRoot) -> Result<Catalog> {
+        Catalog::open(root, &StateRoot::mappings())
+    }
+
+    /// Where process information of the services lies; nowhere when the bus is another machine's.
+    #[must_use]
+    pub fn proc(&self) -> Option<&'static Path> {
+        (!matches!(self.common.bus, Target::Host(_))).then(|| Path::new("/proc"))
+    }
+
+    /// The root to apply with: another machine's state is kept apart, and the system bus is root's.
+    pub fn root_to_apply(&self, bus: &Bus) -> Result<StateRoot> {
+        let root = self.root()?;
+        match &self.common.bus {
+            Target::Host(host) => Ok(root.for_machine(&machine_id(bus, host)?)),
+            Target::System if !rustix::process::geteuid().is_root() => {
+                Err(Error::new(Kind::Denied, "applying to the system bus needs root")
+                    .hint("run it with sudo; --dry-run shows the plan without"))
+            }
+            _ => Ok(root),
+        }
+    }
+}
+
+/// The machine id of the host a bus is on: names the folder its state is kept in.
+fn machine_id(bus: &Bus, host: &str) -> Result<String> {
+    let call = Call::new("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.Peer", "GetMachineId");
+    match bus.call(call)?.single(host)? {
+        Value::String(id) if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(id),
+        other => Err(Error::failed(format!("the bus gave no machine id but {other}")).on(host)),
+    }
+}
+
+impl crate::base::Progress for Progress {
+    fn say(&mut self, text: &str, percent: Option<u8>) {
+        match percent {
+            Some(percent) => self.set(u64::from(percent), 100, text),
+            None => self.spinner(text),
+        }
+    }
+}
+
+/// Asks on the terminal, or is content because `--yes` was said.
+pub struct Asker<'a> {
+    /// Whether `--yes` was said.
+    pub has_said_yes: bool,
+    /// Counts Ctrl-C at the question.
+    pub interrupt: &'a Interrupt,
+}
+
+impl Confirm for Asker<'_> {
+    fn confirm(&mut self, text: &str) -> Result<()> {
+        if self.has_said_yes {
+            return Ok(());
+        }
+        let mut terminal = Terminal::open(self.interrupt).ok_or_else(no_terminal)?;
+        terminal.ask_yes_no(text, "Proceed?")?.or_refused()
+    }
+}
+
+/// Prints a tick line for each action that ends.
+pub struct Ticks<'a>(pub &'a mut Out);
+
+impl Witness for Ticks<'_> {
+    fn action_ended(&mut self, is_done: bool, lines: &[String]) {
+        for line in lines {
+            self.0.tick(is_done, line);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Plans and reports for people, or as documents.
+
+use super::Out;
+use super::escape::one_line;
+use crate::apply::{Report, RunOutcome, confirmation};
+use crate::base::Result;
+use crate::base::name::PluginName;
+use crate::package::create::IntrospectionDocument;
+use crate::plugin::listing::{ListedPlugin, Listing};
+use crate::state::{Change, Plan};
+use serde_json::json;
+use std::path::Path;
+
+/// Prints a plan on standard output: the document, or for people what would be asked.
+pub fn plan(out: &mut Out, plan: &Plan) -> Result<()> {
+    if out.look().is_json {
+        return out.document(plan);
+    }
+    if plan.is_empty() {
+        return out.text("Nothing to do: everything is as wanted.\n");
+    }
+    out.text(&confirmation::text(plan))?;
+    let count = plan.actions.len();
+    out.text(&format!("Plan {}: {count} call{}. Nothing was changed.\n", plan.id, if count == 1 { "" } else { "s" }))
+}
+
+/// Prints the differences a plan would make go away, on standard error.
+pub fn changes(out: &mut Out, plan: &Plan) {
+    for change in plan.actions.iter().flat_map(|action| &action.changes) {
+        let resource = change.resource().to_string();
+        let text = match change {
+            Change::Set { from, to, .. } => format!("~ {resource}: {from} -> {to}"),
+            Change::Add { .. } => format!("+ {resource}"),
+            Change::Remove { .. } => format!("- {resource}"),
+        };
+        out.note(&one_line(&text));
+    }
+}
+
+/// Prints a report on standard output.
+pub fn report(out: &mut Out, report: &Report) -> Result<()> {
+    if out.look().is_json {
+        return out.document(report);
+    }
+    let text = match report.outcome {
+        RunOutcome::Unchanged => "Nothing to do: everything is as wanted.\n".to_owned(),
+        RunOutcome::Applied => format!("Done and verified (run {}).\n", report.run),
+        RunOutcome::Undone => format!("It failed, and everything that was done was undone (run {}).\n", report.run),
+        RunOutcome::Residue => {
+            let lines: Vec<String> = report
+                .residue
+                .iter()
+                .map(|r| format!("  {}: {}\n", one_line(&r.resource), one_line(&r.message)))
+                .collect();
+            format!("It failed, and this remains (run {}):\n{}", report.run, lines.concat())
+        }
+    };
+    out.text(&text)
+}
+
+/// Prints that a plugin was created, and what can be done with it.
+pub fn created(out: &mut Out, name: &PluginName, document: &IntrospectionDocument, folder: &Path) -> Result<()> {
+    let (objects, interfaces) = (document.tree.objects.len(), document.tree.interfaces.len());
+    if out.look().is_json {
+        return out.document(&json!({
+            "kind": "created",
+            "version": 1,
+            "plugin": name.as_str(),
+            "service": document.service,
+            "folder": folder.display().to_string(),
+            "objects": objects,
+            "interfaces": interfaces,
+        }));
+    }
+    out.text(&format!(
+        "Created {name} from {}: {objects} objects, {interfaces} interfaces, in {}\n\
+         Read it:       op-query --plugin {name}\n\
+         Make it write: put a semantic-mapping.toml there; its README.md lists candidates\n",
+        document.service,
+        folder.display()
+    ))
+}
+
+/// Prints the list of plugins.
+pub fn listing(out: &mut Out, listing: &Listing) -> Result<()> {
+    if out.look().is_json {
+        return out.document(listing);
+    }
+    let row = |plugin: &ListedPlugin| {
+        vec![
+            plugin.name.clone(),
+            plugin.plugin_version.clone(),
+            plugin.origin.clone(),
+            plugin.service.clone().unwrap_or_default(),
+            plugin.mapping.clone().unwrap_or_else(|| "none".into()),
+            if plugin.can_apply { "query, apply" } else { "query" }.into(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = listing.plugins.iter().map(row).collect();
+    out.table(&["PLUGIN", "VERSION", "ORIGIN", "SERVICE", "MAPPING", "CAN"], &rows)?;
+    for problem in listing.plugins.iter().flat_map(|plugin| &plugin.problems) {
+        out.warn(problem);
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! A plugin generated from what a service says of itself: readable at once, writable when someone writes a mapping.
+
+use crate::base::name::{PluginName, snake_case};
+use crate::base::{Error, Result};
+use crate::bus::introspection::{Node, to_xml};
+use crate::bus::walk::Tree;
+use crate::store::StateRoot;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The introspection document: what `op-discover SERVICE` prints and `op-install create NAME -` reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct IntrospectionDocument {
+    /// Always `introspection`.
+    pub kind: String,
+    /// Always 1.
+    pub version: u32,
+    /// Bus name of the service.
+    pub service: String,
+    /// What was found.
+    #[serde(flatten)]
+    pub tree: Tree,
+}
+
+impl IntrospectionDocument {
+    /// The document of a walk.
+    #[must_use]
+    pub fn new(service: &str, tree: Tree) -> Self {
+        Self { kind: "introspection".into(), version: 1, service: service.into(), tree }
+    }
+
+    /// Reads a document.
+    pub fn from_json(document: &Value, name: &str) -> Result<Self> {
+        let hint = "make one with op-discover SERVICE";
+        if document.get("kind").and_then(Value::as_str) != Some("introspection") {
+            return Err(Error::bad_input("this is no introspection document").on(name).hint(hint));
+        }
+        let read: Self = serde_json::from_value(document.clone())
+            .map_err(|e| Error::bad_input(format!("the introspection document is damaged: {e}")).on(name).hint(hint))?;
+        match read.version {
+            1 => Ok(read),
+            other => Err(Error::bad_input(format!("this program reads version 1, not {other}")).on(name)),
+        }
+    }
+}
+
+/// Writes the plugin `name` for what `document` describes; the folder it is in.
+///
+/// The folder appears complete or not at all. One that is there already is left alone.
+pub fn create(root: &StateRoot, name: &PluginName, document: &IntrospectionDocument) -> Result<PathBuf> {
+    let folder = root.plugin(name);
+    if folder.exists() {
+        return Err(Error::refused("this plugin is there already")
+            .on(folder.display().to_string())
+            .hint(format!("remove it first: op-install remove {name}")));
+    }
+    if document.tree.interfaces.is_empty() {
+        return Err(Error::bad_input("the service describes no interface of its own, so there is nothing to read")
+            .on(document.service.clone()));
+    }
+    root.make_parent(&folder)?;
+    let staging = root.path().join(format!(".staging-{name}-{}", std::process::id()));
+    let written = write_files(&staging, name, document)
+        .and_then(|()| fs::rename(&staging, &folder).map_err(|e| Error::io("put the plugin in place", &folder, &e)));
+    if written.is_err() {
+        let _ = fs::remove_dir_all(&staging);
+    }
+    written.map(|()| folder)
+}
+
+fn write_files(staging: &Path, name: &PluginName, document: &IntrospectionDocument) -> Result<()> {
+    fs::create_dir_all(staging.join("examples")).map_err(|e| Error::io("make a folder", staging, &e))?;
+    let write = |file: &str, text: &str| {
+        let path = staging.join(file);
+        fs::write(&path, text).map_err(|e| Error::io("write", &path, &e))
+    };
+    write("plugin.toml", &manifest(name, document))?;
+    write("introspection.xml", &to_xml(&as_node(&document.tree)))?;
+    write("README.md", &readme(name, document))?;
+    write("examples/select.json", &format!("{{\"version\":1,\"plugins\":{{\"{name}\":{{}}}}}}\n"))
+}
+
+fn manifest(name: &PluginName, document: &IntrospectionDocument) -> String {
+    format!(
+        "[plugin]\nname = \"{name}\"\nversion = \"0.1.0\"\ndescription = \"What {0} says of itself\"\n\
+         source = \"auto-generated\"\ndbus_service = \"{0}\"\nread_only = true  # until there is a semantic-mapping.toml\n\n\
+         [capabilities]\nquery = true\napply = false\n",
+        document.service
+    )
+}
+
+fn readme(name: &PluginName, document: &IntrospectionDocument) -> String {
+    let mut text = format!(
+        "# {name}\n\nGenerated from the introspection of `{}`. It can be read:\n\n    op-query --plugin {name}\n\n\
+         To make it writable, write a `semantic-mapping.toml` beside this file.\n\n## Candidates\n\n\
+         Properties that a method seems to set (a guess by their names; look before you map):\n\n",
+        document.service
+    );
+    let mut has_any = false;
+    for (interface, members) in &document.tree.interfaces {
+        for property in members.properties.keys() {
+            let setter = format!("Set{property}");
+            if let Some(method) = members.methods.get(&setter) {
+                text.push_str(&format!(
+                    "- `{}`: property `{property}` of `{interface}`, method `{setter}({})`\n",
+                    snake_case(property),
+                    method.input_signature()
+                ));
+                has_any = true;
+            }
+        }
+    }
+    if !has_any {
+        text.push_str("- none\n");
+    }
+    text
+}
+
+/// One node for each distinct set of interfaces, at the first object that has it: thousands of alike objects are one.
+fn as_node(tree: &Tree) -> Node {
+    let mut root = Node::default();
+    let mut seen: BTreeSet<&BTreeSet<String>> = BTreeSet::new();
+    for (path, names) in &tree.objects {
+        if !seen.insert(names) {
+            continue;
+        }
+        let interfaces =
+            names.iter().filter_map(|name| Some((name.clone(), tree.interfaces.get(name)?.clone()))).collect();
+        let node = Node { interfaces, ..Node::default() };
+        match path.trim_start_matches('/') {
+            "" => root.interfaces = node.interfaces,
+            relative => {
+                root.children.push(relative.to_owned());
+                root.inline.insert(relative.to_owned(), node);
+            }
+        }
+    }
+    root
+}
