@@ -159,12 +159,16 @@ impl Error {
         self
     }
 
-    /// Folds several failures into one; `None` when there are none.
+    /// Folds several failures into one, whose `also` is flat; `None` when there are none.
     #[must_use]
     pub fn all(errors: Vec<Error>) -> Option<Self> {
         let mut errors = errors.into_iter();
         let mut first = errors.next()?;
-        first.also.extend(errors);
+        for mut other in errors {
+            let more = std::mem::take(&mut other.also);
+            first.also.push(other);
+            first.also.extend(more);
+        }
         Some(first)
     }
 

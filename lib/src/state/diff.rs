@@ -1,9 +1,9 @@
 //! The difference between what is wanted and what is there, as a list of changes. Every mismatch is reported, not only
 //! the first; what is not mentioned is left alone.
 
-use super::document::{PluginState, items_of};
+use super::document::{PluginState, items_of, wrong};
 use super::spec::{KeySpec, Strategy, Writable};
-use crate::base::{Error, Result};
+use crate::base::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,10 +99,15 @@ impl Change {
     }
 
     /// Whether `current`, the plugin's values, is what this change wants. `None` when the key could not be read.
+    ///
+    /// A merged object may hold more than is wanted, but nothing that this change takes away.
     #[must_use]
     pub fn holds_in(&self, current: &Map<String, Value>, spec: &KeySpec) -> Option<bool> {
         match self {
-            Self::Set { key, to, .. } => current.get(key).map(|now| satisfies(to, now, spec)),
+            Self::Set { key, from, to, .. } => current.get(key).map(|now| {
+                let is_merged = spec.strategy == Strategy::MergeStrategy;
+                satisfies(to, now, spec) && !(is_merged && keeps_removed(from, to, now))
+            }),
             Self::Add { key, item, .. } => contains(current.get(key)?, item),
             Self::Remove { key, item, .. } => contains(current.get(key)?, item).map(|there| !there),
         }
@@ -145,6 +150,7 @@ pub fn diff_plugin(
             } else {
                 format!("the keys of {at} are: {known}")
             };
+            let place = if desired.values.contains_key(key) { place } else { format!("plugins.{at}.absent.{key}") };
             errors.push(Error::bad_input("this plugin has no such key").on(place).hint(hint));
             continue;
         };
@@ -168,11 +174,8 @@ pub fn diff_plugin(
 
 fn diff_value(at: &str, key: &str, desired: &Value, current: Option<&Value>, spec: &KeySpec) -> Result<Vec<Change>> {
     let unread = || {
-        Error::new(
-            crate::base::Kind::Unavailable,
-            "the service did not tell its current value, so nothing can be planned",
-        )
-        .hint(format!("see why: op-query --plugin {at}"))
+        Error::new(Kind::Unavailable, "the service did not tell its current value, so nothing can be planned")
+            .hint(format!("see why: op-query --plugin {at}"))
     };
     if spec.strategy == Strategy::None {
         return Ok(Vec::new());
@@ -185,7 +188,7 @@ fn diff_value(at: &str, key: &str, desired: &Value, current: Option<&Value>, spe
     let to = match (spec.strategy, desired, from) {
         (Strategy::MergeStrategy, Value::Object(_), Value::Object(_)) => overlay(from, desired),
         (Strategy::MergeStrategy, Value::Object(_), _) => desired.clone(),
-        (Strategy::MergeStrategy, _, _) => return Err(Error::bad_input("expected an object")),
+        (Strategy::MergeStrategy, _, _) => return Err(wrong(&format!("plugins.{at}.{key}"), "an object", desired)),
         _ => desired.clone(),
     };
     Ok(vec![Change::Set { plugin: at.into(), key: key.into(), from: from.clone(), to }])
@@ -205,15 +208,15 @@ fn diff_set(
         None => None,
     };
     let absent: BTreeSet<String> = desired.absent.get(key).into_iter().flatten().cloned().collect();
-    let there: BTreeSet<String> = match current.get(key) {
-        Some(list) => items_of(&place, list)?.into_iter().collect(),
-        None => {
-            return Err(Error::new(
-                crate::base::Kind::Unavailable,
-                "the service did not tell which items it has, so nothing can be planned",
-            )
-            .hint(format!("see why: op-query --plugin {at}")));
-        }
+    let unread = |why: &str| {
+        Error::new(Kind::Unavailable, format!("{why}, so nothing can be planned"))
+            .on(place.clone())
+            .hint(format!("see why: op-query --plugin {at}"))
+    };
+    let there: BTreeSet<String> = match current.get(key).map(|list| items_of("", list)) {
+        Some(Ok(items)) => items.into_iter().collect(),
+        Some(Err(_)) => return Err(unread("what the service tells is no list of texts")),
+        None => return Err(unread("the service did not tell which items it has")),
     };
     let mut errors = Vec::new();
     let mut gone = absent.clone();
@@ -230,25 +233,31 @@ fn diff_set(
     }
     let add: Vec<&String> = wanted.iter().flatten().filter(|item| !there.contains(*item)).collect();
     let remove: Vec<&String> = gone.intersection(&there).collect();
-    if !(add.is_empty() && remove.is_empty()) {
-        check_writable(spec)?;
-    }
-    if !add.is_empty() && !spec.can_add {
-        errors.push(Error::refused("the mapping says no method that adds items").hint("only removing works here"));
-    }
-    if !remove.is_empty() && !spec.can_remove {
-        errors.push(Error::refused("the mapping says no method that removes items").hint("only adding works here"));
+    let writable = if add.is_empty() && remove.is_empty() { Ok(()) } else { check_writable(spec) };
+    match writable {
+        Err(error) => errors.push(error),
+        Ok(()) => {
+            if !add.is_empty() && !spec.can_add {
+                errors.push(
+                    Error::refused("the mapping says no method that adds items").hint("only removing works here"),
+                );
+            }
+            if !remove.is_empty() && !spec.can_remove {
+                errors.push(
+                    Error::refused("the mapping says no method that removes items").hint("only adding works here"),
+                );
+            }
+        }
     }
     for item in &remove {
         if spec.protected.contains(item) {
             errors.push(
                 Error::refused(format!("{item:?} is protected and is never removed"))
-                    .on(place.clone())
                     .hint("the mapping lists what is protected and why"),
             );
         }
     }
-    if let Some(error) = Error::all(errors) {
+    if let Some(error) = Error::all(errors.into_iter().map(|error| error.or_on(place.clone())).collect()) {
         return Err(error);
     }
     let plugin = || at.to_owned();
@@ -272,15 +281,24 @@ fn satisfies(desired: &Value, now: &Value, spec: &KeySpec) -> bool {
             want.iter().all(|(key, value)| have.get(key).is_some_and(|now| satisfies(value, now, spec)))
         }
         (_, Value::Array(want), Value::Array(have)) if spec.is_unordered => {
-            let sorted = |list: &[Value]| {
-                let mut texts: Vec<String> = list.iter().map(Value::to_string).collect();
-                texts.sort();
-                texts
-            };
-            sorted(want) == sorted(have)
+            let mut rest: Vec<&Value> = have.iter().collect();
+            want.len() == have.len()
+                && want.iter().all(|value| {
+                    rest.iter().position(|now| same(value, now)).map(|found| rest.swap_remove(found)).is_some()
+                })
         }
         _ => same(desired, now),
     }
+}
+
+/// Whether `now` still has a key of `from` that `to` has not.
+fn keeps_removed(from: &Value, to: &Value, now: &Value) -> bool {
+    let (Value::Object(from), Value::Object(to), Value::Object(now)) = (from, to, now) else { return false };
+    from.iter().any(|(key, from)| match (to.get(key), now.get(key)) {
+        (None, Some(_)) => true,
+        (Some(to), Some(now)) => keeps_removed(from, to, now),
+        (_, None) => false,
+    })
 }
 
 /// Equal, where an integer and its decimal text are the same value: large integers travel as text.

@@ -42,7 +42,7 @@ impl StateDocument {
             errors.push(
                 Error::bad_input("a state document has no such key")
                     .on(key)
-                    .hint("the keys are \"version\" and \"plugins\"; a plugin's state goes under plugins.NAME"),
+                    .hint("the keys are \"version\" and \"plugins\"; a plugin's state goes under plugins.NAME; for the bare state of one plugin say --plugin NAME"),
             );
         }
         if let Some(version) = top.get("version").filter(|version| **version != json!(1)) {
@@ -87,9 +87,10 @@ impl StateDocument {
         let mut all = Self::from_json(document)?;
         let Some(state) = all.plugins.remove(name) else {
             let named = all.plugins.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let hint = if named.is_empty() { "it names no plugin".into() } else { format!("it speaks of: {named}") };
             return Err(Error::bad_input("the document says nothing about this plugin")
                 .on(format!("plugins.{name}"))
-                .hint(format!("it speaks of: {named}")));
+                .hint(hint));
         };
         Ok(Self { plugins: BTreeMap::from([(name.to_owned(), state)]) })
     }
@@ -119,7 +120,7 @@ impl PluginState {
         let mut state = Self::default();
         for (key, value) in map {
             match key.as_str() {
-                ABSENT => state.absent = absent_from_json(&format!("{at}.absent"), value)?,
+                ABSENT => state.absent = absent_from_json(&format!("{at}.{ABSENT}"), value)?,
                 OBSERVED => state.observed = Some(value.clone()),
                 _ => drop(state.values.insert(key.clone(), value.clone())),
             }
@@ -144,27 +145,39 @@ impl PluginState {
 fn absent_from_json(at: &str, value: &Value) -> Result<BTreeMap<String, Vec<String>>> {
     let Value::Object(keys) = value else { return Err(wrong(at, "an object of lists", value)) };
     let mut absent = BTreeMap::new();
+    let mut errors = Vec::new();
     for (key, items) in keys {
-        absent.insert(key.clone(), items_of(&format!("{at}.{key}"), items)?);
+        match items_of(&format!("{at}.{key}"), items) {
+            Ok(items) => drop(absent.insert(key.clone(), items)),
+            Err(error) => errors.push(error),
+        }
     }
-    Ok(absent)
+    match Error::all(errors) {
+        Some(error) => Err(error),
+        None => Ok(absent),
+    }
 }
 
-/// The items of a set: a list of texts, or of numbers taken as texts.
+/// The items of a set: a list of texts, or of numbers taken as texts. The error names every item that is neither.
 pub fn items_of(at: &str, value: &Value) -> Result<Vec<String>> {
-    let Value::Array(items) = value else { return Err(wrong(at, "a list", value)) };
-    items
-        .iter()
-        .enumerate()
-        .map(|(i, item)| match item {
-            Value::String(text) if !text.is_empty() => Ok(text.clone()),
-            Value::Number(number) => Ok(number.to_string()),
-            other => Err(wrong(&format!("{at}[{i}]"), "a text that is not empty", other)),
-        })
-        .collect()
+    let Value::Array(list) = value else { return Err(wrong(at, "a list", value)) };
+    let mut items = Vec::with_capacity(list.len());
+    let mut errors = Vec::new();
+    for (i, item) in list.iter().enumerate() {
+        match item {
+            Value::String(text) if !text.is_empty() => items.push(text.clone()),
+            Value::Number(number) => items.push(number.to_string()),
+            other => errors.push(wrong(&format!("{at}[{i}]"), "a text that is not empty", other)),
+        }
+    }
+    match Error::all(errors) {
+        Some(error) => Err(error),
+        None => Ok(items),
+    }
 }
 
-fn wrong(at: &str, expected: &str, found: &Value) -> Error {
+/// The error for a value of the wrong shape.
+pub(super) fn wrong(at: &str, expected: &str, found: &Value) -> Error {
     let found = match found {
         Value::Null => "null",
         Value::Bool(_) => "true or false",
