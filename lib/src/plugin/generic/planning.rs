@@ -6,7 +6,8 @@ use super::{arguments, reading};
 use crate::base::{Call, Error, Progress, Result};
 use crate::bus::Bus;
 use crate::plugin::mapping::{
-    Mapping, MergeWrite, Method, Operation, StateSection, check_value, fixed_of, resolve_of, template,
+    Mapping, MergeWrite, Method, Operation, StateSection, check_value, file::PreviewSection, fixed_of, resolve_of,
+    template,
 };
 use crate::state::plan::{Preview, Undo, UndoClass};
 use crate::state::{Action, Change, Strategy};
@@ -284,7 +285,7 @@ impl Planner<'_> {
         let args = template::with_fixed(free, &fixed_of(method.section)).map_err(|error| error.or_on(at))?;
         let none = crate::bus::value::VariantTypes::none();
         let types = implicit.map_or(&none, |(_, types)| types);
-        let args = arguments::typed_args(args, &signature, types)?;
+        let args = arguments::typed_args(&args, &signature, types)?;
         arguments::check_args(&args, &signature, at, method)?;
         Ok(Call::new(&self.mapping.service, &method.path, &method.interface, &method.member)
             .with(&signature, args)
@@ -366,9 +367,15 @@ impl Planner<'_> {
         let rows: Vec<rows::Row> = rows.into_iter().filter(|row| rows::passes(row, &section.filter)).collect();
         let names: BTreeSet<String> = rows.iter().filter_map(|row| rows::part(row, &section.item)).collect();
         let also: Vec<String> = names.iter().filter(|name| !items.contains(name)).cloned().collect();
+        let others: Vec<&rows::Row> = rows
+            .iter()
+            .filter(|row| rows::part(row, &section.item).is_some_and(|name| !items.contains(&name)))
+            .collect();
+        self.check_others(section, key, &others)?;
         let mut preview = Preview { also, ..Preview::default() };
+        // The requested items go by their own ids: the simulation may write the same one in another way.
         let mut all_ids: BTreeSet<String> = ids.iter().cloned().collect();
-        all_ids.extend(rows.iter().filter_map(|row| row.get(&section.id)?.as_str().map(str::to_owned)));
+        all_ids.extend(others.iter().filter_map(|row| row.get(&section.id)?.as_str().map(str::to_owned)));
         if let Some(sizes) = &section.sizes {
             let method = self.mapping.method(&sizes.method)?;
             let args = sizes.args.clone().unwrap_or_else(|| vec![json!("$ids")]);
@@ -398,6 +405,23 @@ impl Planner<'_> {
         }
         preview.text = text;
         Ok(Some(preview))
+    }
+
+    /// Refuses what a simulation says would happen to items nobody asked for: what the mapping refuses, and anything
+    /// at all to those that are protected when the operation removes.
+    fn check_others(&self, section: &PreviewSection, key: &str, others: &[&rows::Row]) -> Result<()> {
+        let is_refused = |row: &&&rows::Row| {
+            section.refuse_others || (!section.refuse.is_empty() && rows::passes(row, &section.refuse))
+        };
+        let names: BTreeSet<String> =
+            others.iter().filter(is_refused).filter_map(|row| rows::part(row, &section.item)).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+        Err(Error::refused(format!("the service says this would also touch {names}, which was not asked for"))
+            .on(self.place(key))
+            .hint("if that is what you want, say so in the document: list them, or list them as absent"))
     }
 
     fn action(

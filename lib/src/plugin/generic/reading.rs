@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 pub fn read(bus: &Bus, mapping: &Mapping, plugin: &str, want: &Want, progress: &mut dyn Progress) -> Queried {
     let mut queried = Queried::default();
     let is_wanted = |key: &str| match want {
-        Want::Keys(keys) => keys.iter().any(|wanted| wanted == key),
+        // A call may need the values of other keys too: then they are read with it.
+        Want::Keys(keys) => keys.iter().any(|wanted| wanted == key || mapping.mentions(wanted, key)),
         Want::State | Want::All => true,
     };
     let sections = mapping.file.state_mapping.iter().filter(|(key, section)| is_wanted(key) && !section.secret);

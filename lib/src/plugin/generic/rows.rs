@@ -58,7 +58,20 @@ pub fn part(row: &Row, part: &PartSection) -> Option<String> {
 }
 
 /// Makes the value of a key from rows: a set of items, an object by a column, or a list of rows.
+///
+/// Fails when the mapping speaks of a column the rows do not have: a misspelt filter would otherwise make everything
+/// look missing.
 pub fn to_value(rows: Vec<Row>, section: &StateSection) -> Result<Value> {
+    if let Some(first) = rows.first() {
+        let named = section.filter.keys().chain(section.item.iter().map(|item| &item.field)).chain(&section.key);
+        for column in named {
+            if !first.contains_key(column) {
+                let known = first.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                return Err(Error::bad_input(format!("the rows have no column {column:?}"))
+                    .hint(format!("the columns are: {known}")));
+            }
+        }
+    }
     let rows = rows.into_iter().filter(|row| passes(row, &section.filter));
     if let Some(item) = &section.item {
         let items: BTreeSet<String> = rows.filter_map(|row| part(&row, item)).filter(|item| !item.is_empty()).collect();
@@ -69,10 +82,9 @@ pub fn to_value(rows: Vec<Row>, section: &StateSection) -> Result<Value> {
     };
     let mut map = Map::new();
     for mut row in rows {
-        let name = match row.remove(key) {
-            Some(Value::String(name)) => name,
-            Some(other) => other.to_string(),
-            None => return Err(Error::bad_input(format!("the rows have no column {key:?} to key them by"))),
+        let name = match row.remove(key).unwrap_or_default() {
+            Value::String(name) => name,
+            other => other.to_string(),
         };
         if map.insert(name.clone(), Value::Object(row.into_iter().collect())).is_some() {
             return Err(Error::bad_input(format!("two rows have the key {name:?}, so {key:?} cannot key them")));
@@ -106,6 +118,8 @@ mod tests {
         assert!(from_reply(&json!([[1]]), &["a".into(), "b".into()]).is_err());
         assert!(from_reply(&json!(1), &["a".into()]).is_err());
         let twice = from_reply(&json!([["x", 1], ["x", 2]]), &["k".into(), "v".into()]).unwrap();
-        assert!(to_value(twice, &section("key = 'k'")).is_err());
+        assert!(to_value(twice.clone(), &section("key = 'k'")).is_err());
+        let misspelt = to_value(twice, &section("filter = { kk = 'x' }")).unwrap_err();
+        assert_eq!(misspelt.hint.as_deref(), Some("the columns are: k, v"));
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct MappingFile {
     /// Where the service's main object is.
     pub service: ServiceSection,
@@ -26,7 +26,7 @@ pub struct MappingFile {
 
 /// `[service]`: defaults for everything below.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct ServiceSection {
     /// Object path; the service's name with slashes for dots when absent.
     pub path: Option<String>,
@@ -38,7 +38,7 @@ pub struct ServiceSection {
 
 /// `[methods.NAME]`: what is known about a method. Nothing is safe unless it says so.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct MethodSection {
     /// The member; the name in camel case when absent.
     pub member: Option<String>,
@@ -111,7 +111,7 @@ impl Default for MethodSection {
 
 /// One text or a list of them.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
 pub enum OneOrMany {
     /// `"check_root"`
     One(String),
@@ -138,7 +138,7 @@ impl OneOrMany {
 
 /// `[transactions.NAME]`: an object made for one call, whose results are signals.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct TransactionSection {
     /// The method that makes the object and returns its path.
     pub create: String,
@@ -163,7 +163,7 @@ pub struct TransactionSection {
 
 /// A signal and what its arguments are called.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct SignalSection {
     /// The signal's name.
     pub signal: String,
@@ -181,7 +181,7 @@ pub struct SignalSection {
 
 /// One value or a list of accepted ones.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a value or a list of values")]
 pub enum Accepted {
     /// Any of these.
     Any(Vec<Value>),
@@ -202,7 +202,7 @@ impl Accepted {
 
 /// `[state_mapping.KEY]`: how one key of the state is read, compared and written.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct StateSection {
     /// What the key is, for people.
     pub description: Option<String>,
@@ -268,7 +268,7 @@ pub enum Pattern {
 
 /// `read = { ... }`
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct ReadSection {
     /// A property.
     pub property: Option<String>,
@@ -284,7 +284,7 @@ pub struct ReadSection {
 
 /// A column, or a part of it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct PartSection {
     /// The column.
     pub field: String,
@@ -297,7 +297,7 @@ pub struct PartSection {
 
 /// `write`, `add`, `remove`, `before`, `after`, `setup`: a call and what is said about it.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct Operation {
     /// A method, by its name in `[methods]` or as the member itself.
     pub method: Option<String>,
@@ -334,7 +334,7 @@ pub enum MergeWrite {
 
 /// `resolve = { ... }`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct ResolveSection {
     /// The method that is asked.
     pub method: String,
@@ -351,7 +351,7 @@ pub struct ResolveSection {
 
 /// `preview = { ... }`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct PreviewSection {
     /// The method that simulates.
     pub method: String,
@@ -366,13 +366,19 @@ pub struct PreviewSection {
     pub item: PartSection,
     /// How sizes are asked for.
     pub sizes: Option<SizesSection>,
+    /// Rows that mean the call must not be made, unless the item was asked for: by columns and their values.
+    #[serde(default)]
+    pub refuse: BTreeMap<String, Accepted>,
+    /// Whether the call must not be made when it would touch anything that was not asked for.
+    #[serde(default)]
+    pub refuse_others: bool,
     /// The sentence for the confirmation; `{count}`, `{items}`, `{size}` are filled in.
     pub text: String,
 }
 
 /// `sizes = { ... }`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct SizesSection {
     /// The method that is asked; `$ids` are the identifiers of the preview.
     pub method: String,
@@ -388,7 +394,7 @@ pub struct SizesSection {
 
 /// `validate = { ... }`: what a desired value must look like, checked before anything is called.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct Rules {
     /// One of these.
     pub one_of: Option<Vec<Value>>,

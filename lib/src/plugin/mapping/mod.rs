@@ -163,6 +163,14 @@ impl Mapping {
         Manner { may_activate: true, timeout: own.or(self.timeout) }
     }
 
+    /// Whether writing `key` needs the value of `other`.
+    #[must_use]
+    pub fn mentions(&self, key: &str, other: &str) -> bool {
+        let Some(section) = self.file.state_mapping.get(key) else { return false };
+        let operations = section.write.iter().chain(&section.add).chain(&section.remove);
+        operations.filter_map(|operation| operation.args.as_ref()).any(|args| template::mentions(args, other))
+    }
+
     /// Whether any key can be written.
     #[must_use]
     pub fn can_write(&self) -> bool {
@@ -223,18 +231,19 @@ fn add_implicit_methods(file: &mut MappingFile) {
         let operations = section.write.iter().chain(&section.add).chain(&section.remove);
         operations.chain(&section.before).chain(&section.after).for_each(&mut of_operation);
     }
-    for transaction in file.transactions.values() {
-        transaction.setup.iter().for_each(&mut of_operation);
-    }
     named.extend(file.state_mapping.values().filter_map(|s| s.read.as_ref()?.method.clone()));
     named.extend(file.state_mapping.values().filter_map(|s| Some(s.resolve.as_ref()?.method.clone())));
     named.extend(file.transactions.values().map(|t| t.create.clone()));
-    for reference in named {
+    let own = named.into_iter().map(|reference| (reference, None));
+    let of_setup = file.transactions.iter().flat_map(|(name, section)| {
+        section.setup.iter().filter_map(|step| Some((step.method.clone()?, Some(name.clone()))))
+    });
+    for (reference, transaction) in own.chain(of_setup).collect::<Vec<_>>() {
         if find_method(file, &reference).is_none() {
             let is_member = reference.starts_with(|c: char| c.is_ascii_uppercase());
             let name = if is_member { name::snake_case(&reference) } else { reference.clone() };
             let member = is_member.then_some(reference);
-            file.methods.insert(name, MethodSection { member, ..MethodSection::default() });
+            file.methods.insert(name, MethodSection { member, transaction, ..MethodSection::default() });
         }
     }
 }
