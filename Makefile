@@ -1,0 +1,46 @@
+# op-dbus: `make` shows what there is to make.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PROGRAMS := op-discover op-query op-apply op-install op-dbus
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+.PHONY: help deps build demo test lint bench install docs clean-test-cache
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install what building and testing need (Debian, as root); starts nothing
+	@tests/deps.sh
+
+build: ## the programs, optimised, in target/release
+	@set -e; for p in $(PROGRAMS); do cargo build --locked --release -p $$p; done
+
+demo: deps ## discover, create, query, plan, apply, verify: real services in a throw-away root
+	@cargo build --locked --quiet $(PROGRAMS:%=-p %)
+	@tests/demo.sh
+
+test: deps lint ## everything: lints, pure logic, programs, real services (as root)
+	@set -e; for p in $(PROGRAMS); do cargo build --locked --quiet -p $$p; done
+	@tests/root/build.sh path >/dev/null
+	cargo test --locked --workspace
+	@tests/folders.sh
+
+lint: ## formatting and clippy
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+bench: deps build ## measure beside what people use today, in one run (as root)
+	@cargo build --locked --release -p op_dbus_tests --bins
+	@tests/bench/run.sh
+
+install: ## programs, mappings and documentation under $(DESTDIR)$(PREFIX), after make build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/usr/share/op-dbus
+	install -m 755 $(PROGRAMS:%=target/release/%) $(DESTDIR)$(PREFIX)/bin/
+	cp -r --no-preserve=ownership mappings $(DESTDIR)/usr/share/op-dbus/
+
+docs: ## the library's documentation, in target/doc
+	cargo doc --locked --no-deps -p op_dbus
+
+clean-test-cache: ## remove the cached roots of the tests
+	@tests/root/build.sh clean
