@@ -45,7 +45,7 @@ impl StateManager<'_> {
             match diff_plugin(name, state, &now.values, plugin.keys(), &removal) {
                 Ok(found) => drop(changes.insert(name.clone(), found)),
                 // Why a key could not be read is the better error than that it could not be compared.
-                Err(error) => errors.extend(better_reasons(error, now.problems)),
+                Err(error) => errors.extend(better_reasons(error, &now.problems)),
             }
             current.insert(name.clone(), now.values);
         }
@@ -116,7 +116,7 @@ fn give_up_on(errors: &mut Vec<Error>) -> Result<()> {
 }
 
 /// Puts the reason a key could not be read in the place of the complaint that it could not be compared.
-fn better_reasons(error: Error, problems: Vec<Error>) -> Vec<Error> {
+fn better_reasons(error: Error, problems: &[Error]) -> Vec<Error> {
     let mut all = vec![error];
     let also = std::mem::take(&mut all[0].also);
     all.extend(also);

@@ -30,7 +30,7 @@ pub fn typed(value: &Value, type_signature: &str, types: &VariantTypes) -> Resul
 }
 
 /// [`typed`] for an argument list.
-pub fn typed_args(args: Vec<Value>, type_signature: &str, types: &VariantTypes) -> Result<Vec<Value>> {
+pub fn typed_args(args: &[Value], type_signature: &str, types: &VariantTypes) -> Result<Vec<Value>> {
     let signatures = value::complete_types(type_signature)?;
     if signatures.len() != args.len() {
         return Err(Error::bad_input(format!(

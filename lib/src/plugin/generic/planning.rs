@@ -284,7 +284,7 @@ impl Planner<'_> {
         let args = template::with_fixed(free, &fixed_of(method.section)).map_err(|error| error.or_on(at))?;
         let none = crate::bus::value::VariantTypes::none();
         let types = implicit.map_or(&none, |(_, types)| types);
-        let args = arguments::typed_args(args, &signature, types)?;
+        let args = arguments::typed_args(&args, &signature, types)?;
         arguments::check_args(&args, &signature, at, method)?;
         Ok(Call::new(&self.mapping.service, &method.path, &method.interface, &method.member)
             .with(&signature, args)
