@@ -22,6 +22,7 @@ pub enum UndoClass {
 /// How an action would be taken back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub struct Undo {
     /// Which promise is made.
     pub class: UndoClass,
@@ -33,6 +34,7 @@ pub struct Undo {
 /// One call that changes something, and everything there is to know about it beforehand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub struct Action {
     /// Its number in the plan, from "1".
     pub id: String,
@@ -67,6 +69,7 @@ pub struct Action {
 /// The service's own forecast of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub struct Preview {
     /// Items the service would touch besides those asked for, for example dependencies.
     pub also: Vec<String>,
@@ -83,6 +86,7 @@ pub struct Preview {
 /// Everything an apply would do, and what it was computed from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub struct Plan {
     /// Always `plan`.
     pub kind: String,
