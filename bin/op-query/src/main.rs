@@ -2,6 +2,7 @@
 
 use op_dbus::apply::query::{self, Selection};
 use op_dbus::base::{Error, Result};
+use op_dbus::bus::Bus;
 use op_dbus::cli::{self, Cli, Outcome, Program};
 use op_dbus::plugin::Want;
 
@@ -53,7 +54,9 @@ fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
     let bus = cli.connect()?;
     let want = if args.all { Want::All } else { Want::State };
     let mut progress = cli.out.progress();
-    let found = query::query(&bus, &catalog, &selection, &want, &mut progress)?;
+    let (target, timeout) = (cli.common.bus.clone(), cli.common.timeout);
+    let connect = || Bus::connect(&target, timeout);
+    let found = query::query(&bus, &connect, &catalog, &selection, &want, &mut progress)?;
     progress.finish();
     match found.document.plugins.values().next() {
         Some(state) if args.bare => cli.out.document(&state.to_json())?,

@@ -1,11 +1,12 @@
 //! Querying several plugins as one state document.
 
-use crate::base::{Error, Progress, Result};
+use crate::base::{Error, Progress, Result, Silent};
 use crate::bus::{Bus, names};
 use crate::plugin::{Catalog, GenericPlugin, Inventory, Origin, StatePlugin, Want};
 use crate::state::{PluginState, StateDocument};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What to query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,17 +41,20 @@ pub struct Found {
     pub problems: Vec<Error>,
 }
 
-/// Queries the selected plugins, live.
+/// Connections at work at once: a slow service holds up only its own, and two cores are busy with four.
+const WORKERS: usize = 4;
+
+/// Queries the selected plugins, live, several at a time; `connect` makes a connection for each worker beyond the first.
 ///
 /// Fails only when the bus does; a plugin that cannot be read is a problem among the others.
 pub fn query(
     bus: &Bus,
+    connect: &(dyn Fn() -> Result<Bus> + Sync),
     catalog: &Catalog,
     selection: &Selection,
     want: &Want,
     progress: &mut dyn Progress,
 ) -> Result<Found> {
-    let mut found = Found::default();
     let selected: Vec<(String, Want)> = match selection {
         Selection::Everything => everything(bus, catalog)?.into_iter().map(|name| (name, want.clone())).collect(),
         Selection::Plugins(names) => names.iter().map(|name| (name.clone(), want.clone())).collect(),
@@ -59,31 +63,56 @@ pub fn query(
             .map(|(name, keys)| (name.clone(), if keys.is_empty() { want.clone() } else { Want::Keys(keys.clone()) }))
             .collect(),
     };
-    for (name, want) in selected {
-        progress.say(&format!("reading {name}"), None);
-        let plugin = match plugin_called(catalog, &name, &mut found.problems) {
-            Ok(plugin) => plugin,
-            Err(error) => {
-                found.problems.push(error);
-                continue;
+    let next = AtomicUsize::new(0);
+    let take = || selected.get(next.fetch_add(1, Ordering::Relaxed));
+    let work = |bus: &Bus, progress: &mut dyn Progress| {
+        let mut found = Found::default();
+        while let Some((name, want)) = take() {
+            progress.say(&format!("reading {name}"), None);
+            query_one(bus, catalog, name, want, progress, &mut found);
+        }
+        found
+    };
+    let workers = if selected.len() < 3 { 1 } else { selected.len().min(WORKERS) };
+    let mut all = std::thread::scope(|scope| {
+        // A worker that gets no connection leaves its share to the others.
+        let worker = || connect().map_or_else(|_| Found::default(), |bus| work(&bus, &mut Silent));
+        let others: Vec<_> = (1..workers).map(|_| scope.spawn(worker)).collect();
+        let mut all = work(bus, progress);
+        for other in others {
+            if let Ok(found) = other.join() {
+                all.document.plugins.extend(found.document.plugins);
+                all.problems.extend(found.problems);
             }
-        };
-        bus.allow(plugin.safe_calls());
-        if let Want::Keys(keys) = &want {
-            let unknown = keys.iter().filter(|key| !plugin.keys().contains_key(*key));
-            found.problems.extend(
-                unknown.map(|key| Error::bad_input("this plugin has no such key").on(format!("plugins.{name}.{key}"))),
-            );
         }
-        let queried = plugin.query(bus, &want, progress);
-        let has_any = !queried.values.is_empty() || queried.observed.is_some() || queried.problems.is_empty();
-        found.problems.extend(queried.problems);
-        if has_any {
-            let state = PluginState { values: queried.values, observed: queried.observed, ..PluginState::default() };
-            found.document.plugins.insert(name, state);
+        all
+    });
+    all.problems.sort_by(|a, b| a.subject.cmp(&b.subject));
+    Ok(all)
+}
+
+fn query_one(bus: &Bus, catalog: &Catalog, name: &str, want: &Want, progress: &mut dyn Progress, found: &mut Found) {
+    let plugin = match plugin_called(catalog, name, &mut found.problems) {
+        Ok(plugin) => plugin,
+        Err(error) => {
+            found.problems.push(error);
+            return;
         }
+    };
+    bus.allow(plugin.safe_calls());
+    if let Want::Keys(keys) = want {
+        let unknown = keys.iter().filter(|key| !plugin.keys().contains_key(*key));
+        found.problems.extend(
+            unknown.map(|key| Error::bad_input("this plugin has no such key").on(format!("plugins.{name}.{key}"))),
+        );
     }
-    Ok(found)
+    let queried = plugin.query(bus, want, progress);
+    let has_any = !queried.values.is_empty() || queried.observed.is_some() || queried.problems.is_empty();
+    found.problems.extend(queried.problems);
+    if has_any {
+        let state = PluginState { values: queried.values, observed: queried.observed, ..PluginState::default() };
+        found.document.plugins.insert(name.to_owned(), state);
+    }
 }
 
 fn plugin_called(catalog: &Catalog, name: &str, problems: &mut Vec<Error>) -> Result<GenericPlugin> {

@@ -328,9 +328,13 @@ impl Bus {
             return builder.build(&()).map_err(invalid);
         }
         let types = value::complete_types(&call.type_signature)?;
-        let places: Vec<String> = (0..call.args.len()).map(|i| format!("argument {i} of {}", call.label())).collect();
+        let places: Vec<String> = (0..call.args.len()).map(|i| format!("argument {i}")).collect();
         let variants = value::VariantTypes::none();
-        let values = value::encode_body(&call.args, &value::body_signature(&types), &places, &variants)?;
+        let values =
+            value::encode_body(&call.args, &value::body_signature(&types), &places, &variants).map_err(|e| {
+                let place = e.subject.clone().unwrap_or_default();
+                e.on(format!("{place} of {}", call.label()))
+            })?;
         builder.build(&value::to_body(values)?).map_err(invalid)
     }
 }

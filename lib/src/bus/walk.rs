@@ -16,6 +16,10 @@ use std::rc::Rc;
 pub const MAX_OBJECTS: usize = 100_000;
 /// Elements of an object path a walk descends to at most.
 pub const MAX_DEPTH: usize = 64;
+/// Introspection text a walk reads at most, in bytes: systemd's two hundred objects say half a megabyte.
+pub const MAX_BYTES: usize = 256 << 20;
+/// Introspection texts that are remembered at most, since thousands of objects are described in the same words.
+const MAX_REMEMBERED: usize = 1024;
 
 const INTROSPECTABLE: &str = "org.freedesktop.DBus.Introspectable";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
@@ -64,9 +68,19 @@ pub fn walk(bus: &Bus, service: &str, want: Want, manner: Manner, on_object: &mu
         managed: HashMap::new(),
         sampled: HashMap::new(),
         held_back: HashMap::new(),
+        guessed: HashMap::new(),
+        bytes: 0,
         root_error: None,
     };
-    let first = walker.introspect("/".to_owned()).into_iter().collect();
+    // The root, and at the same time the path that services have by convention: usually right, and then the walk is
+    // one round trip long instead of one for each level.
+    let mut first: Vec<(Step, Call)> = walker.introspect("/".to_owned()).into_iter().collect();
+    let conventional = format!("/{}", service.replace('.', "/"));
+    for (at, _) in conventional.match_indices('/').skip(1).chain(std::iter::once((conventional.len(), ""))) {
+        let path = &conventional[..at];
+        walker.guessed.insert(path.to_owned(), None);
+        first.extend(walker.introspect(path.to_owned()));
+    }
     bus.pump(first, |step, reply| {
         let more = walker.take(step, reply);
         on_object(walker.tree.objects.len());
@@ -100,6 +114,11 @@ struct Walker<'a> {
     sampled: HashMap<BTreeSet<String>, Sample>,
     /// Managed objects waiting for what their set's sample shows.
     held_back: HashMap<BTreeSet<String>, Vec<String>>,
+    /// Paths that were asked for by convention before anything named them, and how that failed. A failure counts only
+    /// when the path is named after all.
+    guessed: HashMap<String, Option<Error>>,
+    /// Introspection text read so far.
+    bytes: usize,
     root_error: Option<Error>,
 }
 
@@ -116,6 +135,9 @@ impl Walker<'_> {
 
     fn introspect(&mut self, path: String) -> Option<(Step, Call)> {
         if !self.visited.insert(path.clone()) {
+            if let Some(Some(error)) = self.guessed.remove(&path) {
+                self.problem(&path, &error);
+            }
             return None;
         }
         if self.visited.len() > MAX_OBJECTS || path.matches('/').count() > MAX_DEPTH {
@@ -138,7 +160,10 @@ impl Walker<'_> {
                     Vec::new()
                 }
                 Err(error) => {
-                    self.problem(&path, &error);
+                    match self.guessed.get_mut(&path) {
+                        Some(failure) => *failure = Some(error),
+                        None => self.problem(&path, &error),
+                    }
                     self.sampled_set(&path, None)
                 }
             },
@@ -171,11 +196,17 @@ impl Walker<'_> {
     }
 
     fn node(&mut self, path: &str, xml: &str) -> Vec<(Step, Call)> {
+        self.bytes += xml.len();
         let node = match self.parsed.get(xml) {
             Some(known) => known.clone(),
+            None if self.bytes > MAX_BYTES => Err(Error::bad_input(format!(
+                "the walk stopped: the service describes itself in over {MAX_BYTES} bytes"
+            ))),
             None => {
                 let parsed = introspection::parse(xml).map(Rc::new);
-                self.parsed.insert(xml.to_owned(), parsed.clone());
+                if self.parsed.len() < MAX_REMEMBERED {
+                    self.parsed.insert(xml.to_owned(), parsed.clone());
+                }
                 parsed
             }
         };

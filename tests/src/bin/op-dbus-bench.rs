@@ -1,0 +1,99 @@
+//! Times whole programs beside each other: each round runs every command once, so that drift hits all alike.
+//!
+//! `op-dbus-bench TITLE ROUNDS NAME=COMMAND...`: a command is split at spaces and run without a shell; one that begins
+//! with `!` is run by `sh -c`. `NAME<=MS=COMMAND` states a target: missing it is said, not hidden.
+//! Prints the median, the fastest and the slowest tenth in milliseconds, from fork to wait.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its purpose")]
+
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+struct Entry {
+    name: String,
+    target_ms: Option<f64>,
+    command: String,
+    times_ms: Vec<f64>,
+    failures: usize,
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let (Some(title), Some(rounds)) = (args.next(), args.next().and_then(|n| n.parse::<usize>().ok())) else {
+        eprintln!("usage: op-dbus-bench TITLE ROUNDS NAME[<=MS]=COMMAND...");
+        return ExitCode::from(64);
+    };
+    let mut entries: Vec<Entry> = args.filter_map(|arg| parse(&arg)).collect();
+    for round in 0..=rounds {
+        for entry in &mut entries {
+            let started = Instant::now();
+            let is_ok = run(&entry.command);
+            let took_ms = started.elapsed().as_secs_f64() * 1e3;
+            // The first round warms caches and daemons.
+            if round > 0 {
+                entry.times_ms.push(took_ms);
+            }
+            entry.failures += usize::from(!is_ok);
+        }
+    }
+    println!("\n{title} ({rounds} rounds, whole processes, milliseconds)");
+    println!("  {:<44} {:>9} {:>9} {:>9}", "", "median", "min", "p90");
+    let mut code = ExitCode::SUCCESS;
+    for entry in &mut entries {
+        entry.times_ms.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            #[expect(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "an index"
+            )]
+            let index = ((entry.times_ms.len() - 1) as f64 * share).round() as usize;
+            entry.times_ms[index]
+        };
+        let median = at(0.5);
+        let verdict = match entry.target_ms {
+            Some(target) if median <= target => format!("  target {target}: met"),
+            Some(target) => format!("  target {target}: MISSED"),
+            None => String::new(),
+        };
+        println!("  {:<44} {median:>9.2} {:>9.2} {:>9.2}{verdict}", entry.name, at(0.0), at(0.9));
+        if entry.failures > 0 {
+            println!("    {} of {} runs failed: the row means nothing", entry.failures, rounds + 1);
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+fn parse(arg: &str) -> Option<Entry> {
+    let (name, target_ms, command) = match arg.split_once("<=") {
+        Some((name, rest)) => {
+            let (target, command) = rest.split_once('=')?;
+            (name, target.parse().ok(), command)
+        }
+        None => {
+            let (name, command) = arg.split_once('=')?;
+            (name, None, command)
+        }
+    };
+    Some(Entry { name: name.into(), target_ms, command: command.into(), times_ms: Vec::new(), failures: 0 })
+}
+
+fn run(command: &str) -> bool {
+    let mut child = match command.strip_prefix('!') {
+        Some(script) => {
+            let mut sh = Command::new("sh");
+            sh.arg("-c").arg(script);
+            sh
+        }
+        None => {
+            let mut words = command.split(' ');
+            let mut program = Command::new(words.next().unwrap_or_default());
+            program.args(words);
+            program
+        }
+    };
+    let child = child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    child.status().is_ok_and(|status| status.success())
+}
