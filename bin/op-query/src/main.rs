@@ -3,7 +3,7 @@
 use op_dbus::apply::query::{self, Selection};
 use op_dbus::base::{Error, Result};
 use op_dbus::bus::Bus;
-use op_dbus::cli::{self, Cli, Outcome, Program};
+use op_dbus::cli::{self, Cli, Outcome, Program, show};
 use op_dbus::plugin::Want;
 
 /// Print the current state of plugins.
@@ -61,7 +61,10 @@ fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
     match found.document.plugins.values().next() {
         Some(state) if args.bare => cli.out.document(&state.to_json())?,
         None if args.bare => {}
-        _ => cli.out.document(&found.document.to_json())?,
+        _ => show::state(&mut cli.out, &found.document)?,
+    }
+    for warning in &found.warnings {
+        cli.out.warn(warning);
     }
     match Error::all(found.problems) {
         None => Ok(Outcome::Done),
