@@ -5,7 +5,7 @@
 #   and $OP_DBUS_NIXPKGS            (a nixpkgs tree) evaluates all outputs of the flake, without building or a network
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-skip() { echo "nix: SKIPPED: $*"; }
+skip() { echo "SKIP $1: $2"; }
 
 files=(flake.nix nix/*.nix)
 # flake.lock must lock what flake.nix asks for, or Nix locks anew and wants a network.
@@ -25,8 +25,8 @@ build-users-group =
 sandbox = false
 substitute = false'
 if ! command -v nix-instantiate >/dev/null; then
-  skip "parsing ${files[*]}: Nix is not installed (Debian: apt-get install --no-install-recommends nix-bin)"
-  skip "comparing the module's unit, evaluating the flake: Nix is not installed"
+  skip nix-parse "${files[*]} cannot be parsed: Nix is not installed (Debian: apt-get install --no-install-recommends nix-bin)"
+  skip nix-unit "the module's unit cannot be compared: Nix is not installed"
   exit 0
 fi
 for file in "${files[@]}"; do
@@ -65,7 +65,7 @@ sys.exit(bool(differing))
 echo "nix: the module's unit is packaging/systemd/op-dbus.service"
 
 if [ -z "${OP_DBUS_NIXPKGS:-}" ]; then
-  skip "evaluating the flake: OP_DBUS_NIXPKGS names no nixpkgs tree"
+  skip nix-flake "the flake is not evaluated: OP_DBUS_NIXPKGS names no nixpkgs tree"
   exit 0
 fi
 nix flake check --no-build --no-write-lock-file --override-input nixpkgs "path:$OP_DBUS_NIXPKGS" \

@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 status=0
-skip() { echo "packaging: SKIPPED: $*"; }
+skip() { echo "SKIP $1: $2"; }
 good() { echo "packaging: $*"; }
 bad() { echo "packaging: FAILED: $*" >&2; status=1; }
 
@@ -30,7 +30,7 @@ if command -v systemd-analyze >/dev/null; then
     bad "systemd-analyze security: $(tail -n 1 "$work/security")"
   fi
 else
-  skip "units: systemd-analyze is not installed"
+  skip packaging-units "systemd-analyze is not installed"
 fi
 
 starts=$(sed -n 's/^Unit=//p' systemd/op-dbus.path)
@@ -41,7 +41,7 @@ if command -v groff >/dev/null; then
   said=$(groff -man -Tutf8 -ww man/op-dbus.7 2>&1 >"$work/page")
   if [ -z "$said" ] && [ -s "$work/page" ]; then good "groff: no warnings"; else bad "$said"; fi
 else
-  skip "man/op-dbus.7: groff is not installed"
+  skip packaging-manual "groff is not installed"
 fi
 
 # The completion: parsed, and asked for words.
@@ -51,13 +51,13 @@ bash -n completions/op-dbus && completions/test.sh || status=1
 if command -v node >/dev/null; then
   if node polkit/test.js; then good "polkit: the rule allows and leaves alone what it should"; else bad "polkit"; fi
 else
-  skip "polkit/49-op-dbus.rules.example: node is not installed"
+  skip packaging-polkit-rule "node is not installed"
 fi
 # ... and the actions it names are those that the services declare, where they are installed.
 for action in $(grep -o '"org\.freedesktop\.[^"]*"' polkit/49-op-dbus.rules.example | tr -d '"'); do
   file=/usr/share/polkit-1/actions/${action%.*}.policy
   if [ ! -e "$file" ]; then
-    skip "whether the action $action exists: $file is not here"
+    skip packaging-polkit-action "whether $action exists is not known: $file is not here"
   elif ! grep -qF "id=\"$action\"" "$file"; then
     bad "polkit: $file has no action $action"
   fi
