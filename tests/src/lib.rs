@@ -1,1 +1,20 @@
-//! harness
+//! The harness of the end-to-end tests: a private bus, and synthetic services on it.
+
+// A harness that cannot set up its test has nothing better to do than to say so and stop.
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
+
+pub mod private_bus;
+pub mod synth;
+
+use std::path::PathBuf;
+
+/// Where the program `name` of this build is: beside the test that runs, or in `OP_DBUS_PROGRAMS`.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    if let Some(folder) = std::env::var_os("OP_DBUS_PROGRAMS") {
+        return PathBuf::from(folder).join(name);
+    }
+    let test = std::env::current_exe().unwrap();
+    let places = test.ancestors().skip(1).map(|folder| folder.join(name));
+    places.into_iter().take(2).find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
+}
