@@ -46,7 +46,7 @@ pub struct Bus {
     gate: RefCell<Gate>,
     subscriptions: RefCell<Vec<Subscription>>,
     signals: RefCell<VecDeque<(u64, Signal)>>,
-    timeout: Duration,
+    timeout: Option<Duration>,
 }
 
 struct Subscription {
@@ -62,9 +62,8 @@ struct Subscription {
 pub struct SubscriptionId(u64);
 
 impl Bus {
-    /// Connects and says hello. `timeout` is the limit of every call that names none.
+    /// Connects and says hello. `timeout` is the limit of every call; one that names a shorter limit keeps it.
     pub fn connect(target: &Target, timeout: Option<Duration>) -> Result<Self> {
-        let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
         let builder = match target {
             Target::System => zbus::connection::Builder::system(),
             Target::Session => zbus::connection::Builder::session(),
@@ -85,7 +84,7 @@ impl Bus {
         let runtime = zruntime::SharedRuntime::current().map_err(|e| failed(&e))?;
         let (connection, stream) = zbus::block_on(async {
             let mut connecting = pin!(builder.build());
-            let mut limit = pin!(runtime.sleep(timeout));
+            let mut limit = pin!(runtime.sleep(timeout.unwrap_or(DEFAULT_TIMEOUT)));
             poll_fn(|cx| {
                 if let Poll::Ready(done) = connecting.as_mut().poll(cx) {
                     return Poll::Ready(done.map_err(|e| failed(&e)));
@@ -147,7 +146,7 @@ impl Bus {
                     let Some((tag, call)) = waiting.pop_front() else { break };
                     match self.message_for(&call) {
                         Ok(message) => {
-                            let limit = call.manner.timeout.unwrap_or(self.timeout);
+                            let limit = self.limit(&call);
                             let serial = message.primary_header().serial_num().get();
                             in_flight.insert(serial, Pending { tag, call, deadline: Instant::now() + limit });
                             batch.push(message);
@@ -190,7 +189,7 @@ impl Bus {
                         in_flight.iter().filter(|(_, p)| p.deadline <= now).map(|(serial, _)| *serial).collect();
                     for serial in late {
                         if let Some(pending) = in_flight.remove(&serial) {
-                            let limit = pending.call.manner.timeout.unwrap_or(self.timeout);
+                            let limit = self.limit(&pending.call);
                             let error = Error::new(Kind::Timeout, format!("no reply within {limit:?}"))
                                 .on(pending.call.label())
                                 .hint("allow more time with --timeout");
@@ -309,6 +308,14 @@ impl Bus {
             })
             .await
         })
+    }
+
+    /// How long `call` may take: what a mapping allows a slow method is no more than a person who said a limit allows.
+    fn limit(&self, call: &Call) -> Duration {
+        match (self.timeout, call.manner.timeout) {
+            (Some(asked), Some(own)) => asked.min(own),
+            (asked, own) => asked.or(own).unwrap_or(DEFAULT_TIMEOUT),
+        }
     }
 
     fn message_for(&self, call: &Call) -> Result<Message> {

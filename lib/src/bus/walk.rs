@@ -23,6 +23,7 @@ const MAX_REMEMBERED: usize = 1024;
 
 const INTROSPECTABLE: &str = "org.freedesktop.DBus.Introspectable";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+const UNKNOWN_METHOD: &str = "org.freedesktop.DBus.Error.UnknownMethod";
 const OBJECT_MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
 
 /// What a walk found.
@@ -188,6 +189,8 @@ impl Walker<'_> {
             Step::Get(path, interface, property) => {
                 match reply.and_then(|r| r.single(&path)) {
                     Ok(value) => self.keep(&path, &interface, Map::from_iter([(property, value)])),
+                    // Described, but this object has no Get: then nothing of it is readable (the bus's own "/").
+                    Err(error) if error.dbus_error.as_deref() == Some(UNKNOWN_METHOD) => {}
                     Err(error) => self.problem(&format!("{path} {interface}.{property}"), &error),
                 }
                 Vec::new()
