@@ -1,3 +1,4 @@
 //! harness
 
+pub mod ops;
 pub mod root;

@@ -14,6 +14,7 @@ use std::num::NonZeroUsize;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
+use zbus::address::transport::{Transport, Unixexec};
 use zbus::message::{Flags, Type};
 use zbus::{Message, MessageStream};
 
@@ -68,7 +69,7 @@ impl Bus {
             Target::System => zbus::connection::Builder::system(),
             Target::Session => zbus::connection::Builder::session(),
             Target::Address(address) => zbus::connection::Builder::address(address.as_str()),
-            Target::Host(host) => zbus::connection::Builder::address(ssh_address(host)?.as_str()),
+            Target::Host(host) => zbus::connection::Builder::address(over_ssh(host)?),
         };
         let builder = builder.max_queued(NonZeroUsize::new(1024).unwrap_or(NonZeroUsize::MIN));
         let failed = |cause: &dyn std::fmt::Display| {
@@ -369,27 +370,13 @@ fn reply_of(call: &Call, message: &Message) -> Result<Reply> {
     Ok(Reply { values, message: message.clone() })
 }
 
-/// The address that runs ssh as `busctl -H` does.
-fn ssh_address(host: &str) -> Result<String> {
+/// The transport that runs ssh as `busctl -H` does. No address text: zbus does not decode `%40` in the arguments of one.
+fn over_ssh(host: &str) -> Result<zbus::Address> {
     if host.is_empty() || host.starts_with('-') || host.contains(char::is_whitespace) {
         return Err(Error::usage("this is no host").on(format!("{host:?}")).hint("write --host [USER@]HOST"));
     }
-    let mut address = String::from("unixexec:path=ssh");
-    for (position, arg) in ["-xT", "--", host, "systemd-stdio-bridge"].iter().enumerate() {
-        address.push_str(&format!(",argv{}={}", position + 1, percent_encode(arg)));
-    }
-    Ok(address)
-}
-
-/// D-Bus address values keep letters, digits and `-_/.\*`; every other byte is written as %XX.
-fn percent_encode(text: &str) -> String {
-    text.bytes()
-        .map(|b| match b {
-            b'-' | b'_' | b'/' | b'.' | b'\\' | b'*' => char::from(b).to_string(),
-            b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
-            b => format!("%{b:02x}"),
-        })
-        .collect()
+    let args = ["-xT", "--", host, "systemd-stdio-bridge"].map(Into::into).to_vec();
+    Ok(Transport::Unixexec(Unixexec::new("ssh".into(), None, args)).into())
 }
 
 fn target_label(target: &Target) -> String {
@@ -407,12 +394,11 @@ mod tests {
 
     #[test]
     fn ssh_hosts() {
-        assert_eq!(
-            ssh_address("root@pve1").unwrap(),
-            "unixexec:path=ssh,argv1=-xT,argv2=--,argv3=root%40pve1,argv4=systemd-stdio-bridge"
-        );
+        let address = over_ssh("root@pve1").unwrap();
+        let Transport::Unixexec(exec) = address.transport() else { panic!("{address}") };
+        assert_eq!(exec.args(), ["-xT", "--", "root@pve1", "systemd-stdio-bridge"]);
         for bad in ["", "-oProxyCommand=x", "a b"] {
-            assert!(ssh_address(bad).is_err(), "{bad}");
+            assert!(over_ssh(bad).is_err(), "{bad}");
         }
     }
 }
