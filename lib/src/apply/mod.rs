@@ -106,6 +106,8 @@ impl StateManager<'_> {
         let error = bus.acting(Consent::was_given(), || {
             let (begun, error) = self.act(&planned.plugins, &plan.actions, &mut report, witness);
             let error = error.or_else(|| self.verify(&planned.plugins, &plan.actions, &mut report));
+            // What nobody would remember having added must not stay either.
+            let error = error.or_else(|| self.record(plan).err());
             if error.is_some() {
                 self.undo(&planned.plugins, &plan.actions, &planned.current, &begun, &mut report);
             }
@@ -117,8 +119,6 @@ impl StateManager<'_> {
             (Some(_), false) => RunOutcome::Residue,
         };
         let error = error.map(|error| final_error(error, &report));
-        let recorded = if error.is_none() { self.record(plan) } else { Ok(()) };
-        let error = error.or_else(|| recorded.err());
         Ok(Applied { report, error })
     }
 
