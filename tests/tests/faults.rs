@@ -431,6 +431,10 @@ fn check_disk_space_blocks_on_a_full_disk() {
     blocks(&session, "check_disk_space", &["/full has ", "1.0 MB are needed", "free some space"]);
     session.run(&["rm", "/full/file"], "").ok();
     assert_eq!(apply(&session, &[], &place("there")).code, 0);
+    // A file system in memory is one, too, and what lies under its mount point does not count.
+    session.sh("mkdir /full/memory; mount -t tmpfs -o size=512k memory /full/memory").ok();
+    checked(&session, "pre_check = 'check_disk_space'\ndisk_path = '/full/memory'\ndisk_free_bytes = 1_000_000");
+    blocks(&session, "check_disk_space", &["/full/memory has "]);
 }
 
 #[test]
