@@ -9,6 +9,10 @@ packages=(
   dbus-daemon                           # private buses; the package dbus would start one for the machine
   btrfs-progs                           # real subvolumes on a loop file
   jq                                    # pipes between the programs
+  systemd                               # busctl, systemd-analyze
+  libglib2.0-bin                        # gdbus, to measure beside
+  groff-base                            # whether the manual page is well formed
+  nix-bin                               # whether the Nix files parse; no daemon
 )
 missing=()
 for package in "${packages[@]}"; do

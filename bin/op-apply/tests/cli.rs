@@ -1,1 +1,87 @@
-//! placeholder
+//! The program without a bus: its command line, and input that is refused before anything else is asked for.
+
+#![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
+
+use serde_json::Value;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// Exit code, standard output, standard error.
+fn run(args: &[&str], stdin: &str) -> (i32, String, String) {
+    let root = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_op-apply"))
+        .args(args)
+        .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus")
+        .env("OP_DBUS_ROOT", root.path())
+        .env("OP_DBUS_MAPPINGS", root.path().join("none"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that refuses its arguments reads no input.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn error(stderr: &str) -> Value {
+    serde_json::from_str::<Value>(stderr).unwrap()["error"].take()
+}
+
+#[test]
+fn help_and_version() {
+    let (code, stdout, _) = run(&["--version"], "");
+    assert_eq!((code, stdout.as_str()), (0, "op-apply 0.1.0\n"));
+    let (code, stdout, _) = run(&["--help"], "");
+    assert_eq!(code, 0);
+    for word in ["--dry-run", "--yes", "--address", "op-apply want.json"] {
+        assert!(stdout.contains(word), "{word} is missing in {stdout}");
+    }
+}
+
+#[test]
+fn wrong_use_is_64() {
+    for args in
+        [&["--dri-run"][..], &["--prune", "many"], &["--lock-timeout", "soon"], &["a", "b"], &["--session", "--system"]]
+    {
+        let (code, stdout, stderr) = run(args, r#"{"plugins":{}}"#);
+        assert_eq!((code, stdout.as_str()), (64, ""), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn unreadable_input_is_65_and_says_where() {
+    for (input, words) in [
+        ("", "there is nothing in it"),
+        ("{", "standard input:1:1"),
+        ("[]", "expected an object"),
+        (r#"{"plugins":{"hostname":1}}"#, "plugins.hostname"),
+        (r#"{"plugin":{}}"#, "no such key"),
+        (r#"{"kind":"inventory","version":1,"services":[]}"#, "inventory"),
+        (r#"{"kind":"plan","version":1}"#, "plan"),
+        (r#"{"plugins":{},"plugins":{}}"#, "twice"),
+        ("{\"plugins\":{}}\n{\"plugins\":{}}\n", "jq -s"),
+    ] {
+        let (code, stdout, stderr) = run(&["-"], input);
+        assert_eq!((code, stdout.as_str()), (65, ""), "{input}: {stderr}");
+        assert!(stderr.contains(words), "{words:?} is missing in {stderr} for {input}");
+    }
+}
+
+#[test]
+fn a_bus_that_is_not_there_is_69_with_a_hint() {
+    let (code, _, stderr) = run(&["--yes"], r#"{"plugins":{"hostname":{"static_hostname":"x"}}}"#);
+    assert_eq!(code, 69, "{stderr}");
+    let error = error(&stderr);
+    assert_eq!(error["kind"], "unavailable");
+    assert!(error["hint"].is_string(), "{error}");
+}
+
+#[test]
+fn the_default_subcommand_may_be_named() {
+    let named = run(&["apply", "-"], "{");
+    let implied = run(&["-"], "{");
+    assert_eq!(named, implied);
+}

@@ -3,7 +3,7 @@
 use op_dbus::apply::query::{self, Selection};
 use op_dbus::base::{Error, Result};
 use op_dbus::bus::Bus;
-use op_dbus::cli::{self, Cli, Outcome, Program};
+use op_dbus::cli::{self, Cli, Outcome, Program, show};
 use op_dbus::plugin::Want;
 
 /// Print the current state of plugins.
@@ -58,18 +58,19 @@ fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
     let connect = || Bus::connect(&target, timeout);
     let found = query::query(&bus, &connect, &catalog, &selection, &want, &mut progress)?;
     progress.finish();
+    for warning in &found.warnings {
+        cli.out.warn(warning);
+    }
+    let problem = Error::all(found.problems);
+    // Nothing at all could be read: then there is no answer to print, and the reason decides the exit code.
+    if let (Some(error), true) = (&problem, found.document.plugins.is_empty()) {
+        return Err(error.clone());
+    }
     match found.document.plugins.values().next() {
         Some(state) if args.bare => cli.out.document(&state.to_json())?,
-        None if args.bare => {}
-        _ => cli.out.document(&found.document.to_json())?,
+        _ => show::state(&mut cli.out, &found.document)?,
     }
-    match Error::all(found.problems) {
-        None => Ok(Outcome::Done),
-        // Nothing at all could be read: then the reason decides the exit code.
-        Some(error) if found.document.plugins.is_empty() => Err(error),
-        Some(error) => {
-            cli.out.fail(&error);
-            Ok(Outcome::Partial)
-        }
-    }
+    let Some(error) = problem else { return Ok(Outcome::Done) };
+    cli.out.fail(&error);
+    Ok(Outcome::Partial)
 }

@@ -1,1 +1,66 @@
-//! placeholder
+//! The program without a bus: its command line and its selections.
+
+#![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
+
+use std::process::{Command, Stdio};
+
+/// Exit code, standard output, standard error.
+fn run(args: &[&str]) -> (i32, String, String) {
+    let root = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_op-query"))
+        .args(args)
+        .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus")
+        .env("OP_DBUS_ROOT", root.path())
+        .env("OP_DBUS_MAPPINGS", root.path().join("none"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn with_file(text: &str) -> (i32, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("selection.json");
+    std::fs::write(&file, text).unwrap();
+    run(&[file.to_str().unwrap()])
+}
+
+#[test]
+fn help_and_version() {
+    assert_eq!(run(&["--version"]).1, "op-query 0.1.0\n");
+    let (code, stdout, _) = run(&["--help"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("--bare") && stdout.contains("op-discover | op-query"), "{stdout}");
+}
+
+#[test]
+fn wrong_use_is_64() {
+    for args in [&["--bare"][..], &["--bare", "--plugin", "a", "--plugin", "b"], &["--nothing"], &["a", "b"]] {
+        let (code, stdout, stderr) = run(args);
+        assert_eq!((code, stdout.as_str()), (64, ""), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_selection_that_is_none_is_65() {
+    for (text, words) in [
+        ("[]", "selection"),
+        (r#"{"kind":"plan","version":1}"#, "selection"),
+        (r#"{"kind":"inventory","version":1}"#, "op-discover"),
+        (r#"{"kind":"inventory","version":2,"services":[]}"#, "version 1"),
+    ] {
+        let (code, stdout, stderr) = with_file(text);
+        assert_eq!((code, stdout.as_str()), (65, ""), "{text}: {stderr}");
+        assert!(stderr.contains(words), "{words:?} is missing in {stderr} for {text}");
+    }
+    assert_eq!(run(&["/nonexistent/selection.json"]).0, 65);
+}
+
+#[test]
+fn a_bus_that_is_not_there_is_69() {
+    let (code, stdout, stderr) = run(&["--plugin", "org.example.Service"]);
+    assert_eq!((code, stdout.as_str()), (69, ""), "{stderr}");
+    let (code, _, stderr) = run(&["--address", "nonsense"]);
+    assert_eq!(code, 69, "{stderr}");
+}

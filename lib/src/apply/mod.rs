@@ -290,7 +290,9 @@ fn final_error(mut error: Error, report: &Report) -> Error {
     if report.residue.is_empty() {
         // Whatever the cause was, the machine is as it was.
         error.kind = Kind::Failed;
-        error.message = format!("{} (everything that was done was undone)", error.message);
+        let has_undone = report.actions.iter().any(|action| action.result == ActionResult::Undone);
+        let end = if has_undone { "everything that was done was undone" } else { "nothing was changed" };
+        error.message = format!("{} ({end})", error.message);
         return error;
     }
     let list = report.residue.iter().map(|r| format!("{}: {}", r.resource, r.message)).collect::<Vec<_>>().join("; ");

@@ -39,6 +39,8 @@ pub struct Found {
     pub document: StateDocument,
     /// What could not be read, and why.
     pub problems: Vec<Error>,
+    /// What is odd about the plugins themselves.
+    pub warnings: Vec<String>,
 }
 
 /// Connections at work at once: a slow service holds up only its own, and two cores are busy with four.
@@ -83,6 +85,7 @@ pub fn query(
             if let Ok(found) = other.join() {
                 all.document.plugins.extend(found.document.plugins);
                 all.problems.extend(found.problems);
+                all.warnings.extend(found.warnings);
             }
         }
         all
@@ -92,7 +95,7 @@ pub fn query(
 }
 
 fn query_one(bus: &Bus, catalog: &Catalog, name: &str, want: &Want, progress: &mut dyn Progress, found: &mut Found) {
-    let plugin = match plugin_called(catalog, name, &mut found.problems) {
+    let plugin = match plugin_called(catalog, name, found) {
         Ok(plugin) => plugin,
         Err(error) => {
             found.problems.push(error);
@@ -115,12 +118,13 @@ fn query_one(bus: &Bus, catalog: &Catalog, name: &str, want: &Want, progress: &m
     }
 }
 
-fn plugin_called(catalog: &Catalog, name: &str, problems: &mut Vec<Error>) -> Result<GenericPlugin> {
+fn plugin_called(catalog: &Catalog, name: &str, found: &mut Found) -> Result<GenericPlugin> {
     if name.contains('.') {
         return Ok(GenericPlugin::ad_hoc(name));
     }
     let mut entry = catalog.entry(name)?;
-    problems.append(&mut entry.problems);
+    found.problems.append(&mut entry.problems);
+    found.warnings.append(&mut entry.contradictions);
     Ok(entry.plugin())
 }
 

@@ -5,11 +5,29 @@ use sha2::{Digest, Sha256};
 
 /// `sha256:...` of `value` in the domain `tag`; the same value in another domain has another digest.
 ///
-/// The bytes digested are the tag, a zero byte, and the canonical JSON.
+/// The bytes digested are the tag, a zero byte, and the canonical JSON. RFC 8785 writes every number as a double, which
+/// would make neighbours of 2^53 one; integers beyond it count as their decimal text, the form they travel in.
 #[must_use]
 pub fn of_json(tag: &str, value: &Value) -> String {
-    let canonical = serde_json_canonicalizer::to_vec(value).unwrap_or_default();
+    let mut value = value.clone();
+    large_integers_as_text(&mut value);
+    let canonical = serde_json_canonicalizer::to_vec(&value).unwrap_or_default();
     of_bytes(tag, &canonical)
+}
+
+fn large_integers_as_text(value: &mut Value) {
+    const EXACT: u64 = 1 << 53;
+    match value {
+        Value::Number(number) => {
+            let size = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+            if size.is_some_and(|size| size > EXACT) {
+                *value = Value::String(number.to_string());
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(large_integers_as_text),
+        Value::Object(map) => map.values_mut().for_each(large_integers_as_text),
+        _ => {}
+    }
 }
 
 /// `sha256:...` of `bytes` in the domain `tag`.

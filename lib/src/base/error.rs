@@ -8,6 +8,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What kind of failure this is. One kind, one exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename_all = "snake_case"))]
 pub enum Kind {
     /// Failed; nothing changed, or everything was undone (1).
     Failed,
@@ -81,6 +82,7 @@ impl Kind {
 ///
 /// `also` holds further failures of the same run, so that every mismatch is reported and not only the first.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Failure"))]
 pub struct Error {
     /// What kind of failure.
     pub kind: Kind,
@@ -93,7 +95,16 @@ pub struct Error {
     /// The D-Bus error name, when a service gave one.
     pub dbus_error: Option<String>,
     /// Further failures of the same run.
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub also: Vec<Error>,
+}
+
+/// The failure of a program that prints JSON: one document on stderr.
+#[cfg(feature = "schema")]
+#[derive(Debug, schemars::JsonSchema)]
+pub struct ErrorDocument {
+    /// The failure.
+    pub error: Error,
 }
 
 impl Error {

@@ -58,8 +58,14 @@ pub fn parse<T: FromArgs + ArgsInfo>(
         return Err(Exit::Text(format!("{} {}\n", program.name, program.version)));
     }
     if prepared.collected.wants_help {
-        let path: Vec<&str> = prepared.path.iter().copied().chain(["--help"]).collect();
-        let text = T::from_args(&[program.name], &path).err().map(|exit| exit.output).unwrap_or_default();
+        let help_of = |path: &[&str]| {
+            let path: Vec<&str> = path.iter().copied().chain(["--help"]).collect();
+            T::from_args(&[program.name], &path).err().map(|exit| exit.output).unwrap_or_default()
+        };
+        let mut text = help_of(&prepared.path);
+        if let (Some(default), true) = (program.default_subcommand, prepared.path.is_empty()) {
+            text = format!("{}\n\nWithout a command, {default} is meant:\n\n{}", text.trim_end(), help_of(&[default]));
+        }
         return Err(Exit::Text(with_common(&text, program)));
     }
     if let Some(error) = Error::all(prepared.collected.errors) {

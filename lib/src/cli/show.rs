@@ -7,9 +7,38 @@ use crate::base::Result;
 use crate::base::name::PluginName;
 use crate::package::create::IntrospectionDocument;
 use crate::plugin::listing::{ListedPlugin, Listing};
-use crate::state::{Change, Plan};
-use serde_json::json;
+use crate::state::{Change, Plan, PluginState, StateDocument};
+use serde_json::{Value, json};
 use std::path::Path;
+
+/// Prints the state of plugins on standard output: the document, or for people a line a key.
+pub fn state(out: &mut Out, document: &StateDocument) -> Result<()> {
+    if out.look().is_json {
+        return out.document(&document.to_json());
+    }
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for (name, state) in &document.plugins {
+        rows.extend(state.values.iter().map(|(key, value)| vec![format!("{name}.{key}"), value.to_string()]));
+        for (path, interface, property, value) in observed(state) {
+            rows.push(vec![format!("{name} {path} {interface}.{property}"), value.to_string()]);
+        }
+    }
+    out.table(&["KEY", "VALUE"], &rows)
+}
+
+/// What was seen beyond the mapped keys, one property each.
+fn observed(state: &PluginState) -> impl Iterator<Item = (&str, &str, &str, &Value)> {
+    members(state.observed.as_ref().unwrap_or(&Value::Null)).flat_map(|(path, interfaces)| {
+        members(interfaces).flat_map(move |(interface, properties)| {
+            members(properties)
+                .map(move |(property, value)| (path.as_str(), interface.as_str(), property.as_str(), value))
+        })
+    })
+}
+
+fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flatten()
+}
 
 /// Prints a plan on standard output: the document, or for people what would be asked.
 pub fn plan(out: &mut Out, plan: &Plan) -> Result<()> {

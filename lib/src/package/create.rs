@@ -87,8 +87,8 @@ fn write_files(staging: &Path, name: &PluginName, document: &IntrospectionDocume
 fn manifest(name: &PluginName, document: &IntrospectionDocument) -> String {
     format!(
         "[plugin]\nname = \"{name}\"\nversion = \"0.1.0\"\ndescription = \"What {0} says of itself\"\n\
-         source = \"auto-generated\"\ndbus_service = \"{0}\"\nread_only = true  # until there is a semantic-mapping.toml\n\n\
-         [capabilities]\nquery = true\napply = false\n",
+         source = \"auto-generated\"\ndbus_service = \"{0}\"\n\
+         # It can be read. With a semantic-mapping.toml beside this file it can be written too.\n",
         document.service
     )
 }

@@ -41,8 +41,10 @@ pub struct Entry {
     pub origin: Origin,
     /// Where the mapping comes from: a generated plugin without one uses the shipped mapping of the same service.
     pub mapping_origin: Option<Origin>,
-    /// What is wrong with it: contradictions, an invalid mapping.
+    /// What is wrong with it: an invalid mapping.
     pub problems: Vec<Error>,
+    /// What its manifest claims and is not so. What is so counts.
+    pub contradictions: Vec<String>,
 }
 
 impl Entry {
@@ -106,12 +108,9 @@ impl Catalog {
                 entry.problems.extend(shipped.problems);
             }
         }
-        let claims = entry.manifest.contradictions(entry.can_apply());
         let file = entry.folder.join("plugin.toml").display().to_string();
-        // What is not there yet cannot be contradicted by a generated plugin that borrows its mapping.
-        if entry.mapping_origin == Some(entry.origin) || entry.mapping_origin.is_none() {
-            entry.problems.extend(claims.into_iter().map(|claim| Error::bad_input(claim).on(file.clone())));
-        }
+        let claims = entry.manifest.contradictions(entry.can_apply());
+        entry.contradictions = claims.into_iter().map(|claim| format!("{file}: {claim}")).collect();
         Ok(entry)
     }
 
@@ -189,5 +188,13 @@ fn read_entry(folder: &Path, origin: Origin) -> Result<Entry> {
         }
     }
     let mapping_origin = mapping.as_ref().map(|_| origin);
-    Ok(Entry { manifest, mapping, folder: folder.to_owned(), origin, mapping_origin, problems })
+    Ok(Entry {
+        manifest,
+        mapping,
+        folder: folder.to_owned(),
+        origin,
+        mapping_origin,
+        problems,
+        contradictions: Vec::new(),
+    })
 }

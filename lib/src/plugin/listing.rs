@@ -51,7 +51,7 @@ pub fn list(catalog: &Catalog) -> Listing {
                 service: entry.manifest.plugin.dbus_service.clone(),
                 mapping: entry.mapping_origin.map(|origin| origin.as_str().into()),
                 can_apply: entry.can_apply(),
-                problems: entry.problems.iter().map(ToString::to_string).collect(),
+                problems: entry.problems.iter().map(ToString::to_string).chain(entry.contradictions).collect(),
             },
             Err(error) => ListedPlugin {
                 name: name.to_owned(),

@@ -45,7 +45,7 @@ impl StateDocument {
                     .hint("the keys are \"version\" and \"plugins\"; a plugin's state goes under plugins.NAME; for the bare state of one plugin say --plugin NAME"),
             );
         }
-        if let Some(version) = top.get("version").filter(|version| **version != json!(1)) {
+        if let Some(version) = top.get("version").filter(|version| version.as_f64() != Some(1.0)) {
             errors.push(
                 Error::bad_input(format!("this program reads version 1, not {version}"))
                     .on("version")

@@ -4,6 +4,8 @@
 pub mod diff;
 pub mod document;
 pub mod plan;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod spec;
 
 pub use diff::{Change, Removal, Resource, diff_plugin};

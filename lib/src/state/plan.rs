@@ -22,6 +22,7 @@ pub enum UndoClass {
 /// How an action would be taken back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub struct Undo {
     /// Which promise is made.
     pub class: UndoClass,
@@ -33,6 +34,7 @@ pub struct Undo {
 /// One call that changes something, and everything there is to know about it beforehand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub struct Action {
     /// Its number in the plan, from "1".
     pub id: String,
@@ -67,6 +69,7 @@ pub struct Action {
 /// The service's own forecast of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub struct Preview {
     /// Items the service would touch besides those asked for, for example dependencies.
     pub also: Vec<String>,
@@ -83,6 +86,7 @@ pub struct Preview {
 /// Everything an apply would do, and what it was computed from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub struct Plan {
     /// Always `plan`.
     pub kind: String,
@@ -136,19 +140,28 @@ impl Plan {
             digest: String::new(),
         };
         plan.digest = plan.compute_digest();
-        plan.id = plan.digest.trim_start_matches("sha256:").chars().take(12).collect();
+        plan.id = id_of(&plan.digest);
         plan
     }
 
-    /// Reads a plan and checks that it is whole: its digest must be that of its content.
+    /// Reads a plan and checks that it is whole: nothing in it is unknown, and its digest is that of its content.
     pub fn from_json(document: &Value) -> Result<Self> {
+        if document.get("kind").is_some_and(|kind| kind != "plan") {
+            return Err(Error::bad_input(format!("this is a document of the kind {}, not a plan", document["kind"]))
+                .on("kind")
+                .hint("make one with op-apply --dry-run"));
+        }
+        if document.get("version").is_some_and(|version| *version != json!(1)) {
+            return Err(Error::bad_input(format!("this program reads version 1, not {}", document["version"]))
+                .on("version")
+                .hint("make a new one with op-apply --dry-run, or upgrade op-dbus"));
+        }
         let plan: Self = serde_json::from_value(document.clone()).map_err(|error| {
             Error::bad_input(format!("this is no plan: {error}")).hint("make one with op-apply --dry-run")
         })?;
-        if plan.kind != "plan" || plan.version != 1 {
-            return Err(Error::bad_input("this program reads plans of version 1").on("version"));
-        }
-        if plan.compute_digest() != plan.digest {
+        // The digest covers what was read; that nothing else is there is seen by writing it again.
+        let is_all = json!(plan) == *document;
+        if !is_all || plan.compute_digest() != plan.digest || id_of(&plan.digest) != plan.id {
             return Err(Error::bad_input(
                 "the plan was changed after it was made: its digest does not fit its content",
             )
@@ -183,7 +196,9 @@ impl Plan {
                 moved.push(format!("the mapping of {plugin} is another one now"));
             }
         }
-        if moved.is_empty() && self.actions != now.actions {
+        // By digest: a plan that was kept does not know the manner of its calls, which is the mapping's affair.
+        let actions_of = |plan: &Self| digest::of_json("actions", &json!(plan.actions));
+        if moved.is_empty() && actions_of(self) != actions_of(now) {
             moved.push("the same differences lead to other calls now".into());
         }
         if moved.is_empty() {
@@ -205,4 +220,8 @@ impl Plan {
         });
         digest::of_json("plan", &content)
     }
+}
+
+fn id_of(digest: &str) -> String {
+    digest.trim_start_matches("sha256:").chars().take(12).collect()
 }

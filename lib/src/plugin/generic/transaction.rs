@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 /// How long a transaction may say nothing at all.
 const DEFAULT_SILENCE: Duration = Duration::from_secs(600);
 
+/// Results a transaction may bring: no machine has so many packages, and a service that goes on for ever must not
+/// fill the memory.
+const MAX_ROWS: usize = 1_000_000;
+
 /// Makes a transaction object; its path.
 pub fn create(bus: &Bus, mapping: &Mapping, name: &str) -> Result<String> {
     let section = mapping
@@ -137,6 +141,9 @@ impl Listener<'_> {
                 let row = named(spec, &signal).map_err(failed)?;
                 if rows::passes(&row, &spec.r#match) {
                     rows.push(row);
+                }
+                if rows.len() > MAX_ROWS {
+                    return Err(failed(Error::failed(format!("the transaction brought more than {MAX_ROWS} results"))));
                 }
             }
             if section.done.signal == signal.member {

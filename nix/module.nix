@@ -1,0 +1,103 @@
+# services.op-dbus: desired state, applied at boot and whenever the configuration changes it.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+
+let
+  cfg = config.services.op-dbus;
+  format = pkgs.formats.json { };
+  stateFile = format.generate "op-dbus-state.json" cfg.state;
+in
+{
+  options.services.op-dbus = {
+    enable = lib.mkEnableOption "applying desired state to D-Bus services at boot";
+
+    package = lib.mkPackageOption pkgs "op-dbus" { };
+
+    state = lib.mkOption {
+      type = lib.types.submodule {
+        freeformType = format.type;
+        options.plugins = lib.mkOption {
+          type = lib.types.attrsOf (lib.types.attrsOf format.type);
+          default = { };
+          description = "Desired state by plugin and key. What is not mentioned is left alone.";
+        };
+      };
+      default = { };
+      example = lib.literalExpression ''
+        {
+          plugins.hostname.pretty_hostname = "Build machine";
+          plugins.hostname.location = "rack 4";
+        }
+      '';
+      description = ''
+        The state document, written to {file}`/etc/op-dbus/state.json`. It is in the world-readable Nix store: refer
+        to secrets by name (`{ "$secret" = "NAME"; }`), never write them here. Leave to NixOS what NixOS sets itself,
+        or the two will undo each other.
+      '';
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    environment.systemPackages = [ cfg.package ];
+    environment.etc."op-dbus/state.json".source = stateFile;
+
+    # packaging/systemd/op-dbus.service is the same unit for other systems; the two are changed together.
+    systemd.services.op-dbus = {
+      description = "Apply /etc/op-dbus/state.json to D-Bus services";
+      documentation = [ "man:op-dbus(7)" ];
+      wantedBy = [ "multi-user.target" ];
+      requires = [ "dbus.socket" ];
+      after = [
+        "dbus.socket"
+        "dbus.service"
+        "polkit.service"
+        "network-online.target"
+      ];
+      restartTriggers = [ stateFile ];
+      unitConfig.ConditionPathExists = "/etc/op-dbus/state.json";
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = "${lib.getExe' cfg.package "op-apply"} /etc/op-dbus/state.json --yes --owner boot";
+        TimeoutStartSec = "15min";
+        TimeoutStopSec = "5min";
+        StateDirectory = "op-dbus";
+        UMask = "0077";
+
+        CapabilityBoundingSet = [
+          "~CAP_SYS_MODULE"
+          "~CAP_SYS_RAWIO"
+          "~CAP_SYS_TIME"
+          "~CAP_SYS_BOOT"
+          "~CAP_SYS_PTRACE"
+          "~CAP_SYSLOG"
+          "~CAP_MKNOD"
+          "~CAP_BPF"
+          "~CAP_PERFMON"
+        ];
+        LockPersonality = true;
+        MemoryDenyWriteExecute = true;
+        NoNewPrivileges = true;
+        PrivateDevices = true;
+        PrivateTmp = true;
+        ProtectClock = true;
+        ProtectControlGroups = true;
+        ProtectHome = "read-only";
+        ProtectKernelLogs = true;
+        ProtectKernelModules = true;
+        ProtectKernelTunables = true;
+        ProtectSystem = "strict";
+        RestrictAddressFamilies = [ "AF_UNIX" ];
+        RestrictNamespaces = true;
+        RestrictRealtime = true;
+        RestrictSUIDSGID = true;
+        SystemCallArchitectures = "native";
+        SystemCallFilter = [ "@system-service" ];
+      };
+    };
+  };
+}

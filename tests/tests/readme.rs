@@ -1,0 +1,47 @@
+//! What the README types is typed here, in order, on real services: a reader must be able to do the same.
+
+#![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
+
+use op_dbus_tests::root::RealRoot;
+use std::path::Path;
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap()
+}
+
+/// The contents of the fenced blocks of one language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    text.split(&format!("```{language}\n")).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_command_of_the_readme_works() {
+    let session = RealRoot::get().session();
+    let mut count = 0;
+    for block in blocks(&readme(), "sh") {
+        for line in block.lines() {
+            let command = line.split(" #").next().unwrap().trim();
+            if command.is_empty() || command.starts_with("make ") {
+                continue;
+            }
+            // Nobody answers here: where the README leads to the question, the answer is yes.
+            let asks =
+                command.contains("op-apply") && !["--yes", "--dry-run", "--check"].iter().any(|o| command.contains(o));
+            let command = if asks { format!("{command} --yes") } else { command.to_owned() };
+            let output = session.sh(&format!("cd /root; {command}"));
+            assert_eq!(output.code, 0, "{command}\n{}\n{}", output.stdout, output.stderr);
+            count += 1;
+        }
+    }
+    assert!(count > 12, "the README types {count} commands only: were its blocks renamed?");
+    let location = session.sh("op-query --bare --plugin hostname | jq -r .location").ok();
+    assert_eq!(location.trim(), "rack 4");
+}
+
+#[test]
+fn every_document_of_the_readme_is_one() {
+    for text in blocks(&readme(), "json") {
+        let document = serde_json::from_str(&text).unwrap();
+        op_dbus::state::StateDocument::from_json(&document).unwrap();
+    }
+}

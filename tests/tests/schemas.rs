@@ -1,0 +1,258 @@
+//! JSON Schemas of every document, generated from the types: `docs/schemas/NAME.schema.json`.
+//!
+//! With `OP_DBUS_BLESS=1` they are written; otherwise a schema that no longer fits its type fails. Documents that are
+//! read or written elsewhere in the tests are held against them.
+
+#![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
+
+use jsonschema::Validator;
+use op_dbus::apply::report::{Report, RunOutcome};
+use op_dbus::base::error::ErrorDocument;
+use op_dbus::base::{Error, Kind};
+use op_dbus::bus::Service;
+use op_dbus::bus::introspection::Node;
+use op_dbus::bus::walk::Tree;
+use op_dbus::package::create::IntrospectionDocument;
+use op_dbus::plugin::inventory::{Inventory, InventoryService};
+use op_dbus::plugin::listing::{ListedPlugin, Listing};
+use op_dbus::state::{Plan, StateDocument};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every document: its name, its `"kind"` where it has one, and the generator of its schema.
+fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
+    fn of<T: JsonSchema>() -> Value {
+        SchemaGenerator::default().into_root_schema_for::<T>().to_value()
+    }
+    vec![
+        ("state", None, of::<StateDocument>()),
+        ("error", None, of::<ErrorDocument>()),
+        ("plan", Some("plan"), of::<Plan>()),
+        ("report", Some("report"), of::<Report>()),
+        ("inventory", Some("inventory"), of::<Inventory>()),
+        ("introspection", Some("introspection"), of::<IntrospectionDocument>()),
+        ("plugins", Some("plugins"), of::<Listing>()),
+    ]
+}
+
+/// The schema as it is shipped: kind and version pinned, and what may be left out is never null.
+fn schema(name: &str) -> Value {
+    let (_, kind, mut schema) = documents().into_iter().find(|(n, ..)| *n == name).unwrap();
+    if let Some(kind) = kind {
+        schema["properties"]["kind"]["const"] = json!(kind);
+        schema["properties"]["version"] = json!({"description": "Always 1.", "const": 1});
+    }
+    schema["title"] = json!(format!("op-dbus {name} document"));
+    never_null(&mut schema);
+    schema
+}
+
+fn never_null(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            let required: BTreeSet<String> =
+                map.get("required").and_then(|list| serde_json::from_value(list.clone()).ok()).unwrap_or_default();
+            let optional = map.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten();
+            for (_, property) in optional.filter(|(name, _)| !required.contains(*name)) {
+                without_null(property);
+            }
+            map.values_mut().for_each(never_null);
+        }
+        Value::Array(items) => items.iter_mut().for_each(never_null),
+        _ => {}
+    }
+}
+
+fn without_null(property: &mut Value) {
+    let Some(map) = property.as_object_mut() else { return };
+    if let Some(Value::Array(types)) = map.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = &types[..] {
+            let only = only.clone();
+            map.insert("type".into(), only);
+        }
+    }
+    if map.get("default") == Some(&Value::Null) {
+        map.remove("default");
+    }
+    if let Some(Value::Array(mut forms)) = map.remove("anyOf") {
+        forms.retain(|form| form["type"] != "null");
+        match &mut forms[..] {
+            [Value::Object(only)] => map.append(only),
+            _ => drop(map.insert("anyOf".into(), json!(forms))),
+        }
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn read(file: &Path) -> Value {
+    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// The folders or files in a folder, sorted.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut entries: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    entries
+}
+
+fn validator(name: &str) -> Validator {
+    jsonschema::validator_for(&schema(name)).unwrap()
+}
+
+#[track_caller]
+fn accepts(validator: &Validator, document: &Value) {
+    let problems: Vec<String> =
+        validator.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(problems.is_empty(), "{}\n{document:#}", problems.join("\n"));
+}
+
+#[test]
+fn shipped_schemas_fit_the_types() {
+    let folder = repository().join("docs/schemas");
+    let mut expected = BTreeSet::new();
+    for (name, ..) in documents() {
+        let file = folder.join(format!("{name}.schema.json"));
+        let text = serde_json::to_string_pretty(&schema(name)).unwrap() + "\n";
+        if std::env::var_os("OP_DBUS_BLESS").is_some() {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(&file, &text).unwrap();
+        }
+        let shipped = fs::read_to_string(&file).unwrap_or_default();
+        assert!(shipped == text, "{} is not what the types say: OP_DBUS_BLESS=1 writes it", file.display());
+        jsonschema::meta::validate(&schema(name)).unwrap();
+        expected.insert(file);
+    }
+    assert_eq!(entries(&folder).into_iter().collect::<BTreeSet<_>>(), expected, "a schema without a type");
+}
+
+#[test]
+fn state_documents() {
+    let validator = validator("state");
+    let mut seen = [0, 0];
+    for case in entries(&repository().join("lib/tests/documents")) {
+        let document = read(&case.join("case.json"));
+        if document.get("plugin").is_some() {
+            continue;
+        }
+        let is_good = StateDocument::from_json(&document["document"]).is_ok();
+        assert_eq!(validator.is_valid(&document["document"]), is_good, "{}", case.display());
+        seen[usize::from(is_good)] += 1;
+        if is_good {
+            accepts(&validator, &read(&case.join("state.json")));
+        }
+    }
+    assert!(seen[0] > 10 && seen[1] > 5, "{seen:?}");
+    for mapping in entries(&repository().join("mappings")) {
+        for example in entries(&mapping.join("examples")) {
+            if example.extension().is_some_and(|e| e == "json") {
+                accepts(&validator, &read(&example));
+            }
+        }
+    }
+}
+
+#[test]
+fn plans() {
+    let validator = validator("plan");
+    let golden = read(&repository().join("lib/tests/plans/golden.json"));
+    accepts(&validator, &golden);
+    for (place, value) in [
+        ("/kind", json!("report")),
+        ("/version", json!(2)),
+        ("/owner", Value::Null),
+        ("/actions/0/args", Value::Null),
+        ("/actions/0/undo/class", json!("maybe")),
+        ("/actions/0/changes/0/change", json!("forget")),
+        ("/base", json!([])),
+    ] {
+        let mut other = golden.clone();
+        *other.pointer_mut(place).unwrap() = value;
+        assert!(!validator.is_valid(&other), "{place}");
+    }
+    for place in ["", "/actions/0", "/actions/1/preview"] {
+        let mut other = golden.clone();
+        other.pointer_mut(place).unwrap()["surely_unknown"] = json!(1);
+        assert!(!validator.is_valid(&other), "an unknown field in {place:?}");
+    }
+}
+
+#[test]
+fn errors() {
+    const KINDS: [Kind; 13] = [
+        Kind::Failed,
+        Kind::Partial,
+        Kind::Residue,
+        Kind::Refused,
+        Kind::Stale,
+        Kind::InterfaceChanged,
+        Kind::Untrusted,
+        Kind::Usage,
+        Kind::BadInput,
+        Kind::Unavailable,
+        Kind::Timeout,
+        Kind::Locked,
+        Kind::Denied,
+    ];
+    let validator = validator("error");
+    let plain: Vec<Error> = KINDS.iter().map(|kind| Error::new(*kind, "it failed")).collect();
+    for error in &plain {
+        accepts(&validator, &error.to_json());
+    }
+    let full = Error::failed("it failed").on("x").hint("try again").dbus("org.freedesktop.DBus.Error.Failed");
+    accepts(&validator, &Error::all([vec![full], plain].concat()).unwrap().to_json());
+    // Every kind in the schema is one of them.
+    let text = schema("error")["$defs"]["Kind"].to_string();
+    let known = KINDS.iter().filter(|kind| text.contains(&format!("\"{}\"", kind.as_str()))).count();
+    assert_eq!(text.matches("\"const\":").count(), known);
+    for bad in [json!({}), json!({"error": "text"}), json!({"error": {"kind": "odd", "message": "m"}})] {
+        assert!(!validator.is_valid(&bad), "{bad}");
+    }
+}
+
+#[test]
+fn what_programs_print() {
+    let plan = Plan::from_json(&read(&repository().join("lib/tests/plans/golden.json"))).unwrap();
+    let mut report = Report::new("run-1", &plan.actions);
+    report.outcome = RunOutcome::Applied;
+    report.actions[0].error = Some("no".into());
+    accepts(&validator("report"), &json!(report));
+    accepts(&validator("report"), &json!(Report::new("", &[])));
+
+    let service = Service { name: "a.b".into(), running: true, pid: Some(1), ..Service::default() };
+    let entry = InventoryService { service, plugins: vec!["b".into()], mapping: Some("shipped".into()) };
+    let inventory = Inventory { kind: "inventory".into(), version: 1, services: vec![entry] };
+    accepts(&validator("inventory"), &json!(inventory));
+
+    let plugin = ListedPlugin {
+        name: "b".into(),
+        plugin_version: "1.0.0".into(),
+        origin: "shipped".into(),
+        service: None,
+        mapping: None,
+        can_apply: false,
+        problems: vec!["odd".into()],
+    };
+    let listing = Listing { kind: "plugins".into(), version: 1, plugins: vec![plugin] };
+    accepts(&validator("plugins"), &json!(listing));
+
+    let introspection = validator("introspection");
+    for case in entries(&repository().join("lib/tests/introspection")) {
+        let node: Node = serde_json::from_value(read(&case.join("expected.json"))).unwrap();
+        let tree = Tree {
+            objects: [("/".to_owned(), node.interfaces.keys().cloned().collect())].into(),
+            interfaces: node.interfaces,
+            values: [("/".to_owned(), [("a.b".to_owned(), serde_json::Map::new())].into())].into(),
+            problems: vec!["odd".into()],
+        };
+        accepts(&introspection, &json!(IntrospectionDocument::new("a.b", tree)));
+    }
+}
