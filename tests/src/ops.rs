@@ -155,7 +155,7 @@ impl<'s> Monitor<'s> {
 #[track_caller]
 pub fn error(output: &Output) -> Value {
     let documents = output.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let error = documents.filter_map(|document| document.get("error").cloned()).last();
+    let error = documents.filter_map(|document| document.get("error").cloned()).next_back();
     error.unwrap_or_else(|| panic!("no error document: {output:?}"))
 }
 
