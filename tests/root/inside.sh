@@ -27,6 +27,8 @@ mount -t tmpfs -o size=2g,mode=755 op-test-root "$layers"
 mkdir "$layers/upper" "$layers/work" "$root"
 mount -t overlay -o "lowerdir=$lower,upperdir=$layers/upper,workdir=$layers/work" op-test-root "$root"
 
+# mmdebstrap leaves it empty, as for an image; sd-bus then has no answer to GetMachineId.
+echo 0123456789abcdef0123456789abcdef > "$root/etc/machine-id"
 mount -t proc proc "$root/proc"
 cat "$root/etc/hostname" > "$root/proc/sys/kernel/hostname"   # the namespace's own
 mount --bind "$root/proc/sys" "$root/proc/sys"

@@ -91,7 +91,7 @@ fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
     };
     let is_dry_run = args.dry_run || args.check;
     let bus = cli.connect()?;
-    let root = if is_dry_run { cli.root()? } else { cli.root_to_apply(&bus)? };
+    let root = if is_dry_run { cli.root_of(&bus)? } else { cli.root_to_apply(&bus)? };
     let catalog = cli.catalog(&root)?;
     let mut progress = cli.out.progress();
     let mut manager = StateManager {

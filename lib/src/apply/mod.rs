@@ -106,6 +106,8 @@ impl StateManager<'_> {
         let error = bus.acting(Consent::was_given(), || {
             let (begun, error) = self.act(&planned.plugins, &plan.actions, &mut report, witness);
             let error = error.or_else(|| self.verify(&planned.plugins, &plan.actions, &mut report));
+            // What nobody would remember having added must not stay either.
+            let error = error.or_else(|| self.record(plan).err());
             if error.is_some() {
                 self.undo(&planned.plugins, &plan.actions, &planned.current, &begun, &mut report);
             }
@@ -117,8 +119,6 @@ impl StateManager<'_> {
             (Some(_), false) => RunOutcome::Residue,
         };
         let error = error.map(|error| final_error(error, &report));
-        let recorded = if error.is_none() { self.record(plan) } else { Ok(()) };
-        let error = error.or_else(|| recorded.err());
         Ok(Applied { report, error })
     }
 
@@ -177,9 +177,8 @@ impl StateManager<'_> {
     ) -> (Begun, Option<Error>) {
         let mut begun = Begun { done: Vec::new(), failed: None };
         for (position, action) in actions.iter().enumerate() {
-            if self.interrupts.load(Ordering::Relaxed) > 0 {
-                let error = Error::failed("interrupted").on(format!("before {:?}", action.title));
-                return (begun, Some(error));
+            if self.is_interrupted() {
+                return (begun, Some(Error::failed("interrupted").on(format!("before {:?}", action.title))));
             }
             let Some(plugin) = plugins.get(&action.plugin) else { continue };
             self.progress.say(&action.title, None);
@@ -203,7 +202,9 @@ impl StateManager<'_> {
                 }
             }
         }
-        (begun, None)
+        // Who asks to stop during the last step wants what was done to be taken back as well.
+        let error = self.is_interrupted().then(|| Error::failed("interrupted").on("after the last step"));
+        (begun, error)
     }
 
     /// Reads again: what a service said it did counts only when it shows.
@@ -259,6 +260,10 @@ impl StateManager<'_> {
         let mut ledger = Ledger::read(self.root)?;
         ledger.note(plan.owner.as_deref().unwrap_or_default(), &changes);
         ledger.write(self.root)
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupts.load(Ordering::Relaxed) > 0
     }
 
     pub(super) fn is_interrupted_twice(&self) -> bool {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// One method call, complete: nothing about it is decided later.
 ///
-/// Serialized, it is the call as plans and confirmations show it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Serialized, it is the call as plans and confirmations show it; two calls that look the same there are equal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Call {
     /// Bus name of the service.
@@ -22,7 +22,7 @@ pub struct Call {
     pub type_signature: String,
     /// The arguments in their JSON forms; variants as `{"$variant":{"signature","value"}}`.
     pub args: Vec<Value>,
-    /// How to make the call. Not part of the document.
+    /// How to make the call. Not part of the document, nor of what makes two calls equal.
     #[serde(skip)]
     #[cfg_attr(feature = "schema", schemars(skip))]
     pub manner: Manner,
@@ -35,6 +35,14 @@ pub struct Manner {
     pub may_activate: bool,
     /// How long to wait for the reply; the connection's own limit when absent.
     pub timeout: Option<Duration>,
+}
+
+impl PartialEq for Call {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { service, path, interface, member, type_signature, args, manner: _ } = self;
+        (service, path, interface, member, type_signature, args)
+            == (&other.service, &other.path, &other.interface, &other.member, &other.type_signature, &other.args)
+    }
 }
 
 impl Call {
@@ -70,5 +78,22 @@ impl Call {
     #[must_use]
     pub fn label(&self) -> String {
         format!("{} {} {}.{}", self.service, self.path, self.interface, self.member)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_call_read_from_a_plan_is_the_call_that_was_planned() {
+        let manner = Manner { may_activate: true, timeout: Some(Duration::from_secs(60)) };
+        let call = Call::new("a.b", "/", "a.b", "Set").with("sb", vec![json!("x"), json!(false)]).in_manner(manner);
+        let read: Call = serde_json::from_value(serde_json::to_value(&call).unwrap()).unwrap();
+        assert_ne!(read.manner, call.manner);
+        assert_eq!(read, call);
+        assert_ne!(read, call.clone().with("sb", vec![json!("y"), json!(false)]));
+        assert_ne!(read, Call { member: "Get".into(), ..call });
     }
 }

@@ -14,6 +14,7 @@ use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
+use zbus::address::transport::{Transport, Unixexec};
 use zbus::message::{Flags, Type};
 use zbus::{Message, MessageStream};
 
@@ -46,7 +47,7 @@ pub struct Bus {
     gate: RefCell<Gate>,
     subscriptions: RefCell<Vec<Subscription>>,
     signals: RefCell<VecDeque<(u64, Signal)>>,
-    pub(super) timeout: Duration,
+    timeout: Option<Duration>,
 }
 
 struct Subscription {
@@ -62,14 +63,13 @@ struct Subscription {
 pub struct SubscriptionId(u64);
 
 impl Bus {
-    /// Connects and says hello. `timeout` is the limit of every call that names none.
+    /// Connects and says hello. `timeout` is the limit of every call; one that names a shorter limit keeps it.
     pub fn connect(target: &Target, timeout: Option<Duration>) -> Result<Self> {
-        let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
         let builder = match target {
             Target::System => zbus::connection::Builder::system(),
             Target::Session => zbus::connection::Builder::session(),
             Target::Address(address) => zbus::connection::Builder::address(address.as_str()),
-            Target::Host(host) => zbus::connection::Builder::address(ssh_address(host)?.as_str()),
+            Target::Host(host) => zbus::connection::Builder::address(over_ssh(host)?),
         };
         let builder = builder.max_queued(NonZeroUsize::new(1024).unwrap_or(NonZeroUsize::MIN));
         let failed = |cause: &dyn std::fmt::Display| {
@@ -85,7 +85,7 @@ impl Bus {
         let runtime = zruntime::SharedRuntime::current().map_err(|e| failed(&e))?;
         let (connection, stream) = zbus::block_on(async {
             let mut connecting = pin!(builder.build());
-            let mut limit = pin!(runtime.sleep(timeout));
+            let mut limit = pin!(runtime.sleep(timeout.unwrap_or(DEFAULT_TIMEOUT)));
             poll_fn(|cx| {
                 if let Poll::Ready(done) = connecting.as_mut().poll(cx) {
                     return Poll::Ready(done.map_err(|e| failed(&e)));
@@ -208,6 +208,14 @@ impl Bus {
         }
     }
 
+    /// How long `call` may take: what a mapping allows a slow method is no more than a person who said a limit allows.
+    pub(super) fn limit(&self, call: &Call) -> Duration {
+        match (self.timeout, call.manner.timeout) {
+            (Some(asked), Some(own)) => asked.min(own),
+            (asked, own) => asked.or(own).unwrap_or(DEFAULT_TIMEOUT),
+        }
+    }
+
     pub(super) fn message_for(&self, call: &Call) -> Result<Message> {
         self.gate.borrow().check(call)?;
         let mut builder = Message::method_call(call.path.as_str(), call.member.as_str())
@@ -236,27 +244,13 @@ impl Bus {
     }
 }
 
-/// The address that runs ssh as `busctl -H` does.
-fn ssh_address(host: &str) -> Result<String> {
+/// The transport that runs ssh as `busctl -H` does. No address text: zbus does not decode `%40` in the arguments of one.
+fn over_ssh(host: &str) -> Result<zbus::Address> {
     if host.is_empty() || host.starts_with('-') || host.contains(char::is_whitespace) {
         return Err(Error::usage("this is no host").on(format!("{host:?}")).hint("write --host [USER@]HOST"));
     }
-    let mut address = String::from("unixexec:path=ssh");
-    for (position, arg) in ["-xT", "--", host, "systemd-stdio-bridge"].iter().enumerate() {
-        address.push_str(&format!(",argv{}={}", position + 1, percent_encode(arg)));
-    }
-    Ok(address)
-}
-
-/// D-Bus address values keep letters, digits and `-_/.\*`; every other byte is written as %XX.
-fn percent_encode(text: &str) -> String {
-    text.bytes()
-        .map(|b| match b {
-            b'-' | b'_' | b'/' | b'.' | b'\\' | b'*' => char::from(b).to_string(),
-            b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
-            b => format!("%{b:02x}"),
-        })
-        .collect()
+    let args = ["-xT", "--", host, "systemd-stdio-bridge"].map(Into::into).to_vec();
+    Ok(Transport::Unixexec(Unixexec::new("ssh".into(), None, args)).into())
 }
 
 fn target_label(target: &Target) -> String {
@@ -274,12 +268,11 @@ mod tests {
 
     #[test]
     fn ssh_hosts() {
-        assert_eq!(
-            ssh_address("root@pve1").unwrap(),
-            "unixexec:path=ssh,argv1=-xT,argv2=--,argv3=root%40pve1,argv4=systemd-stdio-bridge"
-        );
+        let address = over_ssh("root@pve1").unwrap();
+        let Transport::Unixexec(exec) = address.transport() else { panic!("{address}") };
+        assert_eq!(exec.args(), ["-xT", "--", "root@pve1", "systemd-stdio-bridge"]);
         for bad in ["", "-oProxyCommand=x", "a b"] {
-            assert!(ssh_address(bad).is_err(), "{bad}");
+            assert!(over_ssh(bad).is_err(), "{bad}");
         }
     }
 }

@@ -110,7 +110,7 @@ impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
             let Some((tag, call)) = self.waiting.pop_front() else { break };
             match self.bus.message_for(&call) {
                 Ok(message) => {
-                    let deadline = Instant::now() + call.manner.timeout.unwrap_or(self.bus.timeout);
+                    let deadline = Instant::now() + self.bus.limit(&call);
                     let serial = message.primary_header().serial_num().get();
                     self.in_flight.insert(serial, Pending { tag, call, deadline });
                     batch.push(message);
@@ -140,7 +140,7 @@ impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
             self.in_flight.iter().filter(|(_, pending)| pending.deadline <= now).map(|(serial, _)| *serial).collect();
         for serial in late {
             if let Some(pending) = self.in_flight.remove(&serial) {
-                let limit = pending.call.manner.timeout.unwrap_or(self.bus.timeout);
+                let limit = self.bus.limit(&pending.call);
                 let error = Error::new(Kind::Timeout, format!("no reply within {limit:?}"))
                     .on(pending.call.label())
                     .hint("allow more time with --timeout");

@@ -23,6 +23,8 @@ const MAX_REMEMBERED: usize = 1024;
 
 const INTROSPECTABLE: &str = "org.freedesktop.DBus.Introspectable";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+/// What an object without `org.freedesktop.DBus.Properties` answers to `Get`.
+const NO_GET: [&str; 2] = ["org.freedesktop.DBus.Error.UnknownMethod", "org.freedesktop.DBus.Error.UnknownInterface"];
 const OBJECT_MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
 
 /// What a walk found.
@@ -188,6 +190,8 @@ impl Walker<'_> {
             Step::Get(path, interface, property) => {
                 match reply.and_then(|r| r.single(&path)) {
                     Ok(value) => self.keep(&path, &interface, Map::from_iter([(property, value)])),
+                    // Described, but this object has no Get: then nothing of it is readable (the bus's own "/").
+                    Err(error) if error.dbus_error.as_deref().is_some_and(|name| NO_GET.contains(&name)) => {}
                     Err(error) => self.problem(&format!("{path} {interface}.{property}"), &error),
                 }
                 Vec::new()

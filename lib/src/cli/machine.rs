@@ -32,17 +32,22 @@ impl Cli {
         (!matches!(self.common.bus, Target::Host(_))).then(|| Path::new("/proc"))
     }
 
-    /// The root to apply with: another machine's state is kept apart, and the system bus is root's.
-    pub fn root_to_apply(&self, bus: &Bus) -> Result<StateRoot> {
+    /// The root to plan with: another machine's state is kept apart.
+    pub fn root_of(&self, bus: &Bus) -> Result<StateRoot> {
         let root = self.root()?;
         match &self.common.bus {
             Target::Host(host) => Ok(root.for_machine(&machine_id(bus, host)?)),
-            Target::System if !rustix::process::geteuid().is_root() => {
-                Err(Error::new(Kind::Denied, "applying to the system bus needs root")
-                    .hint("run it with sudo; --dry-run shows the plan without"))
-            }
             _ => Ok(root),
         }
+    }
+
+    /// The root to apply with: the system bus is root's.
+    pub fn root_to_apply(&self, bus: &Bus) -> Result<StateRoot> {
+        if self.common.bus == Target::System && !rustix::process::geteuid().is_root() {
+            return Err(Error::new(Kind::Denied, "applying to the system bus needs root")
+                .hint("run it with sudo; --dry-run shows the plan without"));
+        }
+        self.root_of(bus)
     }
 }
 

@@ -75,14 +75,15 @@ fn with_types(value: &Value, signature: &Signature, types: &VariantTypes, keys: 
     }
 }
 
-/// Whether `args` fit `type_signature`; `at` is the place in the document they come from.
-pub fn check_args(args: &[Value], type_signature: &str, at: &str, method: &Method<'_>) -> Result<()> {
+/// Whether `args` fit `type_signature`; `places` says where in the document each comes from.
+pub fn check_args(args: &[Value], type_signature: &str, places: &[String], method: &Method<'_>) -> Result<()> {
     let signatures = value::complete_types(type_signature)?;
     let errors = args
         .iter()
         .zip(&signatures)
+        .zip(places)
         .enumerate()
-        .filter_map(|(position, (arg, signature))| {
+        .filter_map(|(position, ((arg, signature), at))| {
             let error = value::encode(arg, signature, at, &VariantTypes::none()).err()?;
             let hint = error.hint.clone().unwrap_or_else(|| format!("it is argument {position} of {}", method.member));
             Some(error.hint(hint))

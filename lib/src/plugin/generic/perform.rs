@@ -19,7 +19,7 @@ pub fn perform(bus: &Bus, mapping: &Mapping, action: &Action, progress: &mut dyn
             call.manner = mapping.manner(method.as_ref().map(|method| method.section));
             bus.call(call).map(|_| ()).map_err(|error| {
                 // An answer, even a refusal, means that the service is done with it; silence means nobody knows.
-                let is_silence = matches!(error.kind, Kind::Timeout | Kind::Unavailable);
+                let is_silence = matches!(error.kind, Kind::Timeout | Kind::Unavailable) && !was_nobody_there(&error);
                 Failure { error, touched: if is_silence { Touched::Perhaps } else { Touched::No } }
             })
         }
@@ -28,6 +28,12 @@ pub fn perform(bus: &Bus, mapping: &Mapping, action: &Action, progress: &mut dyn
         Err(failure) if method.is_some_and(|method| is_already_so(&method, &failure.error)) => Ok(()),
         other => other,
     }
+}
+
+/// Whether the bus itself says that the call reached no service: it has none of that name, and could start none.
+fn was_nobody_there(error: &Error) -> bool {
+    let name = error.dbus_error.as_deref().and_then(|name| name.strip_prefix("org.freedesktop.DBus.Error."));
+    name.is_some_and(|name| matches!(name, "ServiceUnknown" | "NameHasNoOwner") || name.starts_with("Spawn."))
 }
 
 /// The method of the mapping that an action calls; none for a property write.

@@ -33,8 +33,10 @@ enum Direction {
 
 impl Planner<'_> {
     /// The actions for `changes`: hooks before, writes, additions, removals, hooks after.
+    ///
+    /// Fails with everything that is wrong with the values, not only the first.
     pub fn plan(&mut self, changes: &[Change]) -> Result<Vec<Action>> {
-        self.check_values(changes)?;
+        let mut errors = Vec::new();
         let mut keys: Vec<&str> = Vec::new();
         for change in changes {
             let key = key_of(change);
@@ -42,33 +44,45 @@ impl Planner<'_> {
                 keys.push(key);
             }
         }
-        let sections: Vec<(&str, &StateSection)> =
+        let mut sections: Vec<(&str, &StateSection)> =
             keys.iter().filter_map(|key| Some((*key, self.mapping.file.state_mapping.get(*key)?))).collect();
+        sections.retain(|(key, section)| match self.check_values(key, section, changes) {
+            Ok(()) => true,
+            Err(error) => {
+                errors.push(error);
+                false
+            }
+        });
         let mut actions = self.hooks(&sections, |section| &section.before)?;
         for (key, section) in &sections {
             let of_key: Vec<&Change> = changes.iter().filter(|change| key_of(change) == *key).collect();
-            for action in self.writes(key, section, &of_key, changes)? {
-                join_or_push(&mut actions, action);
+            match self.writes(key, section, &of_key, changes) {
+                Ok(writes) => writes.into_iter().for_each(|action| join_or_push(&mut actions, action)),
+                Err(error) => errors.push(error),
             }
             for direction in [Direction::Add, Direction::Remove] {
-                actions.extend(self.items(key, section, &of_key, direction)?);
+                match self.items(key, section, &of_key, direction) {
+                    Ok(items) => actions.extend(items),
+                    Err(error) => errors.push(error),
+                }
             }
         }
         actions.extend(self.hooks(&sections, |section| &section.after)?);
-        Ok(actions)
+        match Error::all(without_repetition(errors)) {
+            Some(error) => Err(error),
+            None => Ok(actions),
+        }
     }
 
-    fn check_values(&self, changes: &[Change]) -> Result<()> {
-        let check = |change: &Change| {
-            let section = self.mapping.file.state_mapping.get(key_of(change))?;
-            let at = self.place(key_of(change));
-            match change {
-                Change::Set { to, .. } => check_value(&at, to, &section.validate).err(),
-                Change::Add { item, .. } => check_value(&at, &json!(item), &section.validate).err(),
-                Change::Remove { .. } => None,
-            }
+    fn check_values(&self, key: &str, section: &StateSection, changes: &[Change]) -> Result<()> {
+        let at = self.place(key);
+        let check = |change: &Change| match change {
+            Change::Set { to, .. } => check_value(&at, to, &section.validate).err(),
+            Change::Add { item, .. } => check_value(&at, &json!(item), &section.validate).err(),
+            Change::Remove { .. } => None,
         };
-        Error::all(changes.iter().filter_map(check).collect()).map_or(Ok(()), Err)
+        let of_key = changes.iter().filter(|change| key_of(change) == key);
+        Error::all(of_key.filter_map(check).collect()).map_or(Ok(()), Err)
     }
 
     fn place(&self, key: &str) -> String {
@@ -281,15 +295,30 @@ impl Planner<'_> {
                 _ => Vec::new(),
             },
         };
-        let free = template::fill(&args, find).map_err(|error| error.or_on(at))?;
+        let words_of = args;
+        let free = template::fill(&words_of, find).map_err(|error| error.or_on(at))?;
         let args = template::with_fixed(free, &fixed_of(method.section)).map_err(|error| error.or_on(at))?;
         let none = crate::bus::value::VariantTypes::none();
         let types = implicit.map_or(&none, |(_, types)| types);
         let args = arguments::typed_args(&args, &signature, types)?;
-        arguments::check_args(&args, &signature, at, method)?;
+        let places = self.places(&words_of, method, at)?;
+        arguments::check_args(&args, &signature, &places, method)?;
         Ok(Call::new(&self.mapping.service, &method.path, &method.interface, &method.member)
             .with(&signature, args)
             .in_manner(self.mapping.manner(Some(method.section))))
+    }
+
+    /// Where in the document each argument comes from: a word that names another key stands for that key's value.
+    fn places(&self, words: &[Value], method: &Method<'_>, at: &str) -> Result<Vec<String>> {
+        let place = |word: &Value| {
+            let key = word.as_str().and_then(|word| word.strip_prefix('$'));
+            let key = key.filter(|key| self.mapping.file.state_mapping.contains_key(*key));
+            json!(key.map_or_else(|| at.to_owned(), |key| self.place(key)))
+        };
+        let fixed: Vec<(usize, Value)> =
+            fixed_of(method.section).into_iter().map(|(position, _)| (position, json!(at))).collect();
+        let places = template::with_fixed(words.iter().map(place).collect(), &fixed)?;
+        Ok(places.iter().filter_map(|place| place.as_str().map(str::to_owned)).collect())
     }
 
     /// The type of the only argument that is not fixed; `None` when there is not exactly one.
@@ -461,6 +490,20 @@ impl Planner<'_> {
             changes: Vec::new(),
         }
     }
+}
+
+/// Two calls with the same wrong argument are one mistake.
+fn without_repetition(errors: Vec<Error>) -> Vec<Error> {
+    let mut flat: Vec<Error> = Vec::new();
+    for mut error in errors {
+        let also = std::mem::take(&mut error.also);
+        for one in std::iter::once(error).chain(also) {
+            if !flat.iter().any(|other| (&other.subject, &other.message) == (&one.subject, &one.message)) {
+                flat.push(one);
+            }
+        }
+    }
+    flat
 }
 
 /// One call may write several keys: then it is one action that makes all their changes.
