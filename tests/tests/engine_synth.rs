@@ -9,7 +9,7 @@
 
 use op_dbus::base::progress::Silent;
 use op_dbus::bus::{Bus, Consent, Target};
-use op_dbus::plugin::{GenericPlugin, Manifest, Mapping, StatePlugin, Want};
+use op_dbus::plugin::{GenericPlugin, Manifest, Mapping, StatePlugin, Touched, Want};
 use op_dbus::state::document::PluginState;
 use op_dbus::state::{Action, Change, Removal, diff_plugin};
 use op_dbus_tests::private_bus::PrivateBus;
@@ -227,12 +227,12 @@ fn a_transaction_that_fails_says_whether_it_touched_anything() {
     let private = PrivateBus::start();
     for_seeds(5, |seed| {
         for (fault, touched, text) in [
-            ("transaction-error=out of luck", false, "out of luck"),
-            ("transaction-error-late=out of luck", true, "out of luck"),
-            ("transaction-vanish=before", false, "went away"),
-            ("transaction-vanish=after", true, "went away"),
-            ("transaction-silent", true, "said nothing"),
-            ("error=org.x.No|not now", false, "not now"),
+            ("transaction-error=out of luck", Touched::No, "out of luck"),
+            ("transaction-error-late=out of luck", Touched::Surely, "out of luck"),
+            ("transaction-vanish=before", Touched::Perhaps, "went away"),
+            ("transaction-vanish=after", Touched::Surely, "went away"),
+            ("transaction-silent", Touched::Perhaps, "said nothing"),
+            ("error=org.x.No|not now", Touched::No, "not now"),
         ] {
             let mut case = Case::start(&private, seed);
             let action = install(&case);
@@ -244,8 +244,8 @@ fn a_transaction_that_fails_says_whether_it_touched_anything() {
             // A service may send signals before it replies: then the reply is what is missing.
             let is_lost = fault.contains("vanish") && failure.error.message.contains("without replying");
             assert!(is_lost || failure.error.message.contains(text), "{fault}: {failure:?}");
-            assert!(failure.may_have_touched || !touched || is_lost, "{fault} was touched: {failure:?}");
-            assert!(!failure.may_have_touched || touched || is_lost, "{fault} was not touched: {failure:?}");
+            let is_known = failure.touched == touched || (touched == Touched::Perhaps && failure.touched > touched);
+            assert!(is_known, "{fault}: {failure:?}");
         }
     });
 }
@@ -261,7 +261,7 @@ fn a_lost_reply_may_have_touched_something() {
         case.control.set_faults(&["transaction-vanish=after"]);
         let performed = case.bus.acting(Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent));
         let failure = performed.expect_err("it vanished");
-        assert!(failure.may_have_touched, "seed {seed}: {failure:?}");
+        assert_eq!(failure.touched, Touched::Surely, "seed {seed}: {failure:?}");
     }
 }
 
@@ -274,7 +274,7 @@ fn nobody_else_can_end_a_transaction() {
         case.control.set_faults(&["forge", "transaction-error=it failed in truth"]);
         let performed = case.bus.acting(Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent));
         let failure = performed.expect_err("a forged end was believed");
-        assert!(failure.error.message.contains("it failed in truth") && !failure.may_have_touched, "{failure:?}");
+        assert!(failure.error.message.contains("it failed in truth") && failure.touched == Touched::No, "{failure:?}");
     });
 }
 

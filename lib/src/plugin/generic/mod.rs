@@ -10,6 +10,7 @@ mod perform;
 mod planning;
 mod reading;
 pub mod rows;
+mod sets;
 mod transaction;
 
 use super::manifest::Manifest;
