@@ -1,7 +1,9 @@
 //! The harness of the end-to-end tests: real daemons in a throw-away root, and synthetic services on a private bus.
 
 // A harness that cannot set up its test has nothing better to do than to say so and stop.
-#![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used, clippy::needless_pass_by_value)]
+// What a failed test should say goes where the test harness keeps it.
+#![allow(clippy::print_stderr)]
 
 pub mod ops;
 pub mod private_bus;

@@ -143,14 +143,14 @@ pub fn spawn(command: Command) -> Child {
     });
     let (answer, child) = channel();
     let what = format!("{command:?}");
-    let order = (bound_to_us(command), answer);
+    let order = (bound_to_us(&command), answer);
     starter.lock().unwrap_or_else(PoisonError::into_inner).send(order).expect("the starter never ends");
     let child = child.recv().expect("the starter answers");
     child.unwrap_or_else(|error| panic!("could not start {what}: {error}"))
 }
 
 /// The same command through `setpriv --pdeathsig`, with its environment, folder and standard output.
-fn bound_to_us(command: Command) -> Command {
+fn bound_to_us(command: &Command) -> Command {
     let mut bound = Command::new("setpriv");
     bound.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {

@@ -1,5 +1,7 @@
 //! The synthetic services themselves: whoever tests with them must be able to trust them. Judged by busctl and gdbus.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the report")]
+
 use op_dbus_tests::private_bus::PrivateBus;
 use op_dbus_tests::synth::spec::{Access, SetKind, Writing};
 use op_dbus_tests::synth::walk_floor::{What, calls_of_walk, measure};
@@ -249,7 +251,7 @@ fn transact(bus: &PrivateBus, spec: &Spec, install: bool, limit: Duration) -> Ve
         if me.wait(Some(Duration::from_millis(50))).is_err() {
             break;
         }
-        while let Some(message) = me.next().unwrap() {
+        while let Some(message) = me.next_message().unwrap() {
             let is_end = message.member == t.done.name && message.path == path;
             if !message.member.is_empty() && message.path == path {
                 signals.push(message);
@@ -334,7 +336,7 @@ fn the_bus_keeps_the_limits_of_a_system_bus() {
     let (mut good, mut refused) = (0, 0);
     while good + refused < 200 {
         me.wait(Some(Duration::from_secs(5))).unwrap();
-        while let Some(message) = me.next().unwrap() {
+        while let Some(message) = me.next_message().unwrap() {
             if message.reply_to == 0 {
                 continue;
             }

@@ -67,7 +67,7 @@ fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
         return Err(error.clone());
     }
     match found.document.plugins.values().next() {
-        Some(state) if args.bare => cli.out.document(&state.to_json())?,
+        Some(state) if args.bare => cli.out.document(state)?,
         _ => show::state(&mut cli.out, &found.document)?,
     }
     let Some(error) = problem else { return Ok(Outcome::Done) };

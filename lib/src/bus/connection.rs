@@ -4,14 +4,14 @@
 //! number in flight. Nothing here knows a service.
 
 use super::gate::{Consent, Gate, SafeCall};
-use super::{Call, Reply, Signal, call, value};
+use super::pump::Received;
+use super::{Call, Reply, Signal, value};
 use crate::base::{Error, Kind, Result};
-use futures_core::Stream;
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use zbus::address::transport::{Transport, Unixexec};
@@ -41,9 +41,9 @@ pub enum Target {
 
 /// A connection with its gate.
 pub struct Bus {
-    connection: zbus::Connection,
-    stream: RefCell<MessageStream>,
-    runtime: zruntime::SharedRuntime,
+    pub(super) connection: zbus::Connection,
+    pub(super) stream: RefCell<MessageStream>,
+    pub(super) runtime: zruntime::SharedRuntime,
     gate: RefCell<Gate>,
     subscriptions: RefCell<Vec<Subscription>>,
     signals: RefCell<VecDeque<(u64, Signal)>>,
@@ -133,83 +133,6 @@ impl Bus {
         result.unwrap_or_else(|| Err(Error::failed("no reply was delivered").on(label)))
     }
 
-    /// Makes calls, [`MAX_IN_FLIGHT`] at a time; each reply may ask for more. Returns when none is left.
-    ///
-    /// `tag` comes back with the reply it belongs to; replies arrive in the service's order.
-    pub fn pump<T>(&self, first: Vec<(T, Call)>, mut on_reply: impl FnMut(T, Result<Reply>) -> Vec<(T, Call)>) {
-        let mut waiting: VecDeque<(T, Call)> = first.into();
-        let mut in_flight: HashMap<u32, Pending<T>> = HashMap::with_capacity(MAX_IN_FLIGHT);
-        loop {
-            // Refilling by halves lets one write carry many calls.
-            if in_flight.len() <= MAX_IN_FLIGHT / 2 && !waiting.is_empty() {
-                let mut batch = Vec::new();
-                while in_flight.len() < MAX_IN_FLIGHT {
-                    let Some((tag, call)) = waiting.pop_front() else { break };
-                    match self.message_for(&call) {
-                        Ok(message) => {
-                            let limit = self.limit(&call);
-                            let serial = message.primary_header().serial_num().get();
-                            in_flight.insert(serial, Pending { tag, call, deadline: Instant::now() + limit });
-                            batch.push(message);
-                        }
-                        Err(error) => waiting.extend(on_reply(tag, Err(error))),
-                    }
-                }
-                if let Err(error) = zbus::block_on(self.connection.send_all(&batch)) {
-                    let error = Error::new(Kind::Unavailable, format!("could not send to the bus: {error}"));
-                    for (_, pending) in in_flight.drain() {
-                        let error = error.clone().on(pending.call.label());
-                        waiting.extend(on_reply(pending.tag, Err(error)));
-                    }
-                    continue;
-                }
-            }
-            if in_flight.is_empty() {
-                if waiting.is_empty() {
-                    return;
-                }
-                continue;
-            }
-            let deadline = in_flight.values().map(|pending| pending.deadline).min().unwrap_or_else(Instant::now);
-            match self.receive(deadline) {
-                Received::Messages(messages) => {
-                    for message in messages {
-                        let Some(serial) = message.header().reply_serial() else {
-                            self.keep_signal(&message);
-                            continue;
-                        };
-                        if let Some(pending) = in_flight.remove(&serial.get()) {
-                            let reply = reply_of(&pending.call, &message);
-                            waiting.extend(on_reply(pending.tag, reply));
-                        }
-                    }
-                }
-                Received::Nothing => {
-                    let now = Instant::now();
-                    let late: Vec<u32> =
-                        in_flight.iter().filter(|(_, p)| p.deadline <= now).map(|(serial, _)| *serial).collect();
-                    for serial in late {
-                        if let Some(pending) = in_flight.remove(&serial) {
-                            let limit = self.limit(&pending.call);
-                            let error = Error::new(Kind::Timeout, format!("no reply within {limit:?}"))
-                                .on(pending.call.label())
-                                .hint("allow more time with --timeout");
-                            waiting.extend(on_reply(pending.tag, Err(error)));
-                        }
-                    }
-                }
-                Received::Closed => {
-                    for (_, pending) in in_flight.drain() {
-                        let error =
-                            Error::new(Kind::Unavailable, "the bus closed the connection").on(pending.call.label());
-                        waiting.extend(on_reply(pending.tag, Err(error)));
-                    }
-                    // What is left fails the same way, at once, when it is sent.
-                }
-            }
-        }
-    }
-
     /// Receives the signals of `interface` that the owner of `service` sends, from `path` or from any object.
     ///
     /// Subscribe before the call that causes them. Signals of any other sender are ignored, so that nobody can
@@ -254,14 +177,14 @@ impl Bus {
             if let Some((id, signal)) = self.signals.borrow_mut().pop_front() {
                 return Some((SubscriptionId(id), signal));
             }
-            match self.receive(deadline) {
-                Received::Messages(messages) => messages.iter().for_each(|message| self.keep_signal(message)),
+            match self.receive_one(deadline) {
+                Received::Message(message) => self.keep_signal(&message),
                 Received::Nothing | Received::Closed => return None,
             }
         }
     }
 
-    fn keep_signal(&self, message: &Message) {
+    pub(super) fn keep_signal(&self, message: &Message) {
         if message.message_type() != Type::Signal {
             return;
         }
@@ -285,41 +208,15 @@ impl Bus {
         }
     }
 
-    /// Waits for messages until `deadline`, and takes all that are there.
-    fn receive(&self, deadline: Instant) -> Received {
-        let mut stream = self.stream.borrow_mut();
-        zbus::block_on(async {
-            let mut limit = pin!(self.runtime.sleep_until(deadline));
-            let mut messages = Vec::new();
-            poll_fn(|cx| {
-                loop {
-                    match Pin::new(&mut *stream).poll_next(cx) {
-                        Poll::Ready(Some(Ok(message))) => messages.push(message),
-                        Poll::Ready(Some(Err(_)) | None) if messages.is_empty() => {
-                            return Poll::Ready(Received::Closed);
-                        }
-                        Poll::Ready(_) => break,
-                        Poll::Pending => break,
-                    }
-                }
-                if !messages.is_empty() {
-                    return Poll::Ready(Received::Messages(std::mem::take(&mut messages)));
-                }
-                limit.as_mut().poll(cx).map(|()| Received::Nothing)
-            })
-            .await
-        })
-    }
-
     /// How long `call` may take: what a mapping allows a slow method is no more than a person who said a limit allows.
-    fn limit(&self, call: &Call) -> Duration {
+    pub(super) fn limit(&self, call: &Call) -> Duration {
         match (self.timeout, call.manner.timeout) {
             (Some(asked), Some(own)) => asked.min(own),
             (asked, own) => asked.or(own).unwrap_or(DEFAULT_TIMEOUT),
         }
     }
 
-    fn message_for(&self, call: &Call) -> Result<Message> {
+    pub(super) fn message_for(&self, call: &Call) -> Result<Message> {
         self.gate.borrow().check(call)?;
         let mut builder = Message::method_call(call.path.as_str(), call.member.as_str())
             .destination(call.service.as_str())
@@ -345,29 +242,6 @@ impl Bus {
             })?;
         builder.build(&value::to_body(values)?).map_err(invalid)
     }
-}
-
-struct Pending<T> {
-    tag: T,
-    call: Call,
-    deadline: Instant,
-}
-
-enum Received {
-    Messages(Vec<Message>),
-    Nothing,
-    Closed,
-}
-
-fn reply_of(call: &Call, message: &Message) -> Result<Reply> {
-    let values = value::decode_message(message).map_err(|error| error.or_on(call.label()))?;
-    if message.message_type() == Type::Error {
-        let header = message.header();
-        let name = header.error_name().map_or("unknown", |name| name.as_str());
-        let text = values.first().and_then(serde_json::Value::as_str).unwrap_or_default();
-        return Err(call::error_of_reply(&call.label(), name, text));
-    }
-    Ok(Reply { values, message: message.clone() })
 }
 
 /// The transport that runs ssh as `busctl -H` does. No address text: zbus does not decode `%40` in the arguments of one.

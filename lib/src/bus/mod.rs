@@ -7,6 +7,7 @@ pub mod gate;
 pub mod introspection;
 pub mod names;
 pub mod offline;
+mod pump;
 pub mod read;
 pub mod value;
 pub mod walk;

@@ -14,7 +14,7 @@ use std::path::Path;
 /// Prints the state of plugins on standard output: the document, or for people a line a key.
 pub fn state(out: &mut Out, document: &StateDocument) -> Result<()> {
     if out.look().is_json {
-        return out.document(&document.to_json());
+        return out.document(document);
     }
     let mut rows: Vec<Vec<String>> = Vec::new();
     for (name, state) in &document.plugins {

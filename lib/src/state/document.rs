@@ -1,6 +1,7 @@
 //! The state document: `{"version":1,"plugins":{NAME:{KEY:VALUE}}}`. What is not mentioned is left alone.
 
 use crate::base::{Error, Result};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -107,9 +108,33 @@ impl StateDocument {
     /// The document as JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let plugins: Map<String, Value> =
-            self.plugins.iter().map(|(name, state)| (name.clone(), state.to_json())).collect();
-        json!({"version": 1, "plugins": plugins})
+        json!(self)
+    }
+}
+
+impl Serialize for StateDocument {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("version", &1)?;
+        map.serialize_entry("plugins", &self.plugins)?;
+        map.end()
+    }
+}
+
+impl Serialize for PluginState {
+    /// The state without the document around it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (key, value) in &self.values {
+            map.serialize_entry(key, value)?;
+        }
+        if !self.absent.is_empty() {
+            map.serialize_entry(ABSENT, &self.absent)?;
+        }
+        if let Some(observed) = &self.observed {
+            map.serialize_entry(OBSERVED, observed)?;
+        }
+        map.end()
     }
 }
 
@@ -126,19 +151,6 @@ impl PluginState {
             }
         }
         Ok(state)
-    }
-
-    /// The state as JSON, without the document around it.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        let mut map = self.values.clone();
-        if !self.absent.is_empty() {
-            map.insert(ABSENT.into(), json!(self.absent));
-        }
-        if let Some(observed) = &self.observed {
-            map.insert(OBSERVED.into(), observed.clone());
-        }
-        Value::Object(map)
     }
 }
 

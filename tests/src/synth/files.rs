@@ -170,7 +170,7 @@ impl Spec {
                         format!(", args = {}", list(words))
                     }
                     // One argument that is not fixed needs no words.
-                    _ if self.seed % 2 == 0 => String::new(),
+                    _ if self.seed.is_multiple_of(2) => String::new(),
                     _ => ", args = [\"$value\"]".to_owned(),
                 };
                 let _ = writeln!(out, "write = {{ method = {}{args}{merge} }}", quote(&method.name));

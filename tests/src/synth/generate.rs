@@ -84,7 +84,7 @@ impl Maker {
             0 => Val::B(self.rng.one_in(2)),
             1 => Val::U(u32::try_from(self.rng.below(1000)).unwrap_or(0)),
             2 => Val::I(-i32::try_from(self.rng.below(1000)).unwrap_or(0)),
-            3 => Val::T(self.rng.next() >> 20),
+            3 => Val::T(self.rng.number() >> 20),
             4 => Val::strings([self.names.word()]),
             _ => Val::S(self.names.word()),
         }

@@ -73,7 +73,7 @@ pub fn for_seeds(count: u64, test: impl Fn(u64)) {
         None => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let mut rng = super::random::Rng::new(u64::try_from(now.as_nanos()).unwrap_or(0));
-            (0..count).map(|_| rng.next() >> 16).collect()
+            (0..count).map(|_| rng.number() >> 16).collect()
         }
     };
     for seed in seeds {

@@ -15,7 +15,7 @@ impl Rng {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -25,7 +25,7 @@ impl Rng {
 
     /// A number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end.max(1) as u64).unwrap_or(0)
+        usize::try_from(self.number() % end.max(1) as u64).unwrap_or(0)
     }
 
     /// A number from `range`.
@@ -132,7 +132,7 @@ pub fn type_signature(rng: &mut Rng, depth: usize) -> String {
 
 /// A value of the complete type `signature`; with an eye for the edges.
 pub fn value(rng: &mut Rng, signature: &str) -> Val {
-    let any = rng.next();
+    let any = rng.number();
     let bytes = any.to_le_bytes();
     let edge = rng.one_in(3);
     match signature.as_bytes()[0] {
@@ -203,13 +203,13 @@ pub fn text(rng: &mut Rng) -> String {
         "{\"$variant\":1}",
         "tab\tnew\nline",
     ];
-    if rng.one_in(3) { (*rng.pick(&ODD)).to_owned() } else { format!("text {:x}", rng.next() >> 40) }
+    if rng.one_in(3) { (*rng.pick(&ODD)).to_owned() } else { format!("text {:x}", rng.number() >> 40) }
 }
 
 fn path(rng: &mut Rng) -> String {
     match rng.below(4) {
         0 => "/".into(),
-        n => (0..n).map(|_| format!("/p{:x}_{}", rng.next() >> 48, rng.below(9))).collect(),
+        n => (0..n).map(|_| format!("/p{:x}_{}", rng.number() >> 48, rng.below(9))).collect(),
     }
 }
 
@@ -217,7 +217,7 @@ fn bytes_value(rng: &mut Rng) -> Val {
     const KINDS: [&[u8]; 5] = [b"", b"plain text", b"nul\0inside", &[0xff, 0xfe, 0x00], "Grüße".as_bytes()];
     let bytes = match rng.below(KINDS.len() + 1) {
         kind if kind < KINDS.len() => KINDS[kind].to_vec(),
-        _ => rng.next().to_le_bytes().to_vec(),
+        _ => rng.number().to_le_bytes().to_vec(),
     };
     Val::A("y".into(), bytes.into_iter().map(Val::Y).collect())
 }
@@ -238,5 +238,5 @@ fn dictionary(rng: &mut Rng, element: &str) -> Val {
 
 fn dictionary_key(rng: &mut Rng) -> String {
     const ODD: [&str; 6] = ["$dollar", "$secret", "", "with.dot", "with space", "ключ"];
-    if rng.one_in(4) { (*rng.pick(&ODD)).to_owned() } else { format!("k{:x}", rng.next() >> 52) }
+    if rng.one_in(4) { (*rng.pick(&ODD)).to_owned() } else { format!("k{:x}", rng.number() >> 52) }
 }

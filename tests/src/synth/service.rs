@@ -115,7 +115,7 @@ impl Service {
                     }
                 }
             }
-            while let Some(message) = self.connection.next()? {
+            while let Some(message) = self.connection.next_message()? {
                 if message.kind == kind::CALL {
                     self.handle(&message);
                 }

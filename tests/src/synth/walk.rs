@@ -44,7 +44,7 @@ pub fn properties(n: usize, interface: usize) -> Vec<(&'static str, Val)> {
     vec![
         ("Name", Val::S(format!("object {n} of {}", INTERFACES[interface]))),
         ("Count", Val::U(number)),
-        ("Enabled", Val::B(n % 2 == 0)),
+        ("Enabled", Val::B(n.is_multiple_of(2))),
         ("SizeBytes", Val::T(u64::from(number) << 34)),
         ("Ratio", Val::D(f64::from(number) / 8.0)),
         ("Tags", Val::strings(["one", "two", "three"])),

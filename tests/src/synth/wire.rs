@@ -456,7 +456,7 @@ impl Connection {
     }
 
     /// The next whole message among the bytes that came.
-    pub fn next(&mut self) -> Result<Option<Message>> {
+    pub fn next_message(&mut self) -> Result<Option<Message>> {
         match self.held.pop_front() {
             Some(held) => Ok(Some(held)),
             None => self.next_unread(),

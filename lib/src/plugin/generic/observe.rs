@@ -3,7 +3,7 @@
 use crate::base::{Error, Kind, Progress, Result};
 use crate::bus::walk::{self, Want};
 use crate::bus::{Bus, Manner};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Values of all readable properties by object path, interface and property, and what could not be read.
 pub fn everything(
@@ -24,5 +24,9 @@ pub fn everything(
         }
     })?;
     let problems = tree.problems.into_iter().map(|problem| Error::new(Kind::Partial, problem)).collect();
-    Ok((json!(tree.values), problems))
+    let objects = tree.values.into_iter().map(|(path, interfaces)| {
+        let interfaces = interfaces.into_iter().map(|(name, values)| (name, Value::Object(values)));
+        (path, Value::Object(interfaces.collect()))
+    });
+    Ok((Value::Object(objects.collect()), problems))
 }

@@ -3,6 +3,7 @@
 use super::rows::{self, Row};
 use crate::base::{Error, Kind, Progress, Result};
 use crate::bus::{Bus, Call, Signal, SubscriptionId, names};
+use crate::plugin::mapping::file::TransactionSection;
 use crate::plugin::mapping::{Mapping, Method, SignalSection, fixed_of, template};
 use crate::plugin::{Failure, Touched};
 use serde_json::Value;
@@ -53,10 +54,21 @@ pub fn run(
             return Err(untouched(error));
         }
     };
-    let outcome = start(bus, mapping, method, call, &path).map_err(untouched).and_then(|()| {
-        let item = method.section.item.as_ref().or(section.item.as_ref());
-        let silence = section.timeout_ms.map_or(DEFAULT_SILENCE, Duration::from_millis);
-        Listener { bus, service: &mapping.service, of_object, of_bus, silence }.collect(section, item, progress)
+    let item = method.section.item.as_ref().or(section.item.as_ref());
+    let silence = section.timeout_ms.map_or(DEFAULT_SILENCE, Duration::from_millis);
+    let listener = Listener { bus, service: &mapping.service, of_object, of_bus, silence };
+    let outcome = set_up(bus, mapping, section, &path).map_err(untouched).and_then(|()| {
+        let mut real = call.clone();
+        real.path.clone_from(&path);
+        match bus.call(real) {
+            Ok(_) => listener.collect(section, item, progress),
+            // A service may have begun before it answered: silence is no proof, and its signals may tell.
+            Err(error) if matches!(error.kind, Kind::Timeout | Kind::Unavailable) => {
+                let touched = if listener.has_touched(section) { Touched::Surely } else { Touched::Perhaps };
+                Err(Failure { error, touched })
+            }
+            Err(error) => Err(untouched(error)),
+        }
     });
     bus.unsubscribe(of_object);
     bus.unsubscribe(of_bus);
@@ -66,9 +78,8 @@ pub fn run(
     })
 }
 
-fn start(bus: &Bus, mapping: &Mapping, method: &Method<'_>, call: &Call, path: &str) -> Result<()> {
-    let (_, section) = method.transaction.unzip();
-    for step in section.iter().flat_map(|section| &section.setup) {
+fn set_up(bus: &Bus, mapping: &Mapping, section: &TransactionSection, path: &str) -> Result<()> {
+    for step in &section.setup {
         let setup = mapping.method(step.method.as_deref().unwrap_or_default())?;
         let free = template::fill(step.args.as_deref().unwrap_or_default(), &|_| None)?;
         let args = template::with_fixed(free, &fixed_of(setup.section))?;
@@ -81,9 +92,7 @@ fn start(bus: &Bus, mapping: &Mapping, method: &Method<'_>, call: &Call, path: &
             .in_manner(mapping.manner(Some(setup.section)));
         bus.call(call)?;
     }
-    let mut real = call.clone();
-    real.path = path.to_owned();
-    bus.call(real).map(|_| ())
+    Ok(())
 }
 
 struct Listener<'a> {
@@ -95,9 +104,15 @@ struct Listener<'a> {
 }
 
 impl Listener<'_> {
+    /// Whether a signal that is here already says that the machine is being changed.
+    fn has_touched(&self, section: &TransactionSection) -> bool {
+        std::iter::from_fn(|| self.bus.next_signal(Instant::now()))
+            .any(|(id, signal)| id == self.of_object && counts(section.touched.as_ref(), &signal))
+    }
+
     fn collect(
         &self,
-        section: &crate::plugin::mapping::file::TransactionSection,
+        section: &TransactionSection,
         item: Option<&SignalSection>,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Row>, Failure> {

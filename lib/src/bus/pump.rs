@@ -1,0 +1,173 @@
+//! Many calls at once over one connection: sent in batches, a bounded number in flight, replies by serial number.
+//!
+//! The whole of a pump runs inside one entry into the runtime: entering and leaving it for each message costs more than
+//! the message.
+
+use super::connection::{Bus, MAX_IN_FLIGHT};
+use super::{Call, Reply, call, value};
+use crate::base::{Error, Kind, Result};
+use futures_core::Stream;
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Instant;
+use zbus::message::Type;
+use zbus::{Message, MessageStream};
+
+/// What waiting for a message brought.
+pub(super) enum Received {
+    Message(Message),
+    /// The deadline passed.
+    Nothing,
+    /// The bus closed the connection.
+    Closed,
+}
+
+struct Pending<T> {
+    tag: T,
+    call: Call,
+    deadline: Instant,
+}
+
+/// Calls that wait and calls that are under way.
+struct Pump<'a, T, F> {
+    bus: &'a Bus,
+    waiting: VecDeque<(T, Call)>,
+    in_flight: HashMap<u32, Pending<T>>,
+    on_reply: F,
+}
+
+impl Bus {
+    /// Makes calls, [`MAX_IN_FLIGHT`] at a time; each reply may ask for more. Returns when none is left.
+    ///
+    /// `tag` comes back with the reply it belongs to; replies arrive in the service's order. `on_reply` only looks and
+    /// says what to ask next: it must not use the bus itself.
+    pub fn pump<T>(&self, first: Vec<(T, Call)>, on_reply: impl FnMut(T, Result<Reply>) -> Vec<(T, Call)>) {
+        let in_flight = HashMap::with_capacity(MAX_IN_FLIGHT);
+        let mut pump = Pump { bus: self, waiting: first.into(), in_flight, on_reply };
+        let mut stream = self.stream.borrow_mut();
+        zbus::block_on(pump.run(&mut stream));
+    }
+
+    /// Waits for one message until `deadline`.
+    pub(super) fn receive_one(&self, deadline: Instant) -> Received {
+        let mut stream = self.stream.borrow_mut();
+        zbus::block_on(self.receive(&mut stream, deadline))
+    }
+
+    async fn receive(&self, stream: &mut MessageStream, deadline: Instant) -> Received {
+        let mut limit = pin!(self.runtime.sleep_until(deadline));
+        poll_fn(|cx| match Pin::new(&mut *stream).poll_next(cx) {
+            Poll::Ready(Some(Ok(message))) => Poll::Ready(Received::Message(message)),
+            Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Received::Closed),
+            Poll::Pending => limit.as_mut().poll(cx).map(|()| Received::Nothing),
+        })
+        .await
+    }
+}
+
+impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
+    async fn run(&mut self, stream: &mut MessageStream) {
+        loop {
+            // Refilling by halves lets one write carry many calls.
+            if self.in_flight.len() <= MAX_IN_FLIGHT / 2 && !self.waiting.is_empty() {
+                self.send().await;
+            }
+            let Some(deadline) = self.in_flight.values().map(|pending| pending.deadline).min() else {
+                if self.waiting.is_empty() {
+                    return;
+                }
+                continue;
+            };
+            // Timers are set once for as long as the oldest call may take, not once for each message.
+            let mut limit = pin!(self.bus.runtime.sleep_until(deadline));
+            loop {
+                let received = poll_fn(|cx| match Pin::new(&mut *stream).poll_next(cx) {
+                    Poll::Ready(Some(Ok(message))) => Poll::Ready(Received::Message(message)),
+                    Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Received::Closed),
+                    Poll::Pending => limit.as_mut().poll(cx).map(|()| Received::Nothing),
+                })
+                .await;
+                match received {
+                    Received::Message(message) => self.deliver(&message),
+                    Received::Nothing => self.give_up_on_late(),
+                    Received::Closed => self.fail_all(&Error::new(Kind::Unavailable, "the bus closed the connection")),
+                }
+                if self.in_flight.is_empty() || Instant::now() >= deadline {
+                    break;
+                }
+                if self.in_flight.len() <= MAX_IN_FLIGHT / 2 && !self.waiting.is_empty() {
+                    self.send().await;
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self) {
+        let mut batch = Vec::with_capacity(MAX_IN_FLIGHT);
+        while self.in_flight.len() < MAX_IN_FLIGHT {
+            let Some((tag, call)) = self.waiting.pop_front() else { break };
+            match self.bus.message_for(&call) {
+                Ok(message) => {
+                    let deadline = Instant::now() + self.bus.limit(&call);
+                    let serial = message.primary_header().serial_num().get();
+                    self.in_flight.insert(serial, Pending { tag, call, deadline });
+                    batch.push(message);
+                }
+                Err(error) => self.answer(tag, Err(error)),
+            }
+        }
+        if let Err(error) = self.bus.connection.send_all(&batch).await {
+            self.fail_all(&Error::new(Kind::Unavailable, format!("could not send to the bus: {error}")));
+        }
+    }
+
+    fn deliver(&mut self, message: &Message) {
+        let Some(serial) = message.header().reply_serial() else {
+            self.bus.keep_signal(message);
+            return;
+        };
+        if let Some(pending) = self.in_flight.remove(&serial.get()) {
+            let reply = reply_of(&pending.call, message);
+            self.answer(pending.tag, reply);
+        }
+    }
+
+    fn give_up_on_late(&mut self) {
+        let now = Instant::now();
+        let late: Vec<u32> =
+            self.in_flight.iter().filter(|(_, pending)| pending.deadline <= now).map(|(serial, _)| *serial).collect();
+        for serial in late {
+            if let Some(pending) = self.in_flight.remove(&serial) {
+                let limit = self.bus.limit(&pending.call);
+                let error = Error::new(Kind::Timeout, format!("no reply within {limit:?}"))
+                    .on(pending.call.label())
+                    .hint("allow more time with --timeout");
+                self.answer(pending.tag, Err(error));
+            }
+        }
+    }
+
+    /// What is left to send fails the same way, at once, when its turn comes.
+    fn fail_all(&mut self, error: &Error) {
+        for (_, pending) in std::mem::take(&mut self.in_flight) {
+            self.answer(pending.tag, Err(error.clone().on(pending.call.label())));
+        }
+    }
+
+    fn answer(&mut self, tag: T, reply: Result<Reply>) {
+        self.waiting.extend((self.on_reply)(tag, reply));
+    }
+}
+
+fn reply_of(call: &Call, message: &Message) -> Result<Reply> {
+    let values = value::decode_message(message).map_err(|error| error.or_on(call.label()))?;
+    if message.message_type() == Type::Error {
+        let header = message.header();
+        let name = header.error_name().map_or("unknown", |name| name.as_str());
+        let text = values.first().and_then(serde_json::Value::as_str).unwrap_or_default();
+        return Err(call::error_of_reply(&call.label(), name, text));
+    }
+    Ok(Reply { values, message: message.clone() })
+}
