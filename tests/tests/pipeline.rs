@@ -592,5 +592,8 @@ fn another_machine_is_reached_over_ssh() {
     let here = session.run(&["op-apply", "--dry-run", "--owner", "boot"], &none).json();
     let there = session.run(&["op-apply", "--dry-run", "--owner", "boot", "--host", "localhost"], &none).json();
     assert_eq!((&here["actions"], &there["actions"][0]["title"]), (&json!([]), &json!("Remove hello-op")));
+    session.run(&["mv", "/usr/bin/systemd-stdio-bridge", "/run/"], "").ok();
+    let bridgeless = session.run(&["op-query", "--host", "root@localhost"], "");
+    fails(&bridgeless, 69, &["kind: unavailable", "root@localhost", "ssh HOST systemd-stdio-bridge"]);
     fails(&session.run(&["op-query", "--host", "root@no.such.host.invalid"], ""), 69, &["no.such.host.invalid"]);
 }
