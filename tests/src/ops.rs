@@ -109,6 +109,26 @@ pub fn signal(session: &Session, name: &str, service: &str) {
     session.run(&["kill", &format!("-{name}"), &pid], "").ok();
 }
 
+/// Digests of every file that says how the machine is set up.
+///
+/// # Panics
+/// When they cannot be read.
+#[track_caller]
+pub fn configuration(session: &Session) -> String {
+    let files = "find /etc /var/lib/dpkg /srv -type f ! -name 'lock*' -print0 | sort -z | xargs -0 sha256sum";
+    session.sh(&format!("set -o pipefail; {files}; readlink /etc/localtime; hostname")).ok()
+}
+
+/// The outcome that a report tells.
+///
+/// # Panics
+/// When it is no report.
+#[track_caller]
+pub fn outcome(report: &Value) -> &str {
+    assert_eq!(report["kind"], "report", "{report}");
+    report["outcome"].as_str().expect("an outcome")
+}
+
 /// Every message on the bus, from now on.
 #[derive(Debug)]
 pub struct Monitor<'s> {

@@ -23,10 +23,10 @@ fn location(session: &Session) -> Value {
     property(session, HOSTNAME, "Location")
 }
 
-/// Puts a package into the repository whose installation waits until `/run/go` is there.
+/// Puts a package into the repository whose installation waits until `/run/go` is there. It needs another package.
 fn waiting_package(session: &Session) {
     let wait = "touch /run/waits; while [ ! -e /run/go ]; do sleep 0.05; done";
-    session.run(&["op-repo", "add", "waiting-op", "1.0", "", wait], "").ok();
+    session.run(&["op-repo", "add", "waiting-op", "1.0", "hello-lib-op", wait], "").ok();
     session.run(&["apt-get", "-qq", "update"], "").ok();
 }
 
@@ -158,7 +158,7 @@ fn a_service_that_vanishes_between_two_calls_undoes_the_first() {
     fails(&output, 1, &["kind: failed", "SetTimezone", "everything that was done was undone"]);
     assert_eq!(results(&output), ["undone", "undone", "failed"]);
     assert_eq!(property(&session, HOSTNAME, "StaticHostname"), before.0);
-    assert!(!is_installed(&session, "waiting-op"));
+    assert!(!is_installed(&session, "waiting-op") && !is_installed(&session, "hello-lib-op"));
 }
 
 /// The common words before a command that an ordinary user runs.
@@ -246,6 +246,11 @@ fn two_at_once_wait_for_each_other_or_give_up() {
     let opened = format!("ls -l /proc/{}/fd | grep -q @state/lock", second.pid());
     wait_until("the second waits at the lock", || session.sh(&opened).code == 0);
     assert!(second.is_running());
+    let third = session.spawn(&["op-apply", "--yes", "--lock-timeout", "60s"], &packages);
+    let opened = format!("ls -l /proc/{}/fd | grep -q @state/lock", third.pid());
+    wait_until("the third waits at the lock", || session.sh(&opened).code == 0);
+    third.signal("INT");
+    fails(&third.wait(), 1, &["kind: failed", "interrupted while waiting", "nothing was changed"]);
     session.run(&["touch", "/run/go"], "").ok();
     assert_eq!(first.wait().json()["outcome"], "applied");
     let second = second.wait();
@@ -274,7 +279,7 @@ fn an_interrupt_lets_the_running_step_finish_and_undoes_all() {
         assert_eq!(output.json()["outcome"], "undone");
         assert_eq!(results(&output), results_then);
         assert_eq!(host_and_zone(&session), before);
-        assert!(!is_installed(&session, "waiting-op"));
+        assert!(!is_installed(&session, "waiting-op") && !is_installed(&session, "hello-lib-op"));
         assert_eq!(session.sh("cat /var/lib/op-dbus/@state/ownership.json").code, 1);
     }
 }
@@ -297,7 +302,7 @@ fn a_full_state_root_stops_the_run_before_or_undoes_it_after() {
     let output = run.wait();
     fails(&output, 1, &["ownership.json", "No space left", "everything that was done was undone"]);
     assert_eq!(output.json()["outcome"], "undone");
-    assert!(!is_installed(&session, "waiting-op"));
+    assert!(!is_installed(&session, "waiting-op") && !is_installed(&session, "hello-lib-op"));
     session.sh("rm /var/lib/op-dbus/full").ok();
     assert_eq!(apply(&session, &[], &located("here")).code, 0);
 }

@@ -146,7 +146,9 @@ impl StateManager<'_> {
     fn lock(&mut self, timeout: Duration) -> Result<Lock> {
         let path = self.root.lock();
         self.root.make_parent(&path)?;
-        Lock::take(&path, timeout, &mut |text| self.progress.say(text, None))
+        let interrupts = &self.interrupts;
+        let is_interrupted = || interrupts.load(Ordering::Relaxed) > 0;
+        Lock::take(&path, timeout, &mut |text| self.progress.say(text, None), &is_interrupted)
     }
 
     /// Everything that can be refused is refused before the first call: checks, and what cannot be undone.

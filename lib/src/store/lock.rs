@@ -13,8 +13,14 @@ use std::time::{Duration, Instant};
 pub struct Lock(#[expect(dead_code, reason = "holding it open holds the lock")] File);
 
 impl Lock {
-    /// Takes the lock at `path`, waiting up to `timeout` for another run to end. `on_wait` is told once that it waits.
-    pub fn take(path: &Path, timeout: Duration, on_wait: &mut dyn FnMut(&str)) -> Result<Self> {
+    /// Takes the lock at `path`, waiting up to `timeout` for another run to end. `on_wait` is told once that it waits,
+    /// and the wait ends when `is_interrupted`.
+    pub fn take(
+        path: &Path,
+        timeout: Duration,
+        on_wait: &mut dyn FnMut(&str),
+        is_interrupted: &dyn Fn() -> bool,
+    ) -> Result<Self> {
         let attempt = |e: &std::io::Error| Error::io("take the lock", path, e);
         let mut file = OpenOptions::new()
             .read(true)
@@ -40,6 +46,10 @@ impl Lock {
                     .on(path.display().to_string())
                     .hint("wait for it to end, or wait longer with --lock-timeout"));
             }
+            if is_interrupted() {
+                return Err(Error::failed("interrupted while waiting for another run, nothing was changed")
+                    .on(path.display().to_string()));
+            }
             if !has_said_so {
                 on_wait(&format!("waiting for another run ({holder})"));
                 has_said_so = true;
@@ -61,11 +71,13 @@ mod tests {
     fn the_second_waits_and_then_gives_up_or_gets_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        let first = Lock::take(&path, Duration::ZERO, &mut |_| {}).unwrap();
+        let first = Lock::take(&path, Duration::ZERO, &mut |_| {}, &|| false).unwrap();
         let mut waited = 0;
-        let error = Lock::take(&path, Duration::from_millis(60), &mut |_| waited += 1).unwrap_err();
+        let error = Lock::take(&path, Duration::from_millis(60), &mut |_| waited += 1, &|| false).unwrap_err();
         assert_eq!((error.kind, waited), (Kind::Locked, 1));
+        let error = Lock::take(&path, Duration::from_secs(60), &mut |_| {}, &|| true).unwrap_err();
+        assert_eq!(error.kind, Kind::Failed);
         drop(first);
-        assert!(Lock::take(&path, Duration::ZERO, &mut |_| {}).is_ok());
+        assert!(Lock::take(&path, Duration::ZERO, &mut |_| {}, &|| false).is_ok());
     }
 }
