@@ -85,6 +85,7 @@ impl StateManager<'_> {
         confirm: &mut dyn Confirm,
         witness: &mut dyn Witness,
     ) -> Result<Applied> {
+        self.bus.stop_when(Arc::clone(&self.interrupts));
         let _lock = self.lock(options.lock_timeout)?;
         let (given, document, options) = self.unpack(desired, options)?;
         let planned = self.compute(&document, &options)?;
@@ -124,6 +125,7 @@ impl StateManager<'_> {
 
     /// The plan for `desired`, without changing anything.
     pub fn plan(&mut self, desired: Desired, options: &Options) -> Result<Plan> {
+        self.bus.stop_when(Arc::clone(&self.interrupts));
         let (given, document, options) = self.unpack(desired, options)?;
         let planned = self.compute(&document, &options)?;
         if let Some(given) = given {
@@ -290,9 +292,11 @@ fn mismatch(change: &Change, now: Option<&Value>) -> Error {
 /// The error of a run that failed after it began: its exit code says whether anything remains.
 fn final_error(mut error: Error, report: &Report) -> Error {
     if report.residue.is_empty() {
-        // Whatever the cause was, the machine is as it was.
-        error.kind = Kind::Failed;
+        // Whatever the cause was, the machine is as it was. Where nothing had to be undone, the cause is the whole story.
         let has_undone = report.actions.iter().any(|action| action.result == ActionResult::Undone);
+        if has_undone {
+            error.kind = Kind::Failed;
+        }
         let end = if has_undone { "everything that was done was undone" } else { "nothing was changed" };
         error.message = format!("{} ({end})", error.message);
         return error;

@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use zbus::address::transport::{Transport, Unixexec};
@@ -48,6 +50,7 @@ pub struct Bus {
     subscriptions: RefCell<Vec<Subscription>>,
     signals: RefCell<VecDeque<(u64, Signal)>>,
     timeout: Option<Duration>,
+    interrupts: RefCell<Arc<AtomicUsize>>,
 }
 
 struct Subscription {
@@ -106,12 +109,25 @@ impl Bus {
             subscriptions: RefCell::default(),
             signals: RefCell::default(),
             timeout,
+            interrupts: RefCell::default(),
         })
     }
 
     /// Lets the calls a mapping calls safe out while the gate is closed.
     pub fn allow(&self, safe: impl IntoIterator<Item = SafeCall>) {
         self.gate.borrow_mut().allow(safe);
+    }
+
+    /// Gives up waiting while the gate is closed as soon as `interrupts` is more than none. A changing call is waited
+    /// for: nobody would know what became of it.
+    pub fn stop_when(&self, interrupts: Arc<AtomicUsize>) {
+        *self.interrupts.borrow_mut() = interrupts;
+    }
+
+    /// Whether waiting is to be given up.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        !self.gate.borrow().is_open() && self.interrupts.borrow().load(Ordering::Relaxed) > 0
     }
 
     /// Runs `work` with the gate open, and closes it whatever happens.

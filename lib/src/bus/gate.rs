@@ -75,6 +75,12 @@ impl Gate {
         self.open = Some(consent);
     }
 
+    /// Whether changing calls may leave.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Closes the gate again.
     pub fn close(&mut self) {
         self.open = None;

@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zbus::message::Type;
 use zbus::{Message, MessageStream};
 
@@ -22,6 +22,24 @@ pub(super) enum Received {
     Nothing,
     /// The bus closed the connection.
     Closed,
+}
+
+/// How often a wait looks whether somebody asked to stop.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// The next message, or nothing once `limit` has passed.
+async fn next(stream: &mut MessageStream, limit: &mut Pin<&mut impl Future<Output = ()>>) -> Received {
+    poll_fn(|cx| match Pin::new(&mut *stream).poll_next(cx) {
+        Poll::Ready(Some(Ok(message))) => Poll::Ready(Received::Message(message)),
+        Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Received::Closed),
+        Poll::Pending => limit.as_mut().poll(cx).map(|()| Received::Nothing),
+    })
+    .await
+}
+
+/// The error of what was cut off because somebody asked to stop.
+pub(super) fn interrupted() -> Error {
+    Error::failed("interrupted")
 }
 
 struct Pending<T> {
@@ -57,13 +75,14 @@ impl Bus {
     }
 
     async fn receive(&self, stream: &mut MessageStream, deadline: Instant) -> Received {
-        let mut limit = pin!(self.runtime.sleep_until(deadline));
-        poll_fn(|cx| match Pin::new(&mut *stream).poll_next(cx) {
-            Poll::Ready(Some(Ok(message))) => Poll::Ready(Received::Message(message)),
-            Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Received::Closed),
-            Poll::Pending => limit.as_mut().poll(cx).map(|()| Received::Nothing),
-        })
-        .await
+        loop {
+            let now = Instant::now();
+            let mut limit = pin!(self.runtime.sleep_until(deadline.min(now + GLANCE)));
+            match next(stream, &mut limit).await {
+                Received::Nothing if now < deadline && !self.is_interrupted() => {}
+                received => return received,
+            }
+        }
     }
 }
 
@@ -80,25 +99,27 @@ impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
                 }
                 continue;
             };
-            // Timers are set once for as long as the oldest call may take, not once for each message.
-            let mut limit = pin!(self.bus.runtime.sleep_until(deadline));
+            // The timer is set once for a batch, not once for each message.
+            let mut limit = pin!(self.bus.runtime.sleep_until(deadline.min(Instant::now() + GLANCE)));
             loop {
-                let received = poll_fn(|cx| match Pin::new(&mut *stream).poll_next(cx) {
-                    Poll::Ready(Some(Ok(message))) => Poll::Ready(Received::Message(message)),
-                    Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Received::Closed),
-                    Poll::Pending => limit.as_mut().poll(cx).map(|()| Received::Nothing),
-                })
-                .await;
-                match received {
+                match next(stream, &mut limit).await {
                     Received::Message(message) => self.deliver(&message),
-                    Received::Nothing => self.give_up_on_late(),
+                    Received::Nothing => {
+                        if self.bus.is_interrupted() {
+                            self.waiting.clear();
+                            self.fail_all(&interrupted());
+                            self.waiting.clear();
+                            return;
+                        }
+                        self.give_up_on_late();
+                        break;
+                    }
                     Received::Closed => self.fail_all(&Error::new(Kind::Unavailable, "the bus closed the connection")),
                 }
-                if self.in_flight.is_empty() || Instant::now() >= deadline {
+                // A refill may bring calls that are due earlier: then the timer is set again.
+                let wants_refill = self.in_flight.len() <= MAX_IN_FLIGHT / 2 && !self.waiting.is_empty();
+                if wants_refill || self.in_flight.is_empty() {
                     break;
-                }
-                if self.in_flight.len() <= MAX_IN_FLIGHT / 2 && !self.waiting.is_empty() {
-                    self.send().await;
                 }
             }
         }

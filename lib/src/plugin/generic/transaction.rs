@@ -121,6 +121,9 @@ impl Listener<'_> {
         let mut reason: Option<String> = None;
         loop {
             let Some((id, signal)) = self.bus.next_signal(Instant::now() + self.silence) else {
+                if self.bus.is_interrupted() {
+                    return Err(Failure { error: Error::failed("interrupted"), touched });
+                }
                 let error = Error::new(Kind::Timeout, format!("the transaction said nothing for {:?}", self.silence))
                     .hint("see the service's log; the mapping's timeout_ms sets how long it may be silent");
                 return Err(Failure { error, touched: touched.max(Touched::Perhaps) });

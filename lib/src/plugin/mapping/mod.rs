@@ -255,7 +255,10 @@ fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         Some(Pattern::Property | Pattern::Setter) => Strategy::ValueComparison,
         Some(Pattern::Query) => Strategy::None,
         None if is_set => Strategy::SetDifference,
-        None if section.write.is_some() => Strategy::ValueComparison,
+        // A property that can only be read is compared all the same: asking for another value is refused, not ignored.
+        None if section.write.is_some() || section.read.as_ref().is_some_and(|r| r.property.is_some()) => {
+            Strategy::ValueComparison
+        }
         None => Strategy::None,
     });
     let read = section.read.as_ref().ok_or_else(|| {
