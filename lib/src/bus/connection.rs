@@ -20,8 +20,7 @@ use zbus::address::transport::{Transport, Unixexec};
 use zbus::message::{Flags, Type};
 use zbus::{Message, MessageStream};
 
-/// Replies that may be pending at once. The default system bus drops replies beyond 128; nothing is gained past 16
-/// on two cores (`docs/REAL-SERVICES.md`).
+/// Replies that may be pending at once. The default system bus drops replies beyond 128 (`docs/REAL-SERVICES.md`).
 pub const MAX_IN_FLIGHT: usize = 64;
 
 /// How long a call may take when nobody says otherwise: the D-Bus convention.
