@@ -27,6 +27,35 @@ h() { busctl get-property org.freedesktop.hostname1 /org/freedesktop/hostname1 o
 [ "$(busctl get-property org.freedesktop.timedate1 /org/freedesktop/timedate1 org.freedesktop.timedate1 Timezone)" = 's "Europe/Vienna"' ] || exit 1
 [ "$(busctl get-property org.freedesktop.locale1 /org/freedesktop/locale1 org.freedesktop.locale1 Locale)" = 'as 1 "LANG=de_DE.UTF-8"' ] || exit 1
 S
+cat > play.yml <<'Y'
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - copy: {content: "bench\n", dest: /etc/hostname}
+    - file: {src: ../usr/share/zoneinfo/Europe/Vienna, dest: /etc/localtime, state: link}
+    - lineinfile: {path: /etc/locale.conf, regexp: "^LANG=", line: "LANG=de_DE.UTF-8"}
+    - lineinfile: {path: /etc/machine-info, regexp: "^CHASSIS=", line: "CHASSIS=vm"}
+    - lineinfile: {path: /etc/machine-info, regexp: "^DEPLOYMENT=", line: "DEPLOYMENT=test"}
+    - lineinfile: {path: /etc/machine-info, regexp: "^LOCATION=", line: 'LOCATION="rack 1"'}
+Y
+cat > deploy.py <<'Y'
+from io import StringIO
+from pyinfra.operations import files
+files.put(src=StringIO("bench\n"), dest="/etc/hostname")
+files.link(path="/etc/localtime", target="../usr/share/zoneinfo/Europe/Vienna")
+files.line(path="/etc/locale.conf", line="LANG=.*", replace="LANG=de_DE.UTF-8")
+files.line(path="/etc/machine-info", line="CHASSIS=.*", replace="CHASSIS=vm")
+files.line(path="/etc/machine-info", line="DEPLOYMENT=.*", replace="DEPLOYMENT=test")
+files.line(path="/etc/machine-info", line="LOCATION=.*", replace='LOCATION="rack 1"')
+Y
+if [ -d /op/peers ]; then
+  export PYTHONPATH=/op/peers ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3 LANG=C.UTF-8 LC_ALL=C.UTF-8
+  op-dbus-bench "Six settings in the same files: nothing to do, by what people use" 3 \
+    "ansible-playbook=python3 -m ansible playbook -i localhost, play.yml" \
+    "pyinfra=python3 -m pyinfra @local deploy.py -y"
+fi
+
 op-dbus-bench "Six settings on three services: nothing to do" "$rounds" \
   "shell script of three busctl calls=bash shell.sh" \
   "op-apply --dry-run<=8=op-apply --dry-run six.json" \

@@ -30,7 +30,7 @@ op-dbus-bench "The same walk by what people use" 3 \
 kill "${pids[1]}"; wait "${pids[1]}" 2>/dev/null || true
 start op-dbus-synth --address "$bus" --walk 2000 --object-manager
 await busctl --address="$bus" status $name
-manager=$(busctl --address="$bus" --list tree $name | head -40 | while read -r p; do busctl --address="$bus" introspect $name "$p" 2>/dev/null | grep -q ObjectManager && { echo "$p"; break; }; done)
+manager=/org/op/Synth
 op-dbus-bench "The same service with an ObjectManager ($manager)" "$rounds" \
   "floor: raw GetManagedObjects=op-dbus-floor --address $bus managed" \
   "busctl call GetManagedObjects=busctl --json=short call $name $manager org.freedesktop.DBus.ObjectManager GetManagedObjects" \

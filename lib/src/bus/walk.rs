@@ -35,13 +35,9 @@ pub struct Tree {
     pub objects: BTreeMap<String, BTreeSet<String>>,
     /// Every interface seen, by name. Where two objects disagree, the members of both.
     pub interfaces: BTreeMap<String, Interface>,
-    /// Property values by object path, interface and property; only when asked for.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[cfg_attr(
-        feature = "schema",
-        schemars(with = "BTreeMap<String, BTreeMap<String, serde_json::Map<String, Value>>>")
-    )]
-    pub values: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
+    /// Property values by object path, interface and property: an object of objects of objects. Only when asked for.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub values: Map<String, Value>,
     /// What could not be read, in the service's words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
@@ -286,13 +282,13 @@ impl Walker<'_> {
 
     fn managed_objects(&mut self, objects: Map<String, Value>) {
         for (path, interfaces) in objects {
-            let Value::Object(interfaces) = interfaces else { continue };
-            let names: BTreeSet<String> = interfaces.keys().filter(|name| !is_standard(name)).cloned().collect();
-            if self.want == Want::Values {
-                for (interface, values) in interfaces {
-                    if let (Value::Object(values), false) = (values, is_standard(&interface)) {
-                        self.keep(&path, &interface, values);
-                    }
+            let Value::Object(mut interfaces) = interfaces else { continue };
+            interfaces.retain(|name, _| !is_standard(name));
+            let names: BTreeSet<String> = interfaces.keys().cloned().collect();
+            if self.want == Want::Values && !interfaces.is_empty() {
+                match self.tree.values.get_mut(&path).and_then(Value::as_object_mut) {
+                    Some(known) => known.extend(interfaces),
+                    None => drop(self.tree.values.insert(path.clone(), Value::Object(interfaces))),
                 }
             }
             if !names.is_empty() {
@@ -327,8 +323,12 @@ impl Walker<'_> {
     }
 
     fn keep(&mut self, path: &str, interface: &str, values: Map<String, Value>) {
-        let of_path = self.tree.values.entry(path.to_owned()).or_default();
-        of_path.entry(interface.to_owned()).or_default().extend(values);
+        let empty = || Value::Object(Map::new());
+        let of_path = self.tree.values.entry(path).or_insert_with(empty).as_object_mut();
+        let of_interface = of_path.and_then(|of_path| of_path.entry(interface).or_insert_with(empty).as_object_mut());
+        if let Some(known) = of_interface {
+            known.extend(values);
+        }
     }
 
     fn problem(&mut self, place: &str, error: &Error) {

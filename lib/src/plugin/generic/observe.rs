@@ -24,9 +24,5 @@ pub fn everything(
         }
     })?;
     let problems = tree.problems.into_iter().map(|problem| Error::new(Kind::Partial, problem)).collect();
-    let objects = tree.values.into_iter().map(|(path, interfaces)| {
-        let interfaces = interfaces.into_iter().map(|(name, values)| (name, Value::Object(values)));
-        (path, Value::Object(interfaces.collect()))
-    });
-    Ok((Value::Object(objects.collect()), problems))
+    Ok((Value::Object(tree.values), problems))
 }
