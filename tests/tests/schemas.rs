@@ -250,7 +250,7 @@ fn what_programs_print() {
         let tree = Tree {
             objects: [("/".to_owned(), node.interfaces.keys().cloned().collect())].into(),
             interfaces: node.interfaces,
-            values: [("/".to_owned(), [("a.b".to_owned(), serde_json::Map::new())].into())].into(),
+            values: serde_json::from_value(serde_json::json!({"/": {"a.b": {}}})).unwrap(),
             problems: vec!["odd".into()],
         };
         accepts(&introspection, &json!(IntrospectionDocument::new("a.b", tree)));
