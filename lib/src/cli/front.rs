@@ -15,8 +15,8 @@ use std::process::{Command, ExitCode};
 const VERBS: &[(&str, &str)] = &[
     ("discover", "services on a bus; one service's objects, interfaces, members"),
     ("query", "the current state of plugins, as JSON"),
-    ("apply", "make the state so: plan, confirm, apply, verify; roll back"),
-    ("install", "create, install, list, remove and roll back plugins"),
+    ("apply", "make the state so: plan, confirm, apply, verify, undo on failure"),
+    ("install", "create, list and remove plugins"),
     ("snapshot", "the state root, its subvolumes and their snapshots"),
     ("embed", "texts to vectors through the cache; search"),
     ("audit", "the audit trail: log, show, verify, search, export"),
@@ -151,7 +151,7 @@ fn help(folders: &[PathBuf]) -> String {
         let absent = if find(&format!("op-{verb}"), folders).is_some() { "" } else { " (not installed)" };
         text.push_str(&format!("  {verb:<10}{about}{absent}\n"));
     }
-    text.push_str("  plugin    the same as install: op-dbus plugin create, install, list, remove, ...\n");
+    text.push_str("  plugin    the same as install: op-dbus plugin create, list, remove\n");
     text.push_str("  help      op-dbus help VERB\n\n");
     text.push_str("Any program op-VERB in $PATH is a verb too.\n\n");
     text.push_str(&common_help().replace("subcommand", "verb"));
