@@ -371,6 +371,8 @@ fn reading_bears_what_services_do() {
         let truth = case.truth();
         case.control.set_faults(&["getall-fails"]);
         assert_eq!(Value::Object(case.query()), truth, "one by one");
+        case.control.set_faults(&["error=org.freedesktop.DBus.Error.AccessDenied|not all of it@GetAll"]);
+        assert_eq!(Value::Object(case.query()), truth, "one that is denied does not deny the others");
         case.control.set_faults(&["slow=100"]);
         assert_eq!(Value::Object(case.query()), truth);
         for fault in ["wrong-reply", "error=org.x.No|no@*"] {
