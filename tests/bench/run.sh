@@ -14,6 +14,6 @@ trap 'rm -rf "$state"' EXIT
 tests/root/enter.sh --bind "$bin:/op/bin" --bind "$PWD:/op/src" --bind "$PWD/mappings:/usr/share/op-dbus/mappings" --bind-rw "$PWD/$state:/var/lib/op-dbus" "$root" \
   env -i HOME=/root PATH=/op/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ROUNDS="$rounds" \
   /op/src/tests/root/bus.sh bash /op/src/tests/bench/real.sh
-ls -l "$bin"/op-{discover,query,apply,install,dbus} | awk '{printf "  %-12s %.2f MB%s\n", gensub(".*/","",1,$9), $5/1e6, ($5 < 6e6 ? "" : "  target 6: MISSED")}' | sed '1i\
+ls -l "$bin"/op-{discover,query,apply,install,dbus} | awk '{sub(".*/", "", $9); printf "  %-12s %.2f MB%s\n", $9, $5/1e6, ($5 < 6e6 ? "" : "  target 6: MISSED")}' | sed '1i\
 \
 Size of the stripped programs (target 6 MB)'
