@@ -73,6 +73,16 @@ fn limits() {
 }
 
 #[test]
+fn what_is_in_the_elements_of_others_is_theirs() {
+    let xml = "<node xmlns:doc='x'><interface name='a.b'><method name='M'>\
+               <doc:doc><doc:error name='&ERROR_GENERAL;'>&OTHER;</doc:error></doc:doc></method></interface></node>";
+    assert!(parse(xml).unwrap().interfaces["a.b"].methods.contains_key("M"));
+    for ours in ["<node><interface name='&N;'/></node>", "<node>&N;</node>", "<node x='&N;'/>"] {
+        assert!(parse(ours).unwrap_err().message.contains("entity"), "{ours}");
+    }
+}
+
+#[test]
 fn signatures() {
     let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/introspection/timedate1/input.xml");
     let node = parse(&fs::read_to_string(case).unwrap()).unwrap();

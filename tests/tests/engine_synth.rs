@@ -250,6 +250,49 @@ fn a_transaction_that_fails_says_whether_it_touched_anything() {
     });
 }
 
+/// A mapping that names no signal for it cannot know: then reading again has to tell.
+#[test]
+fn a_failed_transaction_without_a_telling_signal_is_looked_into() {
+    let private = PrivateBus::start();
+    for_seeds(3, |seed| {
+        let mut case = Case::start(&private, seed);
+        let all = case.spec().mapping_toml();
+        let mapping: Vec<&str> = all.lines().filter(|line| !line.starts_with("touched = ")).collect();
+        assert_ne!(mapping.len(), all.lines().count(), "the signal was named");
+        let mapping = Mapping::parse(&mapping.join("\n"), "semantic-mapping.toml", &case.spec().service).unwrap();
+        let manifest = Manifest::parse(&case.spec().plugin_toml(), "plugin.toml").unwrap();
+        case.plugin = GenericPlugin::new(&manifest, Some(mapping));
+        let action = install(&case);
+        case.control.set_faults(&["transaction-error-late=out of luck"]);
+        let performed = case.bus.acting(Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent));
+        let failure = performed.expect_err("it failed");
+        assert_eq!(failure.touched, Touched::Perhaps, "{failure:?}");
+    });
+}
+
+/// An error of the service's own may come after half of the work; only being turned away proves that nothing was done.
+#[test]
+fn a_call_that_ends_badly_is_looked_into_unless_it_was_turned_away() {
+    let private = PrivateBus::start();
+    for_seeds(5, |seed| {
+        let mut case = Case::start(&private, seed);
+        let set = case.spec().set(SetKind::OneByOne).clone();
+        let mut wanted = set.initial.clone();
+        wanted.push(set.universe[4].name.clone());
+        let action = case.plan(&case.changes(&json!({&set.key: wanted}), &json!({}))).remove(0);
+        for (fault, touched) in [
+            ("error=org.x.No|not now", Touched::Perhaps),
+            ("error=org.freedesktop.DBus.Error.AccessDenied|no", Touched::No),
+        ] {
+            case.control.set_faults(&[fault]);
+            let performed =
+                case.bus.acting(Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent));
+            let failure = performed.expect_err(fault);
+            assert_eq!(failure.touched, touched, "{fault}: {failure:?}");
+        }
+    });
+}
+
 /// These services begin to change the machine, and say so, before they reply to the call; then they are gone. Without
 /// a reply nobody may say that nothing was touched.
 #[test]
@@ -328,6 +371,8 @@ fn reading_bears_what_services_do() {
         let truth = case.truth();
         case.control.set_faults(&["getall-fails"]);
         assert_eq!(Value::Object(case.query()), truth, "one by one");
+        case.control.set_faults(&["error=org.freedesktop.DBus.Error.AccessDenied|not all of it@GetAll"]);
+        assert_eq!(Value::Object(case.query()), truth, "one that is denied does not deny the others");
         case.control.set_faults(&["slow=100"]);
         assert_eq!(Value::Object(case.query()), truth);
         for fault in ["wrong-reply", "error=org.x.No|no@*"] {

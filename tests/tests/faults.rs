@@ -331,6 +331,10 @@ fn what_others_can_write_is_not_trusted() {
     fails(&query(), 77, &["kind: denied", "/run/mappings/hostname", "chmod"]);
     session.sh("chmod 755 /run/mappings/hostname; chmod 666 /run/mappings/hostname/semantic-mapping.toml").ok();
     fails(&query(), 77, &["kind: denied", "semantic-mapping.toml"]);
+    session.sh("cd /run/mappings/hostname; chmod 644 semantic-mapping.toml; chmod 664 plugin.toml").ok();
+    fails(&query(), 77, &["kind: denied", "plugin.toml"]);
+    session.sh(&format!("install -d {root}; install -d -m 777 {root}/@state")).ok();
+    fails(&apply(&session, &[], &located("here")), 77, &["kind: denied", "subject: /var/lib/op-dbus/@state"]);
     assert_eq!(location(&session), "");
 }
 

@@ -1,7 +1,7 @@
 //! `op-apply`: brings a machine to a desired state, or leaves it as it was and says why.
 
 use op_dbus::apply::{Applied, Desired, Options, RunOutcome, StateManager};
-use op_dbus::base::{Result, time};
+use op_dbus::base::{Error, Result, time};
 use op_dbus::cli::machine::{Asker, Ticks};
 use op_dbus::cli::{self, Cli, Interrupt, Outcome, Program, show};
 use op_dbus::state::{Plan, StateDocument};
@@ -80,7 +80,10 @@ fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
     let input = cli::input::read_document(args.file.as_deref())?;
     let document = input.json()?;
     let desired = match document.get("kind").and_then(serde_json::Value::as_str) {
-        Some("plan") => Desired::Plan(Box::new(Plan::from_json(&document)?)),
+        Some("plan") => {
+            refuse_other_choices(args)?;
+            Desired::Plan(Box::new(Plan::from_json(&document)?))
+        }
         _ => Desired::State(StateDocument::from_json_for(&document, args.plugin.as_deref())?),
     };
     let options = Options {
@@ -120,5 +123,17 @@ fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
         Some(error) => Err(error),
         None if args.detailed_exitcode && report.outcome == RunOutcome::Applied => Ok(Outcome::Changes),
         None => Ok(Outcome::Done),
+    }
+}
+
+/// A plan says all of this itself; what would be ignored is refused.
+fn refuse_other_choices(args: &Apply) -> Result<()> {
+    let said =
+        [("--plugin", args.plugin.is_some()), ("--owner", args.owner.is_some()), ("--prune", args.prune.is_some())];
+    match said.into_iter().find(|(_, is_said)| *is_said) {
+        Some((option, _)) => Err(Error::usage("a plan is performed as it is or not at all")
+            .on(option)
+            .hint(format!("leave it out, or make a new plan: op-apply --dry-run {option} ... want.json"))),
+        None => Ok(()),
     }
 }

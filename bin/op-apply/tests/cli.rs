@@ -52,6 +52,15 @@ fn wrong_use_is_64() {
 }
 
 #[test]
+fn a_plan_is_not_narrowed_by_options() {
+    for args in [["--plugin", "hostname"], ["--owner", "me"], ["--prune", "1"]] {
+        let (code, stdout, stderr) = run(&[&args[..], &["-"]].concat(), r#"{"kind":"plan","version":1}"#);
+        assert_eq!((code, stdout.as_str()), (64, ""), "{args:?}: {stderr}");
+        assert_eq!(error(&stderr)["subject"], args[0]);
+    }
+}
+
+#[test]
 fn unreadable_input_is_65_and_says_where() {
     for (input, words) in [
         ("", "there is nothing in it"),

@@ -39,6 +39,9 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
+    if let (Some(file), false) = (&args.file, args.plugin.is_empty()) {
+        return Err(Error::usage("a document and --plugin both say what to query: say one of them").on(file.clone()));
+    }
     let selection = if args.plugin.is_empty() {
         match cli::input::read_optional(args.file.as_deref())? {
             Some(input) => Selection::from_json(&input.json()?, &input.name)?,

@@ -36,7 +36,13 @@ fn help_and_version() {
 
 #[test]
 fn wrong_use_is_64() {
-    for args in [&["--bare"][..], &["--bare", "--plugin", "a", "--plugin", "b"], &["--nothing"], &["a", "b"]] {
+    for args in [
+        &["--bare"][..],
+        &["--bare", "--plugin", "a", "--plugin", "b"],
+        &["--nothing"],
+        &["a", "b"],
+        &["a.json", "--plugin", "b"],
+    ] {
         let (code, stdout, stderr) = run(args);
         assert_eq!((code, stdout.as_str()), (64, ""), "{args:?}: {stderr}");
     }

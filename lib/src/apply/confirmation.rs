@@ -9,7 +9,7 @@ pub fn text(plan: &Plan) -> String {
     let mut out = String::new();
     for action in &plan.actions {
         out.push_str("About to call D-Bus method:\n");
-        let line = |name: &str, value: &str| format!("  {name}: {value}\n");
+        let line = |name: &str, value: &str| format!("  {name}: {}\n", on_one_line(value));
         out.push_str(&line("Service", &action.call.service));
         match &action.via {
             Some(factory) => out.push_str(&line("Path", &format!("a transaction made by {factory}"))),
@@ -23,11 +23,26 @@ pub fn text(plan: &Plan) -> String {
         out.push_str(&line("Undo", &undo(action)));
         out.push('\n');
         if let Some(preview) = &action.preview {
-            out.push_str(&preview.text);
+            out.push_str(&on_one_line(&preview.text));
+            if !preview.also.is_empty() {
+                out.push_str(&format!("\nBesides those named: {}", on_one_line(&preview.also.join(", "))));
+            }
             out.push_str("\n\n");
         }
     }
     out
+}
+
+/// A name that a service or a document gives can forge no line of the text that is agreed to.
+fn on_one_line(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
+        if c.is_control() {
+            line.extend(c.escape_default())
+        } else {
+            line.push(c)
+        }
+        line
+    })
 }
 
 fn arguments(args: &[Value]) -> String {
@@ -43,5 +58,37 @@ fn undo(action: &Action) -> String {
     match &action.undo.call {
         Some(call) => format!("{} {} ({class})", call.member, arguments(&call.args)),
         None => "nothing to undo".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Call;
+    use crate::state::{Undo, plan::Preview};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn no_name_forges_a_line() {
+        let forged = "a\n  Undo: nothing to worry about\r\u{1b}[2K";
+        let action = Action {
+            id: "1".into(),
+            plugin: "p".into(),
+            resources: Vec::new(),
+            title: format!("Install {forged}"),
+            call: Call::new("a.b", "/a", "a.b", "M").with("s", vec![forged.into()]),
+            via: Some(forged.into()),
+            undo: Undo { class: UndoClass::Irreversible, call: None },
+            requires_confirmation: true,
+            needs: Vec::new(),
+            preview: Some(Preview { also: vec![forged.into()], text: forged.into(), ..Preview::default() }),
+            done: Vec::new(),
+            changes: Vec::new(),
+        };
+        let shown = text(&Plan::new(Value::Null, None, None, BTreeMap::new(), vec![action]));
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines.iter().filter(|line| line.starts_with("  Undo:")).count(), 1, "{shown}");
+        assert_eq!(lines.len(), 13, "{shown}");
+        assert!(!shown.contains(['\r', '\u{1b}']), "{shown}");
     }
 }

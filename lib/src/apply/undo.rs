@@ -42,17 +42,16 @@ impl StateManager<'_> {
             }
             let Some(plugin) = plugins.get(&action.plugin) else { continue };
             let was_begun_only = begun.failed.is_some_and(|(failed, _)| failed == position);
-            let residue = self.undo_action(plugin.as_ref(), action, before, touched, was_begun_only);
-            if residue.is_empty() {
-                report.actions[position].result = match was_begun_only {
-                    true => ActionResult::Failed,
-                    false => ActionResult::Undone,
-                };
+            let (has_reversed, residue) = self.undo_action(plugin.as_ref(), action, before, touched, was_begun_only);
+            // A failed action that turned out to have changed nothing stays a failed one.
+            if residue.is_empty() && (has_reversed || !was_begun_only) {
+                report.actions[position].result = ActionResult::Undone;
             }
             report.residue.extend(residue);
         }
     }
 
+    /// Whether anything had to be taken back, and what remains.
     fn undo_action(
         &mut self,
         plugin: &dyn StatePlugin,
@@ -60,9 +59,9 @@ impl StateManager<'_> {
         before: &BTreeMap<String, Map<String, Value>>,
         touched: Touched,
         was_begun_only: bool,
-    ) -> Vec<Residue> {
+    ) -> (bool, Vec<Residue>) {
         if action.changes.is_empty() {
-            return Vec::new();
+            return (false, Vec::new());
         }
         let keys: Vec<String> = action.changes.iter().map(|change| change.resource().key).collect();
         let now = plugin.query(self.bus, &Want::Keys(keys.clone()), self.progress);
@@ -97,12 +96,12 @@ impl StateManager<'_> {
         {
             let message = format!("it could not be undone: {}", error.message);
             residue.extend(reverse.iter().map(|change| residue_of(&change.resource().to_string(), &message)));
-            return residue;
+            return (true, residue);
         }
         for change in self.not_holding(plugin, &reverse) {
             residue.push(residue_of(&change.resource().to_string(), "it was undone, but does not read as before"));
         }
-        residue
+        (!reverse.is_empty(), residue)
     }
 
     /// Plans and makes `changes` without asking: consent to an apply is consent to its undo, which was shown.

@@ -3,7 +3,7 @@
 use super::introspection::{self, Node};
 use super::value::VariantTypes;
 use super::{Bus, Call, Manner};
-use crate::base::{Error, Result};
+use crate::base::{Error, Kind, Result};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -50,8 +50,9 @@ pub fn properties(
                     }
                 }
             }
-            // Nobody there: asking again for each property would only say so again.
-            Err(error) if matches!(error.kind.exit_code(), 69 | 77) => {
+            // Nobody there: asking again for each property would only say so again. Being denied all of them is another
+            // matter: some may be allowed.
+            Err(error) if matches!(error.kind, Kind::Unavailable | Kind::Timeout) => {
                 for name in &wanted[&group] {
                     into.insert(name.clone(), Err(error.clone()));
                 }

@@ -16,7 +16,7 @@ pub struct Common {
     pub json: Option<bool>,
     /// `--quiet`: neither progress nor notes.
     pub quiet: bool,
-    /// `--timeout`: for each call and for the whole.
+    /// `--timeout`: the longest any one call may take, connecting included.
     pub timeout: Option<Duration>,
 }
 
@@ -90,7 +90,7 @@ pub(super) const COMMON: &[CommonOption] = &[
         name: "--timeout",
         short: None,
         value: Some("DUR"),
-        about: "give up after this long, for example 30s",
+        about: "give up on a call after this long, for example 30s",
         set: |to, value| {
             let timeout = time::parse_duration(value).map_err(|e| e.on(format!("--timeout {value:?}")))?;
             if timeout.is_zero() {

@@ -2,8 +2,9 @@
 
 use crate::base::name::{PluginName, snake_case};
 use crate::base::{Error, Result};
-use crate::bus::introspection::{Node, to_xml};
+use crate::bus::introspection::{self, Node, to_xml};
 use crate::bus::walk::Tree;
+use crate::plugin::manifest::is_bus_name;
 use crate::store::StateRoot;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,9 +63,10 @@ pub fn create(root: &StateRoot, name: &PluginName, document: &IntrospectionDocum
         return Err(Error::bad_input("the service describes no interface of its own, so there is nothing to read")
             .on(document.service.clone()));
     }
+    let xml = described(document)?;
     root.make_parent(&folder)?;
     let staging = root.path().join(format!(".staging-{name}-{}", std::process::id()));
-    let written = write_files(&staging, name, document)
+    let written = write_files(&staging, name, document, &xml)
         .and_then(|()| fs::rename(&staging, &folder).map_err(|e| Error::io("put the plugin in place", &folder, &e)));
     if written.is_err() {
         let _ = fs::remove_dir_all(&staging);
@@ -72,14 +74,28 @@ pub fn create(root: &StateRoot, name: &PluginName, document: &IntrospectionDocum
     written.map(|()| folder)
 }
 
-fn write_files(staging: &Path, name: &PluginName, document: &IntrospectionDocument) -> Result<()> {
+/// The document's introspection as XML. A document may come from anybody: a name in it that D-Bus does not know would
+/// otherwise be written into files that mean more than it does.
+fn described(document: &IntrospectionDocument) -> Result<String> {
+    if !is_bus_name(&document.service) {
+        return Err(Error::bad_input("this is no name of a service")
+            .on(format!("{:?}", document.service))
+            .hint("a service's name looks like org.freedesktop.hostname1"));
+    }
+    let xml = to_xml(&as_node(&document.tree));
+    let is_well_formed = introspection::parse(&xml);
+    is_well_formed.map_err(|e| e.on(document.service.clone()).hint("make the document with op-discover SERVICE"))?;
+    Ok(xml)
+}
+
+fn write_files(staging: &Path, name: &PluginName, document: &IntrospectionDocument, xml: &str) -> Result<()> {
     fs::create_dir_all(staging.join("examples")).map_err(|e| Error::io("make a folder", staging, &e))?;
     let write = |file: &str, text: &str| {
         let path = staging.join(file);
         fs::write(&path, text).map_err(|e| Error::io("write", &path, &e))
     };
     write("plugin.toml", &manifest(name, document))?;
-    write("introspection.xml", &to_xml(&as_node(&document.tree)))?;
+    write("introspection.xml", xml)?;
     write("README.md", &readme(name, document))?;
     write("examples/select.json", &format!("{{\"version\":1,\"plugins\":{{\"{name}\":{{}}}}}}\n"))
 }
@@ -140,4 +156,30 @@ fn as_node(tree: &Tree) -> Node {
         }
     }
     root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_from_a_document_are_checked_before_they_are_written() {
+        let document = |service: &str, path: &str, interface: &str, property: &str| {
+            let document = json!({"kind": "introspection", "version": 1, "service": service,
+                "objects": {path: [interface]},
+                "interfaces": {interface: {"properties": {property: {"type_signature": "s", "access": "read"}}}}});
+            IntrospectionDocument::from_json(&document, "test").unwrap()
+        };
+        assert!(described(&document("a.b", "/a/b", "a.b", "P")).is_ok());
+        for bad in [
+            document("a.b\"\nread_only = false\n#", "/a/b", "a.b", "P"),
+            document(":1.7", "/a/b", "a.b", "P"),
+            document("a.b", "/a/../b", "a.b", "P"),
+            document("a.b", "/a/b", "a.b\n# Lies", "P"),
+            document("a.b", "/a/b", "a.b", "P`\n"),
+        ] {
+            assert_eq!(described(&bad).unwrap_err().kind, crate::base::Kind::BadInput, "{bad:?}");
+        }
+    }
 }

@@ -171,16 +171,20 @@ fn read_entry(folder: &Path, origin: Origin) -> Result<Entry> {
     let manifest_file = folder.join("plugin.toml");
     let text = file::read(&manifest_file)?
         .ok_or_else(|| Error::bad_input("the plugin has no plugin.toml").on(folder.display().to_string()))?;
+    let deny_foreign = |file: &Path| match layout::is_trusted(file) {
+        true => Ok(()),
+        false => Err(Error::new(Kind::Denied, "others can write this file, so what it says cannot be trusted")
+            .on(file.display().to_string())
+            .hint(format!("chown root {0} && chmod go-w {0}", file.display()))),
+    };
+    // It names the service that the mapping's safe calls go to.
+    deny_foreign(&manifest_file)?;
     let manifest = Manifest::parse(&text, &manifest_file.display().to_string())?;
     let mapping_file = folder.join("semantic-mapping.toml");
     let mut problems = Vec::new();
     let mut mapping = None;
     if let Some(text) = file::read(&mapping_file)? {
-        if !layout::is_trusted(&mapping_file) {
-            return Err(Error::new(Kind::Denied, "others can write this mapping, so it cannot be trusted")
-                .on(mapping_file.display().to_string())
-                .hint(format!("chmod go-w {}", mapping_file.display())));
-        }
+        deny_foreign(&mapping_file)?;
         let service = manifest.plugin.dbus_service.as_deref().unwrap_or_default();
         match Mapping::parse(&text, &mapping_file.display().to_string(), service) {
             Ok(parsed) => mapping = Some(parsed),

@@ -58,7 +58,7 @@ pub struct Failure {
 pub enum Touched {
     /// The call was refused or never reached its work: nothing changed.
     No,
-    /// Nobody answered: reading again tells.
+    /// Nobody answered, or with an error that may have come half-way: reading again tells.
     Perhaps,
     /// The service was seen changing things: reading again cannot prove that nothing is half done.
     Surely,

@@ -87,14 +87,16 @@ impl StateRoot {
         self.path.join("@cache").join("diffs").join(plugin).join(format!("{digest}.json"))
     }
 
-    /// Makes the folder that holds `file`, closed to everyone else.
+    /// Makes the folder that holds `file`, to be written by nobody else. It and the root are looked at again, since
+    /// somebody else may have made them since [`Self::find`] saw none.
     pub fn make_parent(&self, file: &Path) -> Result<()> {
         let Some(parent) = file.parent() else { return Ok(()) };
-        if parent.is_dir() {
-            return Ok(());
+        if !parent.is_dir() {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent);
+            made.map_err(|e| Error::io("make a folder of the state root", parent, &e))?;
         }
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent);
-        made.map_err(|e| Error::io("make a folder of the state root", parent, &e))
+        check_owner(&self.path)?;
+        check_owner(parent)
     }
 }
 

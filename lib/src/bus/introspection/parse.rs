@@ -19,6 +19,8 @@ const MAX_DEPTH: usize = 64;
 const MAX_ATTRIBUTES: usize = 32;
 /// Longest attribute value, and longest name of a child.
 const MAX_ATTRIBUTE_BYTES: usize = 4096;
+/// The elements that mean something here.
+const WORDS: [&str; 7] = ["node", "interface", "method", "signal", "property", "arg", "annotation"];
 const MAX_INTERFACES: usize = 1024;
 const MAX_MEMBERS: usize = 8192;
 const MAX_ARGS: usize = 256;
@@ -29,7 +31,7 @@ pub(super) type Fault = String;
 
 /// Reads the introspection XML of one object.
 ///
-/// Lenient where services are careless: unknown elements and attributes are ignored, the first of several interfaces,
+/// Lenient where services are careless: unknown elements with all that is in them and unknown attributes are ignored, the first of several interfaces,
 /// members or children of one name counts, the root may have any name or none. A property takes
 /// `EmitsChangedSignal` from its interface where it says nothing itself; an unknown value of it counts as `false`,
 /// which promises nothing.
@@ -152,7 +154,9 @@ impl Parser {
             }
             Event::CData(_) if self.open.is_empty() => Err("there is text outside of <node>".into()),
             Event::GeneralRef(reference)
-                if !reference.is_char_ref() && resolve_predefined_entity(reference).is_none() =>
+                if !matches!(self.open.last(), Some(Frame::Foreign))
+                    && !reference.is_char_ref()
+                    && resolve_predefined_entity(reference).is_none() =>
             {
                 Err(format!("the entity {:?} is not one that XML predefines", &**reference))
             }
@@ -164,11 +168,16 @@ impl Parser {
         if self.open.len() >= MAX_DEPTH {
             return Err(format!("elements are nested more than {MAX_DEPTH} deep"));
         }
+        // What is written in someone else's elements is theirs: documentation uses entities of its own.
+        let is_ours = self.open.is_empty() || WORDS.contains(&tag.name().as_ref());
+        if !is_ours || matches!(self.open.last(), Some(Frame::Foreign | Frame::Leaf(_))) {
+            self.open.push(Frame::Foreign);
+            return Ok(());
+        }
         let attributes = attributes(tag)?;
         let get = |name: &str| attributes.get(name).map(String::as_str);
         let require = |name: &str| get(name).ok_or_else(|| format!("the attribute {name:?} is missing"));
         let frame = match (self.open.last_mut(), tag.name().as_ref()) {
-            (Some(Frame::Foreign | Frame::Leaf(_)), _) => Frame::Foreign,
             (None, "node") if self.root.is_some() => return Err("there is a second root".into()),
             (None, "node") => {
                 get("name").filter(|name| !name.is_empty()).map(root_name).transpose()?;
@@ -218,10 +227,7 @@ impl Parser {
                 annotate(parent, get("name").unwrap_or_default(), get("value").unwrap_or_default());
                 Frame::Leaf("annotation")
             }
-            (Some(_), "node" | "interface" | "method" | "signal" | "property" | "arg") => {
-                return Err(format!("this element does not belong into <{}>", self.innermost()));
-            }
-            (Some(_), _) => Frame::Foreign,
+            (Some(_), _) => return Err(format!("this element does not belong into <{}>", self.innermost())),
         };
         self.open.push(frame);
         Ok(())

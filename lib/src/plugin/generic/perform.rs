@@ -18,9 +18,9 @@ pub fn perform(bus: &Bus, mapping: &Mapping, action: &Action, progress: &mut dyn
             let mut call = action.call.clone();
             call.manner = mapping.manner(method.as_ref().map(|method| method.section));
             bus.call(call).map(|_| ()).map_err(|error| {
-                // An answer, even a refusal, means that the service is done with it; silence means nobody knows.
-                let is_silence = matches!(error.kind, Kind::Timeout | Kind::Unavailable) && !was_nobody_there(&error);
-                Failure { error, touched: if is_silence { Touched::Perhaps } else { Touched::No } }
+                // Silence means nobody knows, and an error of the service's own may come after half of the work.
+                let touched = if was_turned_away(&error) { Touched::No } else { Touched::Perhaps };
+                Failure { error, touched }
             })
         }
     };
@@ -30,8 +30,12 @@ pub fn perform(bus: &Bus, mapping: &Mapping, action: &Action, progress: &mut dyn
     }
 }
 
-/// Whether the bus itself says that the call reached no service: it has none of that name, and could start none.
-fn was_nobody_there(error: &Error) -> bool {
+/// Whether the call surely reached no work: it was not allowed, has no such member, or was no call at all; or the bus
+/// itself says that it has no service of that name and could start none.
+fn was_turned_away(error: &Error) -> bool {
+    if matches!(error.kind, Kind::Denied | Kind::InterfaceChanged | Kind::BadInput | Kind::Refused) {
+        return true;
+    }
     let name = error.dbus_error.as_deref().and_then(|name| name.strip_prefix("org.freedesktop.DBus.Error."));
     name.is_some_and(|name| matches!(name, "ServiceUnknown" | "NameHasNoOwner") || name.starts_with("Spawn."))
 }

@@ -188,7 +188,7 @@ impl Planner<'_> {
             (None, Some(installed)) => format!(" (~{} on disk)", super::checks::human_bytes(installed)),
             (None, None) => String::new(),
         };
-        let mut text = template::text(
+        preview.text = template::text(
             &section.text,
             &[
                 ("count", &count.to_string()),
@@ -197,10 +197,6 @@ impl Planner<'_> {
                 ("s", if count == 1 { "" } else { "s" }),
             ],
         );
-        if !preview.also.is_empty() {
-            text.push_str(&format!("\nBesides those named: {}", preview.also.join(", ")));
-        }
-        preview.text = text;
         Ok(Some(preview))
     }
 

@@ -117,7 +117,8 @@ impl Listener<'_> {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Row>, Failure> {
         let mut rows = Vec::new();
-        let mut touched = Touched::No;
+        // Without a signal that tells, only reading again does.
+        let mut touched = if section.touched.is_some() { Touched::No } else { Touched::Perhaps };
         let mut reason: Option<String> = None;
         loop {
             let Some((id, signal)) = self.bus.next_signal(Instant::now() + self.silence) else {
