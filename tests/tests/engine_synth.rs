@@ -65,7 +65,7 @@ impl Case {
     }
 
     fn perform(&self, action: &Action) {
-        self.bus.acting(Consent::was_given(), || {
+        self.bus.acting(&Consent::was_given(), || {
             self.plugin.check(&self.bus, action).unwrap_or_else(|error| panic!("{action:#?}: {error:#?}"));
             let done = self.plugin.perform(&self.bus, action, &mut Silent);
             done.unwrap_or_else(|failure| panic!("{action:#?}: {failure:#?}"));
@@ -239,7 +239,7 @@ fn a_transaction_that_fails_says_whether_it_touched_anything() {
             case.control.set_faults(&[fault]);
             let failure = case
                 .bus
-                .acting(Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent))
+                .acting(&Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent))
                 .expect_err(fault);
             // A service may send signals before it replies: then the reply is what is missing.
             let is_lost = fault.contains("vanish") && failure.error.message.contains("without replying");
@@ -264,7 +264,7 @@ fn a_failed_transaction_without_a_telling_signal_is_looked_into() {
         case.plugin = GenericPlugin::new(&manifest, Some(mapping));
         let action = install(&case);
         case.control.set_faults(&["transaction-error-late=out of luck"]);
-        let performed = case.bus.acting(Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent));
+        let performed = case.bus.acting(&Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent));
         let failure = performed.expect_err("it failed");
         assert_eq!(failure.touched, Touched::Perhaps, "{failure:?}");
     });
@@ -286,7 +286,7 @@ fn a_call_that_ends_badly_is_looked_into_unless_it_was_turned_away() {
         ] {
             case.control.set_faults(&[fault]);
             let performed =
-                case.bus.acting(Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent));
+                case.bus.acting(&Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent));
             let failure = performed.expect_err(fault);
             assert_eq!(failure.touched, touched, "{fault}: {failure:?}");
         }
@@ -302,7 +302,7 @@ fn a_lost_reply_may_have_touched_something() {
         let mut case = Case::start(&private, seed);
         let action = install(&case);
         case.control.set_faults(&["transaction-vanish=after"]);
-        let performed = case.bus.acting(Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent));
+        let performed = case.bus.acting(&Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent));
         let failure = performed.expect_err("it vanished");
         assert_eq!(failure.touched, Touched::Surely, "seed {seed}: {failure:?}");
     }
@@ -315,7 +315,7 @@ fn nobody_else_can_end_a_transaction() {
         let mut case = Case::start(&private, seed);
         let action = install(&case);
         case.control.set_faults(&["forge", "transaction-error=it failed in truth"]);
-        let performed = case.bus.acting(Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent));
+        let performed = case.bus.acting(&Consent::was_given(), || case.plugin.perform(&case.bus, &action, &mut Silent));
         let failure = performed.expect_err("a forged end was believed");
         assert!(failure.error.message.contains("it failed in truth") && failure.touched == Touched::No, "{failure:?}");
     });
@@ -335,7 +335,7 @@ fn already_so_is_good_and_other_errors_are_not() {
         let error = case.spec().methods[set.add].already.clone().unwrap().0;
         case.control.set_faults(&[&format!("error={error}|quite another text")]);
         let performed =
-            case.bus.acting(Consent::was_given(), || case.plugin.perform(&case.bus, &actions[0], &mut Silent));
+            case.bus.acting(&Consent::was_given(), || case.plugin.perform(&case.bus, &actions[0], &mut Silent));
         assert!(performed.is_err(), "the text did not fit");
     });
 }

@@ -104,19 +104,18 @@ fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
         progress: &mut progress,
         interrupts: interrupt.counter(),
     };
-    if is_dry_run || args.diff {
-        let plan = manager.plan(desired.clone(), &options)?;
+    if is_dry_run {
+        let plan = manager.plan(desired, &options)?;
         if args.diff {
             show::changes(&mut cli.out, &plan);
         }
-        if is_dry_run {
-            show::plan(&mut cli.out, &plan)?;
-            let is_detailed = args.check || args.detailed_exitcode;
-            return Ok(if is_detailed && !plan.is_empty() { Outcome::Changes } else { Outcome::Done });
-        }
+        show::plan(&mut cli.out, &plan)?;
+        let is_detailed = args.check || args.detailed_exitcode;
+        return Ok(if is_detailed && !plan.is_empty() { Outcome::Changes } else { Outcome::Done });
     }
     let mut asker = Asker { has_said_yes: args.yes, interrupt: &interrupt };
-    let Applied { report, error } = manager.apply_state(desired, &options, &mut asker, &mut Ticks(&mut cli.out))?;
+    let Applied { report, error } =
+        manager.apply_state(desired, &options, &mut asker, &mut Ticks { out: &mut cli.out, shows_diff: args.diff })?;
     progress.finish();
     show::report(&mut cli.out, &report)?;
     match error {

@@ -87,6 +87,7 @@ fn wrong_names_documents_and_use_are_refused() {
         (&["create", "Lamp", "-"][..], DOCUMENT, 65),
         (&["create", "../lamp", "-"], DOCUMENT, 65),
         (&["create", "snapshots", "-"], DOCUMENT, 65),
+        (&["create", "lxc", "-"], DOCUMENT, 65),
         (&["create", "lamp", "-"], "{}", 65),
         (&["create", "lamp", "-"], "{", 65),
         (&["create", "lamp"], "", 64),

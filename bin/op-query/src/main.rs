@@ -59,7 +59,9 @@ fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
     let mut progress = cli.out.progress();
     let (target, timeout) = (cli.common.bus.clone(), cli.common.timeout);
     let connect = || Bus::connect(&target, timeout);
-    let found = query::query(&bus, &connect, &catalog, &selection, &want, &mut progress)?;
+    // Another machine is asked over one ssh, which may want a password.
+    let more: Option<&(dyn Fn() -> Result<Bus> + Sync)> = if bus.is_remote() { None } else { Some(&connect) };
+    let found = query::query(&bus, more, &catalog, &selection, &want, &mut progress)?;
     progress.finish();
     for warning in &found.warnings {
         cli.out.warn(warning);

@@ -19,6 +19,7 @@ use crate::state::{Action, Change, Plan, StateDocument, UndoClass};
 use crate::store::file::{self, Durability};
 use crate::store::{Lock, StateRoot};
 use ledger::Ledger;
+use planning::Planned;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +37,9 @@ pub trait Confirm {
 pub trait Witness {
     /// `lines` say what was done, or what failed.
     fn action_ended(&mut self, is_done: bool, lines: &[String]);
+
+    /// Hears what is going to be done, before anybody is asked.
+    fn planned(&mut self, plan: &Plan);
 }
 
 /// What is wanted: a state, or a plan made before.
@@ -93,6 +97,7 @@ impl StateManager<'_> {
         if let Some(given) = &given {
             given.check_fresh(plan)?;
         }
+        witness.planned(plan);
         if plan.is_empty() {
             return Ok(Applied { report: Report::new("", &[]), error: None });
         }
@@ -103,17 +108,17 @@ impl StateManager<'_> {
         let run = run_id(plan);
         self.write_checkpoint(&run, plan, &planned.current)?;
         let mut report = Report::new(&run, &plan.actions);
-        let bus = self.bus;
-        let error = bus.acting(Consent::was_given(), || {
-            let (begun, error) = self.act(&planned.plugins, &plan.actions, &mut report, witness);
-            let error = error.or_else(|| self.verify(&planned.plugins, &plan.actions, &mut report));
-            // What nobody would remember having added must not stay either.
-            let error = error.or_else(|| self.record(plan).err());
-            if error.is_some() {
-                self.undo(&planned.plugins, &plan.actions, &planned.current, &begun, &mut report);
-            }
-            error
-        });
+        // From here on a wish to stop is heard between steps, not while waiting for one.
+        self.bus.stop_when(Arc::default());
+        let consent = Consent::was_given();
+        let (begun, error) = self.act(&consent, &planned.plugins, &plan.actions, &mut report, witness);
+        let error = error.or_else(|| self.verify(&planned.plugins, &plan.actions, &mut report));
+        // What nobody would remember having added must not stay either.
+        let error = error.or_else(|| self.record(plan, &|_| true).err());
+        if error.is_some() {
+            self.undo(&consent, &planned, &begun, &mut report);
+            self.own_what_remains(&planned, &mut report);
+        }
         report.outcome = match (&error, report.residue.is_empty()) {
             (None, _) => RunOutcome::Applied,
             (Some(_), true) => RunOutcome::Undone,
@@ -174,6 +179,7 @@ impl StateManager<'_> {
     /// Makes the calls in order until one fails or a person asks to stop.
     fn act(
         &mut self,
+        consent: &Consent,
         plugins: &Plugins,
         actions: &[Action],
         report: &mut Report,
@@ -187,7 +193,7 @@ impl StateManager<'_> {
             let Some(plugin) = plugins.get(&action.plugin) else { continue };
             self.progress.say(&action.title, None);
             let started = Instant::now();
-            let outcome = plugin.perform(self.bus, action, self.progress);
+            let outcome = self.bus.acting(consent, || plugin.perform(self.bus, action, self.progress));
             let entry = &mut report.actions[position];
             entry.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             match outcome {
@@ -229,6 +235,22 @@ impl StateManager<'_> {
         Error::all(errors)
     }
 
+    /// What was added, is there, and could not be taken back is ours all the same: leaving it out later removes it.
+    fn own_what_remains(&mut self, planned: &Planned, report: &mut Report) {
+        let mut kept: Vec<Change> = Vec::new();
+        for action in &planned.plan.actions {
+            let Some(plugin) = planned.plugins.get(&action.plugin) else { continue };
+            let remains = |change: &&Change| report.residue.iter().any(|r| r.resource == change.resource().to_string());
+            let adds = action.changes.iter().filter(|change| matches!(change, Change::Add { .. })).filter(remains);
+            let adds: Vec<Change> = adds.cloned().collect();
+            let absent = if adds.is_empty() { Vec::new() } else { self.not_holding(plugin.as_ref(), &adds) };
+            kept.extend(adds.into_iter().filter(|change| !absent.contains(change)));
+        }
+        if let Err(error) = self.record(&planned.plan, &|change| kept.contains(change)) {
+            report.residue.push(report::Residue { resource: "ownership".into(), message: error.message });
+        }
+    }
+
     fn write_checkpoint(&self, run: &str, plan: &Plan, before: &BTreeMap<String, Map<String, Value>>) -> Result<()> {
         let path = self.root.checkpoint(run);
         self.root.make_parent(&path)?;
@@ -256,9 +278,11 @@ impl StateManager<'_> {
         file::replace(&path, &bytes, Durability::Durable)
     }
 
-    fn record(&self, plan: &Plan) -> Result<()> {
-        let changes: Vec<Change> = plan.actions.iter().flat_map(|action| action.changes.clone()).collect();
-        if changes.iter().all(|change| matches!(change, Change::Set { .. })) {
+    /// Notes in the ledger those changes of `plan` that count.
+    fn record(&self, plan: &Plan, counts: &dyn Fn(&Change) -> bool) -> Result<()> {
+        let changes = plan.actions.iter().flat_map(|action| &action.changes).filter(|change| counts(change));
+        let changes: Vec<Change> = changes.filter(|change| !matches!(change, Change::Set { .. })).cloned().collect();
+        if changes.is_empty() {
             return Ok(());
         }
         let mut ledger = Ledger::read(self.root)?;

@@ -46,12 +46,13 @@ pub struct Found {
 /// Connections at work at once: a slow service holds up only its own, and two cores are busy with four.
 const WORKERS: usize = 4;
 
-/// Queries the selected plugins, live, several at a time; `connect` makes a connection for each worker beyond the first.
+/// Queries the selected plugins, live, several at a time; `connect` makes a connection for each worker beyond the first,
+/// where more than one is wanted.
 ///
 /// Fails only when the bus does; a plugin that cannot be read is a problem among the others.
 pub fn query(
     bus: &Bus,
-    connect: &(dyn Fn() -> Result<Bus> + Sync),
+    connect: Option<&(dyn Fn() -> Result<Bus> + Sync)>,
     catalog: &Catalog,
     selection: &Selection,
     want: &Want,
@@ -75,10 +76,13 @@ pub fn query(
         }
         found
     };
-    let workers = if selected.len() < 3 { 1 } else { selected.len().min(WORKERS) };
+    let workers = if selected.len() < 3 || connect.is_none() { 1 } else { selected.len().min(WORKERS) };
     let mut all = std::thread::scope(|scope| {
         // A worker that gets no connection leaves its share to the others.
-        let worker = || connect().map_or_else(|_| Found::default(), |bus| work(&bus, &mut Silent));
+        let worker = || match connect.map(|connect| connect()) {
+            Some(Ok(bus)) => work(&bus, &mut Silent),
+            _ => Found::default(),
+        };
         let others: Vec<_> = (1..workers).map(|_| scope.spawn(worker)).collect();
         let mut all = work(bus, progress);
         for other in others {

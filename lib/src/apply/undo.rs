@@ -2,8 +2,10 @@
 //! the changes themselves, then read again. What cannot be proven to be as it was is residue.
 
 use super::StateManager;
+use super::planning::Planned;
 use super::report::{ActionResult, Report, Residue};
 use crate::base::Error;
+use crate::bus::Consent;
 use crate::plugin::{StatePlugin, Touched, Want};
 use crate::state::document::items_of;
 use crate::state::{Action, Change, UndoClass};
@@ -21,28 +23,22 @@ pub struct Begun {
 
 impl StateManager<'_> {
     /// Undoes what was begun and lists what remains in `report`.
-    pub(super) fn undo(
-        &mut self,
-        plugins: &BTreeMap<String, Box<dyn StatePlugin>>,
-        actions: &[Action],
-        before: &BTreeMap<String, Map<String, Value>>,
-        begun: &Begun,
-        report: &mut Report,
-    ) {
+    pub(super) fn undo(&mut self, consent: &Consent, planned: &Planned, begun: &Begun, report: &mut Report) {
         let failed = begun.failed.iter().map(|(position, touched)| (*position, *touched));
         let done = begun.done.iter().rev().map(|position| (*position, Touched::Surely));
         for (position, touched) in failed.chain(done) {
             if touched == Touched::No {
                 continue;
             }
-            let action = &actions[position];
+            let action = &planned.plan.actions[position];
             if self.is_interrupted_twice() {
                 remains(report, action, "the undo was interrupted before it came to this");
                 continue;
             }
-            let Some(plugin) = plugins.get(&action.plugin) else { continue };
+            let Some(plugin) = planned.plugins.get(&action.plugin) else { continue };
             let was_begun_only = begun.failed.is_some_and(|(failed, _)| failed == position);
-            let (has_reversed, residue) = self.undo_action(plugin.as_ref(), action, before, touched, was_begun_only);
+            let (has_reversed, residue) =
+                self.undo_action(consent, plugin.as_ref(), action, &planned.current, touched, was_begun_only);
             // A failed action that turned out to have changed nothing stays a failed one.
             if residue.is_empty() && (has_reversed || !was_begun_only) {
                 report.actions[position].result = ActionResult::Undone;
@@ -54,6 +50,7 @@ impl StateManager<'_> {
     /// Whether anything had to be taken back, and what remains.
     fn undo_action(
         &mut self,
+        consent: &Consent,
         plugin: &dyn StatePlugin,
         action: &Action,
         before: &BTreeMap<String, Map<String, Value>>,
@@ -92,7 +89,7 @@ impl StateManager<'_> {
         }
         reverse.extend(side_effects(action, before, &now.values));
         if !reverse.is_empty()
-            && let Err(error) = self.make(plugin, &reverse, &now.values)
+            && let Err(error) = self.make(consent, plugin, &reverse, &now.values)
         {
             let message = format!("it could not be undone: {}", error.message);
             residue.extend(reverse.iter().map(|change| residue_of(&change.resource().to_string(), &message)));
@@ -107,13 +104,15 @@ impl StateManager<'_> {
     /// Plans and makes `changes` without asking: consent to an apply is consent to its undo, which was shown.
     fn make(
         &mut self,
+        consent: &Consent,
         plugin: &dyn StatePlugin,
         changes: &[Change],
         current: &Map<String, Value>,
     ) -> Result<(), Error> {
         let actions = plugin.plan(self.bus, changes, current, self.progress)?;
         for action in &actions {
-            plugin.perform(self.bus, action, self.progress).map_err(|failure| failure.error)?;
+            let outcome = self.bus.acting(consent, || plugin.perform(self.bus, action, self.progress));
+            outcome.map_err(|failure| failure.error)?;
         }
         Ok(())
     }

@@ -49,6 +49,7 @@ pub struct Bus {
     subscriptions: RefCell<Vec<Subscription>>,
     signals: RefCell<VecDeque<(u64, Signal)>>,
     timeout: Option<Duration>,
+    is_remote: bool,
     interrupts: RefCell<Arc<AtomicUsize>>,
 }
 
@@ -108,8 +109,15 @@ impl Bus {
             subscriptions: RefCell::default(),
             signals: RefCell::default(),
             timeout,
+            is_remote: matches!(target, Target::Host(_)),
             interrupts: RefCell::default(),
         })
+    }
+
+    /// Whether the bus is another machine's.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.is_remote
     }
 
     /// Lets the calls a mapping calls safe out while the gate is closed.
@@ -117,8 +125,8 @@ impl Bus {
         self.gate.borrow_mut().allow(safe);
     }
 
-    /// Gives up waiting while the gate is closed as soon as `interrupts` is more than none. A changing call is waited
-    /// for: nobody would know what became of it.
+    /// Gives up waiting as soon as `interrupts` is more than none. Not for use while changes are made: nobody would
+    /// know what became of a call that was not waited for.
     pub fn stop_when(&self, interrupts: Arc<AtomicUsize>) {
         *self.interrupts.borrow_mut() = interrupts;
     }
@@ -126,11 +134,11 @@ impl Bus {
     /// Whether waiting is to be given up.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
-        !self.gate.borrow().is_open() && self.interrupts.borrow().load(Ordering::Relaxed) > 0
+        self.interrupts.borrow().load(Ordering::Relaxed) > 0
     }
 
     /// Runs `work` with the gate open, and closes it whatever happens.
-    pub fn acting<T>(&self, consent: Consent, work: impl FnOnce() -> T) -> T {
+    pub fn acting<T>(&self, consent: &Consent, work: impl FnOnce() -> T) -> T {
         self.gate.borrow_mut().open(consent);
         let done = work();
         self.gate.borrow_mut().close();

@@ -6,6 +6,7 @@ use crate::apply::{Confirm, Witness};
 use crate::base::{Error, Kind, Result};
 use crate::bus::{Bus, Call, Target};
 use crate::plugin::Catalog;
+use crate::state::Plan;
 use crate::store::StateRoot;
 use serde_json::Value;
 use std::path::Path;
@@ -87,13 +88,24 @@ impl Confirm for Asker<'_> {
     }
 }
 
-/// Prints a tick line for each action that ends.
-pub struct Ticks<'a>(pub &'a mut Out);
+/// Prints a tick line for each action that ends, and before that the differences when they were asked for.
+pub struct Ticks<'a> {
+    /// Where to.
+    pub out: &'a mut Out,
+    /// Whether `--diff` was said.
+    pub shows_diff: bool,
+}
 
 impl Witness for Ticks<'_> {
     fn action_ended(&mut self, is_done: bool, lines: &[String]) {
         for line in lines {
-            self.0.tick(is_done, line);
+            self.out.tick(is_done, line);
+        }
+    }
+
+    fn planned(&mut self, plan: &Plan) {
+        if self.shows_diff {
+            super::show::changes(self.out, plan);
         }
     }
 }

@@ -132,6 +132,13 @@ impl Out {
         }
     }
 
+    /// Says what was asked for beside the document, on standard error.
+    pub fn aside(&mut self, text: &str) {
+        if !self.look.is_quiet {
+            self.log(&printable(text));
+        }
+    }
+
     /// Says what is going on, for people only.
     pub fn note(&mut self, text: &str) {
         if !self.look.is_quiet && !self.look.is_strict_json {

@@ -62,7 +62,7 @@ pub fn changes(out: &mut Out, plan: &Plan) {
             Change::Add { .. } => format!("+ {resource}"),
             Change::Remove { .. } => format!("- {resource}"),
         };
-        out.note(&one_line(&text));
+        out.aside(&one_line(&text));
     }
 }
 

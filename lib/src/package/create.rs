@@ -12,6 +12,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Names of plugins that are, or will be, part of the programs: nobody else may have them.
+const BUILT_IN: [&str; 4] = ["lxc", "net", "openflow", "netmaker"];
+
 /// The introspection document: what `op-discover SERVICE` prints and `op-install create NAME -` reads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -53,6 +56,11 @@ impl IntrospectionDocument {
 ///
 /// The folder appears complete or not at all. One that is there already is left alone.
 pub fn create(root: &StateRoot, name: &PluginName, document: &IntrospectionDocument) -> Result<PathBuf> {
+    if BUILT_IN.contains(&name.as_str()) {
+        return Err(Error::bad_input("this name belongs to a plugin that is built in")
+            .on(name.as_str())
+            .hint(format!("choose another; taken are: {}", BUILT_IN.join(", "))));
+    }
     let folder = root.plugin(name);
     if folder.exists() {
         return Err(Error::refused("this plugin is there already")

@@ -17,6 +17,10 @@ pub fn run(bus: &Bus, mapping: &Mapping, action: &Action) -> Result<()> {
     let mut errors = Vec::new();
     for check in section.pre_check.as_slice() {
         let outcome = match check.as_str() {
+            "check_disk_space" | "check_network" | "check_root" if bus.is_remote() => {
+                Err(Error::refused("this cannot be checked on another machine")
+                    .hint("run op-apply on that machine: ssh HOST op-apply"))
+            }
             "check_disk_space" => {
                 let announced = action
                     .preview

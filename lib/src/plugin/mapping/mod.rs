@@ -84,7 +84,18 @@ impl Mapping {
                 errors.push(error.on(format!("{place}.validate")));
             }
         }
+        let mut calls: BTreeMap<String, &str> = BTreeMap::new();
         for (name, method) in &file.methods {
+            // Which of two tables speaks for a call could not be told from the call.
+            let member = method.member.clone().unwrap_or_else(|| name::camel_case(name));
+            let call = format!("{member} {:?} {:?} {:?}", method.interface, method.transaction, method.fixed);
+            if let Some(other) = calls.insert(call, name) {
+                errors.push(
+                    Error::bad_input(format!("methods.{other} and methods.{name} are the same call"))
+                        .on(format!("{source}: methods.{name}"))
+                        .hint("keep one of them, or tell them apart by their fixed arguments"),
+                );
+            }
             let place = format!("{source}: methods.{name}");
             for check in method.pre_check.as_slice().iter().filter(|check| !PRE_CHECKS.contains(&check.as_str())) {
                 errors.push(
