@@ -4,6 +4,7 @@ use crate::base::name::{PluginName, snake_case};
 use crate::base::{Error, Result};
 use crate::bus::introspection::{Node, to_xml};
 use crate::bus::walk::Tree;
+use crate::plugin::manifest::is_bus_name;
 use crate::store::StateRoot;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -57,6 +58,11 @@ pub fn create(root: &StateRoot, name: &PluginName, document: &IntrospectionDocum
         return Err(Error::refused("this plugin is there already")
             .on(folder.display().to_string())
             .hint(format!("remove it first: op-install remove {name}")));
+    }
+    if !is_bus_name(&document.service) {
+        return Err(Error::bad_input("a plugin needs the name of a service, and this is none")
+            .on(format!("{:?}", document.service))
+            .hint("for example org.freedesktop.UPower; op-discover lists those of the bus"));
     }
     if document.tree.interfaces.is_empty() {
         return Err(Error::bad_input("the service describes no interface of its own, so there is nothing to read")
