@@ -1,7 +1,7 @@
 //! `op-apply`: brings a machine to a desired state, or leaves it as it was and says why.
 
 use op_dbus::apply::{Applied, Desired, Options, RunOutcome, StateManager};
-use op_dbus::base::{Result, time};
+use op_dbus::base::{Error, Kind, Result, time};
 use op_dbus::cli::machine::{Asker, Ticks};
 use op_dbus::cli::{self, Cli, Interrupt, Outcome, Program, show};
 use op_dbus::state::{Plan, StateDocument};
@@ -76,11 +76,12 @@ fn main() -> std::process::ExitCode {
 }
 
 fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
-    let interrupt = Interrupt::install()?;
+    // Whoever stops it while it waits for its document just ends it: a read would not hear of a counted signal.
     let input = cli::input::read_document(args.file.as_deref())?;
+    let interrupt = Interrupt::install()?;
     let document = input.json()?;
     let desired = match document.get("kind").and_then(serde_json::Value::as_str) {
-        Some("plan") => Desired::Plan(Box::new(Plan::from_json(&document)?)),
+        Some("plan") => Desired::Plan(Box::new(plan_as_it_is(Plan::from_json(&document)?, args)?)),
         _ => Desired::State(StateDocument::from_json_for(&document, args.plugin.as_deref())?),
     };
     let options = Options {
@@ -115,10 +116,31 @@ fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
     let mut asker = Asker { has_said_yes: args.yes, interrupt: &interrupt };
     let Applied { report, error } = manager.apply_state(desired, &options, &mut asker, &mut Ticks(&mut cli.out))?;
     progress.finish();
-    show::report(&mut cli.out, &report)?;
-    match error {
-        Some(error) => Err(error),
-        None if args.detailed_exitcode && report.outcome == RunOutcome::Applied => Ok(Outcome::Changes),
-        None => Ok(Outcome::Done),
+    let shown = show::report(&mut cli.out, &report);
+    if let Some(error) = error {
+        return Err(error);
+    }
+    if report.outcome != RunOutcome::Applied {
+        return shown.map(|()| Outcome::Done);
+    }
+    shown.map_err(|e| {
+        let told = format!("everything was changed and verified, but the report is lost: {}", e.message);
+        Error::new(Kind::Residue, told).hint("op-apply --check shows that it is so")
+    })?;
+    Ok(if args.detailed_exitcode { Outcome::Changes } else { Outcome::Done })
+}
+
+/// A plan is performed exactly: options that would make it another one are refused, not ignored.
+fn plan_as_it_is(plan: Plan, args: &Apply) -> Result<Plan> {
+    let others = [
+        ("--plugin", args.plugin.is_some()),
+        ("--owner", args.owner.is_some() && args.owner != plan.owner),
+        ("--prune", args.prune.is_some() && args.prune != plan.prune),
+    ];
+    match others.iter().find(|(_, is_other)| *is_other) {
+        Some((option, _)) => Err(Error::usage("a plan is performed as it is, so this option cannot change it")
+            .on(*option)
+            .hint("say it when the plan is made, with --dry-run and the state document")),
+        None => Ok(plan),
     }
 }
