@@ -261,16 +261,21 @@ fn two_at_once_wait_for_each_other_or_give_up() {
 fn an_interrupt_lets_the_running_step_finish_and_undoes_all() {
     let session = RealRoot::get().session();
     waiting_package(&session);
-    for (want, results_then) in [
-        (host_zone_and("waiting-op"), &["undone", "undone", "not_run"][..]),
-        (json!({"plugins": {"packagekit": {"packages": ["waiting-op"]}}}), &["undone"]),
+    let package = json!({"plugins": {"packagekit": {"packages": ["waiting-op"]}}});
+    for (want, signals, results_then) in [
+        (host_zone_and("waiting-op"), &["INT"][..], &["undone", "undone", "not_run"][..]),
+        (package.clone(), &["INT"], &["undone"]),
+        // A terminal that goes away says so twice: by the kernel and by the shell.
+        (package, &["HUP", "HUP"], &["undone"]),
     ] {
         session.sh("rm -f /run/waits /run/go").ok();
         let before = host_and_zone(&session);
         let mut run = session.spawn(&["op-apply", "--yes"], &want.to_string());
         wait_until("the package waits", || exists(&session, "/run/waits"));
-        run.signal("INT");
-        // It is counted by a thread of the program; a second signal would mean more than the first.
+        // It is counted by a thread of the program; a second one to interrupt would mean more than the first.
+        for signal in signals {
+            run.signal(signal);
+        }
         assert!(run.is_running());
         session.run(&["touch", "/run/go"], "").ok();
         let output = run.wait();
@@ -305,6 +310,15 @@ fn a_full_state_root_stops_the_run_before_or_undoes_it_after() {
     assert!(!is_installed(&session, "waiting-op") && !is_installed(&session, "hello-lib-op"));
     session.sh("rm /var/lib/op-dbus/full").ok();
     assert_eq!(apply(&session, &[], &located("here")).code, 0);
+}
+
+#[test]
+fn a_report_that_is_lost_does_not_say_that_nothing_was_changed() {
+    let session = RealRoot::get().session();
+    let into_nothing = |want: &Value| session.run(&["sh", "-c", "op-apply --yes >/dev/full"], &want.to_string());
+    fails(&into_nothing(&located("here")), 4, &["kind: residue", "everything was changed and verified", "No space"]);
+    assert_eq!(location(&session), "here");
+    fails(&into_nothing(&located("here")), 1, &["kind: failed", "No space"]);
 }
 
 #[test]

@@ -22,6 +22,10 @@ fn a_plan_is_performed_exactly_once() {
     assert_eq!(members, ["SetLocation", "SetStaticHostname", "InstallPackages"]);
     assert_eq!(plan(&session, &want), made, "the same machine and the same wish make the same plan");
     assert_eq!(plan(&session, &made), made, "a plan that is still fresh plans itself");
+    for option in [["--plugin", "hostname"], ["--owner", "boot"], ["--prune", "1"]] {
+        fails(&apply(&session, &option, &made), 64, &["kind: usage", option[0], "performed as it is"]);
+    }
+    assert_eq!(configuration(&session), before);
     let output = apply(&session, &[], &made);
     assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
     assert!(is_installed(&session, "greeter-op"));

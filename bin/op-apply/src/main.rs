@@ -1,7 +1,7 @@
 //! `op-apply`: brings a machine to a desired state, or leaves it as it was and says why.
 
 use op_dbus::apply::{Applied, Desired, Options, RunOutcome, StateManager};
-use op_dbus::base::{Error, Result, time};
+use op_dbus::base::{Error, Kind, Result, time};
 use op_dbus::cli::machine::{Asker, Ticks};
 use op_dbus::cli::{self, Cli, Interrupt, Outcome, Program, show};
 use op_dbus::state::{Plan, StateDocument};
@@ -76,8 +76,9 @@ fn main() -> std::process::ExitCode {
 }
 
 fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
-    let interrupt = Interrupt::install()?;
+    // Whoever stops it while it waits for its document just ends it: a read would not hear of a counted signal.
     let input = cli::input::read_document(args.file.as_deref())?;
+    let interrupt = Interrupt::install()?;
     let document = input.json()?;
     let desired = match document.get("kind").and_then(serde_json::Value::as_str) {
         Some("plan") => {
@@ -117,12 +118,18 @@ fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
     let Applied { report, error } =
         manager.apply_state(desired, &options, &mut asker, &mut Ticks { out: &mut cli.out, shows_diff: args.diff })?;
     progress.finish();
-    show::report(&mut cli.out, &report)?;
-    match error {
-        Some(error) => Err(error),
-        None if args.detailed_exitcode && report.outcome == RunOutcome::Applied => Ok(Outcome::Changes),
-        None => Ok(Outcome::Done),
+    let shown = show::report(&mut cli.out, &report);
+    if let Some(error) = error {
+        return Err(error);
     }
+    if report.outcome != RunOutcome::Applied {
+        return shown.map(|()| Outcome::Done);
+    }
+    shown.map_err(|e| {
+        let told = format!("everything was changed and verified, but the report is lost: {}", e.message);
+        Error::new(Kind::Residue, told).hint("op-apply --check shows that it is so")
+    })?;
+    Ok(if args.detailed_exitcode { Outcome::Changes } else { Outcome::Done })
 }
 
 /// A plan says all of this itself; what would be ignored is refused.

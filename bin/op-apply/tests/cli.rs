@@ -94,3 +94,18 @@ fn the_default_subcommand_may_be_named() {
     let implied = run(&["-"], "{");
     assert_eq!(named, implied);
 }
+
+#[test]
+fn it_can_be_stopped_while_it_waits_for_its_document() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_op-apply")).stdin(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    for _ in 0..1000 {
+        if child.try_wait().unwrap().is_some() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    panic!("only SIGKILL ended it");
+}

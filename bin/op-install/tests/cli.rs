@@ -101,3 +101,16 @@ fn wrong_names_documents_and_use_are_refused() {
     }
     assert!(!root.path().join("@plugin-lamp").exists());
 }
+
+#[test]
+fn what_is_no_service_becomes_no_plugin() {
+    let root = tempfile::tempdir().unwrap();
+    for service in ["lamp", "../../etc", ":1.7", r#"org.example.Lamp\"\nversion = \"9"#] {
+        let document = DOCUMENT.replace("org.example.Lamp\",\n", &format!("{service}\",\n"));
+        assert_ne!(document, DOCUMENT);
+        let (code, _, stderr) = run(root.path(), &["create", "lamp", "-"], &document);
+        assert_eq!(code, 65, "{service}: {stderr}");
+        assert!(stderr.contains("a plugin needs the name of a service"), "{stderr}");
+        assert!(!root.path().join("@plugin-lamp").exists(), "{service}");
+    }
+}

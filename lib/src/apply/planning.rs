@@ -3,6 +3,7 @@
 use super::ledger::Ledger;
 use super::{Options, Plugins, StateManager};
 use crate::base::{Error, Kind, Result, digest};
+use crate::bus::names;
 use crate::plugin::{GenericPlugin, StatePlugin, Want};
 use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, diff_plugin};
 use crate::store::file::{self, Durability};
@@ -81,6 +82,7 @@ impl StateManager<'_> {
             return Ok(None);
         }
         let plugin = if name.contains('.') {
+            names::check(name).map_err(|e| e.on(format!("plugins.{name}")))?;
             GenericPlugin::ad_hoc(name)
         } else {
             let entry = self

@@ -45,9 +45,19 @@ pub fn owner_of(bus: &Bus, service: &str) -> Result<String> {
     }
 }
 
+/// Refuses what can be no service's name, before a bus is asked for it.
+pub fn check(service: &str) -> Result<()> {
+    zbus::names::BusName::try_from(service).map(drop).map_err(|_| {
+        Error::bad_input("this is no name of a service")
+            .on(format!("{service:?}"))
+            .hint("such a name has dots, for example org.freedesktop.hostname1; op-discover lists those of the bus")
+    })
+}
+
 /// Starts `service` if it is not running and the bus knows how.
 pub fn start(bus: &Bus, service: &str) -> Result<()> {
-    bus.call(bus_call("StartServiceByName", "su", vec![json!(service), json!(0)])).map(|_| ())
+    check(service)?;
+    bus.call(bus_call("StartServiceByName", "su", vec![json!(service), json!(0)])).map(drop).map_err(|e| e.on(service))
 }
 
 /// The well-known names that are owned or can be started, without anything else about them.
@@ -155,7 +165,18 @@ fn unit_in_cgroup(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::unit_in_cgroup;
+    use super::{check, unit_in_cgroup};
+
+    #[test]
+    fn service_names() {
+        for good in ["org.freedesktop.hostname1", "a.b", ":1.7", "org.freedesktop.DBus"] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for bad in ["", "hostname", "a..b", "../../etc", "a.b\"\n[x]", "a.\u{e9}", "--x", &"a.".repeat(200)] {
+            let error = check(bad).unwrap_err().to_string();
+            assert!(error.contains("no name of a service"), "{bad:?}: {error}");
+        }
+    }
 
     #[test]
     fn units() {

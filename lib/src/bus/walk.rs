@@ -56,6 +56,7 @@ pub enum Want {
 ///
 /// Fails when the root cannot be introspected at all; a part that fails later is listed in [`Tree::problems`].
 pub fn walk(bus: &Bus, service: &str, want: Want, manner: Manner, on_object: &mut dyn FnMut(usize)) -> Result<Tree> {
+    super::names::check(service)?;
     let mut walker = Walker {
         service,
         want,

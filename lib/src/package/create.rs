@@ -67,6 +67,11 @@ pub fn create(root: &StateRoot, name: &PluginName, document: &IntrospectionDocum
             .on(folder.display().to_string())
             .hint(format!("remove it first: op-install remove {name}")));
     }
+    if !is_bus_name(&document.service) {
+        return Err(Error::bad_input("a plugin needs the name of a service, and this is none")
+            .on(format!("{:?}", document.service))
+            .hint("for example org.freedesktop.UPower; op-discover lists those of the bus"));
+    }
     if document.tree.interfaces.is_empty() {
         return Err(Error::bad_input("the service describes no interface of its own, so there is nothing to read")
             .on(document.service.clone()));

@@ -113,7 +113,10 @@ pub fn check_owner(path: &Path) -> Result<()> {
     if metadata.uid() != me {
         return denied(
             format!("it belongs to user {}, and this runs as user {me}", metadata.uid()),
-            format!("run as its owner, choose another with --root, or: chown {me} {}", path.display()),
+            match me {
+                0 => format!("choose another with --root, or: chown root {}", path.display()),
+                _ => "run as its owner, or choose another with --root".to_owned(),
+            },
         );
     }
     if metadata.mode() & 0o022 != 0 {

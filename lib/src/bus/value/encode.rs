@@ -103,7 +103,7 @@ impl Encoder<'_> {
             return self.report.refuse(at, "this is nested more than 64 deep");
         }
         if tagged(value, "$secret").is_some() {
-            return self.report.refuse(at, "secrets are resolved before a value is encoded; this one is not");
+            return self.report.refuse(at, "this program resolves no secrets yet, so write the value itself");
         }
         let encoded = match signature {
             Signature::Variant => return self.variant(value, at, depth),

@@ -9,7 +9,7 @@ use crate::plugin::mapping::{Method, Operation, StateSection, resolve_of, templa
 use crate::state::plan::{Preview, Undo, UndoClass};
 use crate::state::{Action, Change};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Which way items go.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ impl Planner<'_> {
         let mine: Vec<&Change> = of_key.iter().filter(is_mine).copied().collect();
         let Some(operation) = operation.as_ref().filter(|_| !mine.is_empty()) else { return Ok(Vec::new()) };
         let items: Vec<String> = mine.iter().filter_map(|change| change.resource().item).collect();
+        let by_item: HashMap<String, &Change> =
+            mine.iter().filter_map(|change| Some((change.resource().item?, *change))).collect();
         let ids = self.resolve(key, section, operation, &items)?;
         let method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
         let takes_all = match &operation.args {
@@ -64,11 +66,7 @@ impl Planner<'_> {
             let title = operation.title.as_deref().unwrap_or(words);
             let title =
                 template::text(title, &[("items", &batch.join(", ")), ("item", &batch.join(", ")), ("key", key)]);
-            let changes = mine
-                .iter()
-                .filter(|change| change.resource().item.is_some_and(|item| batch.contains(&item)))
-                .map(|change| (*change).clone())
-                .collect();
+            let changes = batch.iter().filter_map(|item| by_item.get(item)).map(|change| (*change).clone()).collect();
             let mut action = self.action(&method, call, title, undo, changes, preview);
             if let Some(done) = &operation.done {
                 let line = |item: &String| template::text(done, &[("item", item), ("items", item), ("key", key)]);
