@@ -88,15 +88,14 @@ impl StateManager<'_> {
             }
         }
         reverse.extend(side_effects(action, before, &now.values));
-        if !reverse.is_empty()
-            && let Err(error) = self.make(consent, plugin, &reverse, &now.values)
-        {
-            let message = format!("it could not be undone: {}", error.message);
-            residue.extend(reverse.iter().map(|change| residue_of(&change.resource().to_string(), &message)));
-            return (true, residue);
-        }
+        let made = if reverse.is_empty() { Ok(()) } else { self.make(consent, plugin, &reverse, &now.values) };
+        // What counts is what reads as before, whatever the service said about the calls.
         for change in self.not_holding(plugin, &reverse) {
-            residue.push(residue_of(&change.resource().to_string(), "it was undone, but does not read as before"));
+            let message = match &made {
+                Ok(()) => "it was undone, but does not read as before".to_owned(),
+                Err(error) => format!("it could not be undone: {}", error.message),
+            };
+            residue.push(residue_of(&change.resource().to_string(), &message));
         }
         (!reverse.is_empty(), residue)
     }

@@ -50,7 +50,7 @@ pub fn check(service: &str) -> Result<()> {
     zbus::names::BusName::try_from(service).map(drop).map_err(|_| {
         Error::bad_input("this is no name of a service")
             .on(format!("{service:?}"))
-            .hint("such a name has dots, for example org.freedesktop.hostname1; op-discover lists those of the bus")
+            .hint("such a name has dots, for example org.example.Service; op-discover lists those of the bus")
     })
 }
 

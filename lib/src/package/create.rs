@@ -67,11 +67,6 @@ pub fn create(root: &StateRoot, name: &PluginName, document: &IntrospectionDocum
             .on(folder.display().to_string())
             .hint(format!("remove it first: op-install remove {name}")));
     }
-    if !is_bus_name(&document.service) {
-        return Err(Error::bad_input("a plugin needs the name of a service, and this is none")
-            .on(format!("{:?}", document.service))
-            .hint("for example org.freedesktop.UPower; op-discover lists those of the bus"));
-    }
     if document.tree.interfaces.is_empty() {
         return Err(Error::bad_input("the service describes no interface of its own, so there is nothing to read")
             .on(document.service.clone()));
@@ -91,9 +86,9 @@ pub fn create(root: &StateRoot, name: &PluginName, document: &IntrospectionDocum
 /// otherwise be written into files that mean more than it does.
 fn described(document: &IntrospectionDocument) -> Result<String> {
     if !is_bus_name(&document.service) {
-        return Err(Error::bad_input("this is no name of a service")
+        return Err(Error::bad_input("a plugin needs the name of a service, and this is none")
             .on(format!("{:?}", document.service))
-            .hint("a service's name looks like org.freedesktop.hostname1"));
+            .hint("for example org.example.Service; op-discover lists those of the bus"));
     }
     let xml = to_xml(&as_node(&document.tree));
     let is_well_formed = introspection::parse(&xml);
