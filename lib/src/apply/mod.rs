@@ -275,7 +275,11 @@ impl StateManager<'_> {
             "plan": plan,
         });
         let bytes = serde_json::to_vec(&checkpoint).map_err(|e| Error::failed(e.to_string()))?;
-        file::replace(&path, &bytes, Durability::Durable)
+        file::replace(&path, &bytes, Durability::Durable).map_err(|e| {
+            e.hint(
+                "nothing was changed: without a checkpoint nothing is; free some space there, or choose another --root",
+            )
+        })
     }
 
     /// Notes in the ledger those changes of `plan` that count.
