@@ -7,7 +7,7 @@ use super::shape::{at_path, put, raw_member, take, to_raw};
 use crate::base::{Call, Error, Result};
 use crate::bus::value::{self, VariantTypes};
 use crate::plugin::mapping::file::StateSection;
-use crate::plugin::mapping::items::covers;
+use crate::plugin::mapping::items::{covers, is_collection};
 use crate::plugin::mapping::{KeySection, MemberSection, MergeWrite, Method, Operation, Target, check_value, template};
 use crate::state::plan::Undo;
 use crate::state::{Action, Change, UndoClass};
@@ -32,7 +32,7 @@ impl Planner<'_> {
         of_key: &[&Change],
     ) -> Result<Vec<Action>> {
         let names: BTreeSet<String> = of_key.iter().filter_map(|change| change.item().map(str::to_owned)).collect();
-        if names.is_empty() {
+        if names.is_empty() || !is_collection(section) {
             return Ok(Vec::new());
         }
         let there = items::read(self.bus, self.mapping, section, Some(&names), self.progress)
