@@ -7,9 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
 use op_dbus::state::document::items_of;
-use op_dbus::state::{
-    Change, ItemSpec, KeySpec, MemberSpec, PluginState, Removal, Strategy, Writable, diff_plugin,
-};
+use op_dbus::state::{Change, ItemSpec, KeySpec, MemberSpec, PluginState, Removal, Strategy, Writable, diff_plugin};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,6 +59,7 @@ struct Key {
 struct Member {
     no_write: bool,
     no_create: bool,
+    only_shown: bool,
     set: bool,
     unordered: bool,
     keep: bool,
@@ -74,6 +73,7 @@ impl Member {
         MemberSpec {
             can_write: !self.no_write,
             can_create: !self.no_create,
+            is_only_shown: self.only_shown,
             is_set: self.set,
             is_unordered: self.unordered || self.set,
             protected: self.protected.clone(),

@@ -340,11 +340,17 @@ fn mismatch(change: &Change, now: Option<&Value>) -> Error {
 
 fn item_now(change: &Change, item: Option<&Value>) -> Value {
     let (Change::Create { to, .. } | Change::Update { to, .. }) = change else { return Value::Null };
-    match (item, to) {
-        (Some(Value::Object(item)), Value::Object(to)) => {
-            item.iter().filter(|(name, _)| to.contains_key(*name)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    item.map_or(Value::Null, |item| mentioned(to, item))
+}
+
+/// The part of `now` that `wanted` speaks of.
+fn mentioned(wanted: &Value, now: &Value) -> Value {
+    match (wanted, now) {
+        (Value::Object(wanted), Value::Object(now)) => {
+            let part = |(name, now): (&String, &Value)| Some((name.clone(), mentioned(wanted.get(name)?, now)));
+            Value::Object(now.iter().filter_map(part).collect())
         }
-        _ => Value::Null,
+        _ => now.clone(),
     }
 }
 

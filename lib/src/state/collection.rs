@@ -191,8 +191,9 @@ impl Diff<'_> {
         format!("plugins.{}.{}.{item}.{member}", self.at, self.key)
     }
 
-    fn create(&self, item: &str, members: Map<String, Value>) -> Result<Change> {
+    fn create(&self, item: &str, mut members: Map<String, Value>) -> Result<Change> {
         let spec = &self.spec.items;
+        members.retain(|name, _| spec.members.get(name).is_none_or(|member| !member.is_only_shown));
         if self.spec.strategy == Strategy::ServiceStateDiff {
             return Err(Error::bad_input(format!("the service knows no {item:?}"))
                 .hint("check the spelling; this key changes what is there and makes nothing new"));
@@ -312,6 +313,9 @@ impl Diff<'_> {
             None if items.is_open => &open,
             None => return Err(self.unknown(item, name)),
         };
+        if spec.is_only_shown {
+            return Ok(None);
+        }
         let there = now.get(name).unwrap_or(&Value::Null);
         let to = if spec.is_set {
             let wanted = match wanted {
@@ -346,7 +350,8 @@ impl Diff<'_> {
         };
         check_writable(self.spec)?;
         if !spec.can_write {
-            return Err(Error::refused("the mapping says no way to write it").hint("it can only be read; leave it out"));
+            return Err(Error::refused(format!("it is {there}, and the mapping says no way to write it"))
+                .hint("it can only be read; leave it out, or say what it is"));
         }
         if spec.is_kept && self.spec.protects(item) {
             return Err(Error::refused(format!("{item:?} is protected and keeps {name} = {there}"))

@@ -203,7 +203,9 @@ impl Reader<'_> {
             // A plain text names a path into what `get` answers, where there is a `get`; a table, always a column.
             let is_of_value = self.source.get.is_some() && matches!(self.key, KeySection::Column(_));
             let key = Some(self.key.column_ref()).filter(|_| !is_of_value);
+            let needs = self.section.members.values().flat_map(|member| member.needs.keys());
             let columns = key.into_iter().chain(self.section.filter.keys()).chain(self.section.exclude.keys());
+            let columns = columns.chain(needs);
             wanted.entry(own).or_default().extend(columns.filter(|column| !of_fields(column)));
         }
         wanted.retain(|_, names| !names.is_empty());
@@ -348,6 +350,11 @@ impl Reader<'_> {
             KeySection::Column(column) => match &item.value {
                 Some(value) if !item.columns.contains_key(column) => super::shape::at_path(value, column).cloned(),
                 _ => item.columns.get(column).cloned(),
+            },
+            // What is not split need not be a text: bytes, for example, become one.
+            KeySection::Part(part) if part.split.is_none() => match item.columns.get(&part.field) {
+                Some(value) => Some(convert::read(value.clone(), &part.convert)?),
+                None => None,
             },
             KeySection::Part(part) => match rows::part(&item.columns, part) {
                 Some(text) => Some(convert::read(json!(text), &part.convert)?),

@@ -4,6 +4,7 @@
 mod changes;
 mod items;
 mod shape;
+mod whole;
 
 pub use items::read;
 pub use shape::to_state;
