@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
-use op_dbus::store::volumes::{self, Access, Volumes};
+use op_dbus::store::volumes::{self, Access};
 use op_dbus::store::{StateRoot, Store, Wait};
 use op_dbus_tests::disk::{Disk, Kind, is_subvolume};
 use std::collections::BTreeMap;

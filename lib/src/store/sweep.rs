@@ -2,7 +2,8 @@
 
 use super::StateRoot;
 use super::volumes::{Volumes, interrupted, is_staging, names};
-use crate::base::Result;
+use crate::base::{Error, Result};
+use std::fs;
 use std::path::PathBuf;
 
 /// The unfinished things in the folders where volumes are made.
@@ -22,7 +23,8 @@ pub fn sweep(root: &StateRoot, volumes: &dyn Volumes) -> Result<Vec<PathBuf>> {
     for path in &found {
         match interrupted(path) {
             Some(real) => volumes.rename(path, &real)?,
-            None => volumes.delete(path)?,
+            None if path.is_dir() && !path.is_symlink() => volumes.delete(path)?,
+            None => fs::remove_file(path).map_err(|e| Error::io("sweep a leftover", path, &e))?,
         }
     }
     Ok(found)

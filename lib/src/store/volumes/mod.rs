@@ -142,7 +142,6 @@ pub fn at(path: &Path) -> Result<Box<dyn Volumes>> {
 /// Whether `path`, or the nearest folder above it that exists, is on btrfs.
 pub fn is_btrfs(path: &Path) -> Result<bool> {
     const BTRFS: u64 = 0x9123_683e;
-    #[expect(clippy::unnecessary_cast, reason = "its type differs between machines")]
     file_system(path).map(|found| found.f_type as u64 == BTRFS)
 }
 
