@@ -324,6 +324,11 @@ impl Diff<'_> {
                 return Err(Error::bad_input(format!("{both} is both wanted and absent")));
             }
             let before = there.as_array().cloned().unwrap_or_default();
+            let is_kept = |gone: &&Value| has(&before, gone) && spec.protects(gone);
+            if let Some(kept) = absent.iter().find(is_kept) {
+                return Err(Error::refused(format!("{kept} is protected and is never removed from {item:?}"))
+                    .hint("the mapping lists what is protected and why; use the service's own tool if it must go"));
+            }
             let mut list: Vec<Value> = before.iter().filter(|item| !has(&absent, item)).cloned().collect();
             let is_shorter = list.len() < before.len();
             list.extend(wanted.iter().filter(|item| !has(&before, item)).cloned());

@@ -104,12 +104,23 @@ pub struct MemberSpec {
     pub is_set: bool,
     /// Whether the order of a list means nothing.
     pub is_unordered: bool,
+    /// What never leaves a set, whoever asks; `*` stands for any text.
+    pub protected: Vec<String>,
     /// Whether a protected item keeps the value it has.
     pub is_kept: bool,
     /// Whether it is written together with the whole item.
     pub is_of_whole: bool,
     /// The values between which it can be changed; empty when any will do.
     pub values: Vec<serde_json::Value>,
+}
+
+impl MemberSpec {
+    /// Whether `value` never leaves the set.
+    #[must_use]
+    pub fn protects(&self, value: &serde_json::Value) -> bool {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        self.protected.iter().any(|pattern| matches(pattern, &text))
+    }
 }
 
 /// Whether `text` is what `pattern` says, where `*` stands for any text.

@@ -91,6 +91,10 @@ pub struct MemberSection {
     pub set: bool,
     /// Whether the order of a list means nothing.
     pub unordered: bool,
+    /// What never leaves a set; `*` stands for any text.
+    pub protected: Vec<String>,
+    /// Whether it is shown and never written, although the item it is a part of is.
+    pub read_only: bool,
     /// What a desired value must look like.
     pub validate: Rules,
     /// Whether a protected item keeps the value it has.

@@ -480,6 +480,8 @@ pub struct SizesSection {
 pub struct Rules {
     /// One of these.
     pub one_of: Option<Vec<Value>>,
+    /// None of these.
+    pub none_of: Vec<Value>,
     /// A regular expression the whole text, or each item, must match.
     pub pattern: Option<String>,
     /// Characters at most.

@@ -110,7 +110,8 @@ fn check_source(read: &ReadSection) -> Result<()> {
 }
 
 fn member_spec(name: &str, member: &MemberSection, section: &StateSection) -> MemberSpec {
-    let is_of_whole = member.write.is_none() && member.path.is_some() && section.update.is_some();
+    let is_of_whole =
+        member.write.is_none() && member.path.is_some() && section.update.is_some() && !member.read_only;
     let values = match &member.write {
         _ if !member.values.is_empty() => {
             let mut values: Vec<Value> = Vec::new();
@@ -126,9 +127,10 @@ fn member_spec(name: &str, member: &MemberSection, section: &StateSection) -> Me
     };
     MemberSpec {
         can_write: member.write.is_some() || is_of_whole,
-        can_create: section.create.as_ref().is_some_and(|create| covers(create, name, member)),
+        can_create: !member.read_only && section.create.as_ref().is_some_and(|create| covers(create, name, member)),
         is_set: member.set,
         is_unordered: member.unordered || member.set,
+        protected: member.protected.clone(),
         is_kept: member.keep,
         is_of_whole,
         values,
@@ -168,6 +170,16 @@ pub fn problems(section: &StateSection) -> Vec<(String, Error)> {
         }
         if let Err(error) = rules::compile(&member.validate) {
             found.push((format!("{at}.validate"), error));
+        }
+        if !member.protected.is_empty() && !member.set {
+            found.push((
+                format!("{at}.protected"),
+                Error::bad_input("only what is in a set can be protected")
+                    .hint("say set = true; keep = true protects a value"),
+            ));
+        }
+        if member.read_only && member.write.is_some() {
+            found.push((format!("{at}.read_only"), Error::bad_input("a member that is written is not read_only")));
         }
         for operation in member.write.iter() {
             let has_call = operation.method.is_some() || operation.property.is_some();

@@ -34,6 +34,9 @@ fn check_one(at: &str, value: &Value, rules: &Rules) -> Result<()> {
         let list = allowed.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
         return fail(format!("is none of {list}"));
     }
+    if rules.none_of.contains(value) {
+        return fail("is not allowed".into());
+    }
     if let (Some(regex), Some(text)) = (compile(rules)?, value.as_str())
         && !regex.is_match(text)
     {
@@ -76,6 +79,7 @@ mod tests {
         let rules = |text: &str| -> Rules { toml::from_str(text).unwrap() };
         for (rule, good, bad) in [
             ("one_of = ['', 'vm']", json!("vm"), json!("cat")),
+            ("none_of = ['cat']", json!("vm"), json!("cat")),
             ("pattern = '[a-z]+'", json!("abc"), json!("abc1")),
             ("max_length = 2", json!("äb"), json!("abc")),
             ("min = 1", json!(1), json!(0)),

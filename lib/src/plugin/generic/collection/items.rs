@@ -200,7 +200,8 @@ impl Reader<'_> {
             }
         }
         if let Some(own) = own {
-            let is_of_value = self.source.get.is_some();
+            // A plain text names a path into what `get` answers, where there is a `get`; a table, always a column.
+            let is_of_value = self.source.get.is_some() && matches!(self.key, KeySection::Column(_));
             let key = Some(self.key.column_ref()).filter(|_| !is_of_value);
             let columns = key.into_iter().chain(self.section.filter.keys()).chain(self.section.exclude.keys());
             wanted.entry(own).or_default().extend(columns.filter(|column| !of_fields(column)));
