@@ -7,9 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
 use op_dbus::state::document::items_of;
-use op_dbus::state::{
-    Change, ItemSpec, KeySpec, MemberSpec, PluginState, Removal, Strategy, Writable, diff_plugin,
-};
+use op_dbus::state::{Change, ItemSpec, KeySpec, MemberSpec, PluginState, Removal, Strategy, Writable, diff_plugin};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +62,8 @@ struct Member {
     set: bool,
     unordered: bool,
     keep: bool,
+    keep_as: Option<Value>,
+    never: BTreeMap<String, Vec<String>>,
     whole: bool,
     protected: Vec<String>,
     values: Vec<Value>,
@@ -78,6 +78,8 @@ impl Member {
             is_unordered: self.unordered || self.set,
             protected: self.protected.clone(),
             is_kept: self.keep,
+            kept_as: self.keep_as.clone(),
+            never: self.never.clone(),
             is_of_whole: self.whole,
             values: self.values.clone(),
         }
