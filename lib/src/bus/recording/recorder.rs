@@ -1,0 +1,272 @@
+//! Noting what leaves and what comes back.
+
+use super::super::walk::is_standard;
+use super::super::{Call, introspection, value};
+use super::{BARE, MAX_BYTES, OBJECT_MANAGER, Values, body};
+use super::{Described, INTROSPECTABLE, LeftOut, PROPERTIES, RecordedCall, RecordedError, RecordedSignal, Recording};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use zbus::Message;
+use zbus::message::Type;
+
+/// A property, or any other member, that must not be in a recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its interface.
+    pub interface: String,
+    /// Its name.
+    pub name: String,
+    /// Why it must not.
+    pub why: String,
+}
+
+/// Notes the calls to one service. Of the bus itself nothing is noted.
+#[derive(Debug)]
+pub struct Recorder {
+    service: String,
+    hidden: Vec<Member>,
+    calls: Vec<Noted>,
+    by_serial: HashMap<u32, usize>,
+    left_out: BTreeSet<LeftOut>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Noted {
+    call: RecordedCall,
+    answered: bool,
+}
+
+impl Recorder {
+    /// Notes calls to `service`, and nothing of the members in `hidden`.
+    #[must_use]
+    pub fn new(service: &str, hidden: Vec<Member>) -> Self {
+        Self {
+            service: service.to_owned(),
+            hidden,
+            calls: Vec::new(),
+            by_serial: HashMap::new(),
+            left_out: BTreeSet::new(),
+            bytes: 0,
+        }
+    }
+
+    pub(in crate::bus) fn sent(&mut self, serial: u32, call: &Call) {
+        if call.service != self.service {
+            return;
+        }
+        let call = RecordedCall {
+            path: call.path.clone(),
+            interface: call.interface.clone(),
+            member: call.member.clone(),
+            type_signature: call.type_signature.clone(),
+            args: call.args.clone(),
+            reply: None,
+            error: None,
+            signals: Vec::new(),
+        };
+        self.by_serial.insert(serial, self.calls.len());
+        self.calls.push(Noted { call, answered: false });
+    }
+
+    pub(in crate::bus) fn answered(&mut self, serial: u32, message: &Message) {
+        let Some(position) = self.by_serial.remove(&serial) else { return };
+        let call = &self.calls[position].call;
+        let label = format!("{} {}.{}", call.path, call.interface, call.member);
+        if let Some(member) = self.hidden_by(call) {
+            self.left_out.insert(LeftOut { what: format!("{}.{}", member.interface, member.name), why: member.why });
+            return;
+        }
+        let decoded = self.take_bytes(message).then(|| value::decode_message_typed(message));
+        let (type_signature, mut values) = match decoded {
+            Some(Ok(decoded)) => decoded,
+            Some(Err(error)) => return self.leave_out(label, &error.message),
+            None => return self.leave_out(label, "the recording is too large"),
+        };
+        if message.message_type() == Type::Error {
+            let name = message.header().error_name().map_or_else(String::new, |name| name.to_string());
+            let text = values.first().and_then(Value::as_str).unwrap_or_default().to_owned();
+            let noted = &mut self.calls[position];
+            noted.call.error = Some(RecordedError { name, message: text });
+            noted.answered = true;
+            return;
+        }
+        // What cannot be given back exactly, such as a file descriptor, is better not there than nearly right.
+        if let Err(error) = body(&type_signature, &values, &label) {
+            return self.leave_out(label, &error.message);
+        }
+        self.hide(position, &mut values);
+        let noted = &mut self.calls[position];
+        noted.call.reply = Some(Values { type_signature, values });
+        noted.answered = true;
+    }
+
+    /// Notes a signal with the call that it follows: the last one on its object, or else the last one at all.
+    pub(in crate::bus) fn signal(&mut self, message: &Message) {
+        let header = message.header();
+        let (Some(path), Some(interface), Some(member)) = (header.path(), header.interface(), header.member()) else {
+            return;
+        };
+        if interface.as_str().starts_with("org.freedesktop.DBus") {
+            return;
+        }
+        let label = format!("{} {interface}.{member}", path.as_str());
+        let is_hidden = self.hidden.iter().any(|m| m.interface == interface.as_str() && m.name == member.as_str());
+        let decoded =
+            if is_hidden || !self.take_bytes(message) { None } else { value::decode_message_typed(message).ok() };
+        let decoded = decoded.filter(|(types, args)| body(types, args, &label).is_ok());
+        let Some((type_signature, args)) = decoded else {
+            return self.leave_out(label, "the signal could not be kept");
+        };
+        let on_object = self.calls.iter().rposition(|noted| noted.call.path == path.as_str());
+        let Some(position) = on_object.or_else(|| self.calls.len().checked_sub(1)) else { return };
+        let call = &mut self.calls[position].call;
+        let unless = |same: bool, text: &str| (!same).then(|| text.to_owned());
+        call.signals.push(RecordedSignal {
+            path: unless(call.path == path.as_str(), path.as_str()),
+            interface: unless(call.interface == interface.as_str(), interface.as_str()),
+            member: member.to_string(),
+            type_signature,
+            args,
+        });
+    }
+
+    /// The recording of what was noted. The caller adds when it was made, and for which plugin.
+    #[must_use]
+    pub fn finish(mut self) -> Recording {
+        let unanswered = self.calls.iter().filter(|noted| !noted.answered && self.hidden_by(&noted.call).is_none());
+        let unanswered =
+            unanswered.map(|Noted { call, .. }| format!("{} {}.{}", call.path, call.interface, call.member));
+        for what in unanswered.collect::<BTreeSet<_>>() {
+            if !self.left_out.iter().any(|left| left.what == what) {
+                self.left_out.insert(LeftOut { what, why: "no reply came".into() });
+            }
+        }
+        let mut calls: Vec<RecordedCall> =
+            self.calls.into_iter().filter(|noted| noted.answered).map(|noted| noted.call).collect();
+        one_object_of_each_factory(&mut calls);
+        let mut seen = BTreeSet::new();
+        let mut introspection: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        calls.retain(|call| {
+            if !seen.insert(identity(call)) {
+                return false;
+            }
+            let xml = call.single().and_then(Value::as_str).filter(|_| call.is(INTROSPECTABLE, "Introspect"));
+            if let Some(xml) = xml {
+                let xml = if says_nothing(xml) { BARE } else { xml };
+                introspection.entry(xml.to_owned()).or_default().push(call.path.clone());
+            }
+            xml.is_none()
+        });
+        let lines = |xml: &str| xml.split('\n').map(str::to_owned).collect();
+        let mut introspection: Vec<Described> =
+            introspection.into_iter().map(|(xml, paths)| Described { paths, xml: lines(&xml) }).collect();
+        introspection.iter_mut().for_each(|described| described.paths.sort());
+        introspection.sort_by(|a, b| a.paths.cmp(&b.paths));
+        Recording {
+            kind: "recording".into(),
+            version: 1,
+            service: self.service,
+            time: None,
+            plugin: None,
+            left_out: self.left_out.into_iter().collect(),
+            introspection,
+            calls,
+        }
+    }
+
+    /// Whether there is room for `message`.
+    fn take_bytes(&mut self, message: &Message) -> bool {
+        // JSON is a few times longer than the wire.
+        self.bytes = self.bytes.saturating_add(message.data().bytes().len() as u64);
+        self.bytes < MAX_BYTES / 4
+    }
+
+    fn leave_out(&mut self, what: String, why: &str) {
+        self.left_out.insert(LeftOut { what, why: why.to_owned() });
+    }
+
+    /// The hidden member that `call` reads or calls.
+    fn hidden_by(&self, call: &RecordedCall) -> Option<Member> {
+        let arg = |position: usize| call.args.get(position).and_then(Value::as_str);
+        let is_get = call.is(PROPERTIES, "Get");
+        let is_read = |m: &&Member| is_get && arg(0) == Some(&m.interface) && arg(1) == Some(&m.name);
+        self.hidden.iter().find(|m| call.is(&m.interface, &m.name) || is_read(m)).cloned()
+    }
+
+    /// Takes hidden properties out of a reply that holds many.
+    fn hide(&mut self, position: usize, values: &mut [Value]) {
+        let call = &self.calls[position].call;
+        let mut found = Vec::new();
+        let mut take_from = |interface: &str, properties: &mut Map<String, Value>| {
+            for member in self.hidden.iter().filter(|member| member.interface == interface) {
+                if properties.remove(&super::escaped(&member.name)).is_some() {
+                    let what = format!("{interface}.{}", member.name);
+                    found.push(LeftOut { what, why: member.why.clone() });
+                }
+            }
+        };
+        let Some(Value::Object(value)) = values.first_mut() else { return };
+        if call.is(PROPERTIES, "GetAll") {
+            take_from(call.args.first().and_then(Value::as_str).unwrap_or_default(), value);
+        } else if call.is(OBJECT_MANAGER, "GetManagedObjects") {
+            for interfaces in value.values_mut().filter_map(Value::as_object_mut) {
+                for (interface, properties) in interfaces.iter_mut() {
+                    if let Value::Object(properties) = properties {
+                        take_from(interface, properties);
+                    }
+                }
+            }
+        }
+        self.left_out.extend(found);
+    }
+}
+
+/// What makes two calls the same: object path, interface, member, type signature, arguments.
+type Identity = [String; 5];
+
+fn identity(call: &RecordedCall) -> Identity {
+    let args = Value::Array(call.args.clone()).to_string();
+    [call.path.clone(), call.interface.clone(), call.member.clone(), call.type_signature.clone(), args]
+}
+
+/// Whether an object is there only for those below it, which a replay knows.
+fn says_nothing(xml: &str) -> bool {
+    introspection::parse(xml).is_ok_and(|node| {
+        let is_plain = |name: &String| is_standard(name) && name != OBJECT_MANAGER;
+        node.interfaces.keys().all(is_plain) && node.inline.is_empty()
+    })
+}
+
+/// A method that returned another object each time it was called makes one for each use. In the recording all of them
+/// are the first: whoever replays it gets that one, and finds there what was done with any.
+fn one_object_of_each_factory(calls: &mut [RecordedCall]) {
+    let mut made: BTreeMap<Identity, Vec<String>> = BTreeMap::new();
+    for call in calls.iter() {
+        let is_path = call.reply.as_ref().is_some_and(|reply| reply.type_signature == "o");
+        if let (true, Some(Value::String(path))) = (is_path, call.single()) {
+            let paths = made.entry(identity(call)).or_default();
+            if !paths.contains(path) {
+                paths.push(path.clone());
+            }
+        }
+    }
+    let first: BTreeMap<String, String> = made
+        .into_values()
+        .filter(|paths| paths.len() > 1)
+        .flat_map(|paths| paths[1..].iter().map(|path| (path.clone(), paths[0].clone())).collect::<Vec<_>>())
+        .collect();
+    let rename = |path: &mut String| {
+        if let Some(other) = first.get(path.as_str()) {
+            path.clone_from(other);
+        }
+    };
+    for call in calls {
+        rename(&mut call.path);
+        call.signals.iter_mut().filter_map(|signal| signal.path.as_mut()).for_each(rename);
+        let reply = call.reply.as_mut().filter(|reply| reply.type_signature == "o");
+        if let Some(Value::String(path)) = reply.and_then(|reply| reply.values.first_mut()) {
+            rename(path);
+        }
+    }
+}
