@@ -66,7 +66,7 @@ pub fn record(args: Record, cli: &mut Cli) -> Result<Outcome> {
         None => cli.out.text(&recording.to_text())?,
         Some(file) => {
             cli::output::write_file(file, &recording.to_text())?;
-            cli.out.tick(true, &format!("Recorded {} in {file}: {} calls", recording.service, recording.calls.len()));
+            cli.out.tick(true, &format!("Recorded {} in {file}", recording.service));
         }
     }
     Ok(if trouble.problems.is_empty() { Outcome::Done } else { Outcome::Partial })

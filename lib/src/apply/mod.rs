@@ -9,6 +9,7 @@ mod planning;
 pub mod query;
 pub mod record;
 pub mod report;
+pub mod scenarios;
 mod undo;
 
 pub use report::{ActionResult, Applied, Report, RunOutcome};

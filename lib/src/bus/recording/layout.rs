@@ -4,7 +4,7 @@ use super::Recording;
 use serde_json::{Value, json};
 
 /// Longest line that holds a whole value.
-const WIDTH: usize = 120;
+const WIDTH: usize = 160;
 
 pub(super) fn text(recording: &Recording) -> String {
     let Value::Object(mut fields) = json!(recording) else { return String::new() };
