@@ -24,9 +24,6 @@ const INTROSPECTABLE: &str = "org.freedesktop.DBus.Introspectable";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const OBJECT_MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
 
-/// What stands for an object that has no interface of its own: it is there for those below it.
-const BARE: &str = "<node/>";
-
 /// The document. Hand edits are welcome: what counts is that every value fits its type signature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -270,6 +267,12 @@ fn body(type_signature: &str, values: &[Value], place: &str) -> Result<Body> {
 
 fn at(list: &str, position: usize) -> String {
     format!("{list}[{position}]")
+}
+
+/// An object that says nothing but who is below it.
+fn node_of<'n>(children: impl Iterator<Item = &'n str>) -> String {
+    let children: String = children.map(|name| format!("<node name=\"{name}\"/>")).collect();
+    format!("<node>{children}</node>")
 }
 
 /// A dictionary's key as it is written in JSON.

@@ -2,8 +2,8 @@
 
 use super::super::walk::is_standard;
 use super::super::{Call, introspection, value};
-use super::{BARE, MAX_BYTES, OBJECT_MANAGER, Values, body};
 use super::{Described, INTROSPECTABLE, LeftOut, PROPERTIES, RecordedCall, RecordedError, RecordedSignal, Recording};
+use super::{MAX_BYTES, OBJECT_MANAGER, Values, body};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use zbus::Message;
@@ -153,8 +153,8 @@ impl Recorder {
             }
             let xml = call.single().and_then(Value::as_str).filter(|_| call.is(INTROSPECTABLE, "Introspect"));
             if let Some(xml) = xml {
-                let xml = if says_nothing(xml) { BARE } else { xml };
-                introspection.entry(xml.to_owned()).or_default().push(call.path.clone());
+                let xml = bare(xml).unwrap_or_else(|| xml.to_owned());
+                introspection.entry(xml).or_default().push(call.path.clone());
             }
             xml.is_none()
         });
@@ -230,12 +230,12 @@ fn identity(call: &RecordedCall) -> Identity {
     [call.path.clone(), call.interface.clone(), call.member.clone(), call.type_signature.clone(), args]
 }
 
-/// Whether an object is there only for those below it, which a replay knows.
-fn says_nothing(xml: &str) -> bool {
-    introspection::parse(xml).is_ok_and(|node| {
-        let is_plain = |name: &String| is_standard(name) && name != OBJECT_MANAGER;
-        node.interfaces.keys().all(is_plain) && node.inline.is_empty()
-    })
+/// The children alone, of an object that is there only for them: what all objects say fills pages and says nothing.
+fn bare(xml: &str) -> Option<String> {
+    let node = introspection::parse(xml).ok()?;
+    let is_plain = |name: &String| is_standard(name) && name != OBJECT_MANAGER;
+    let is_bare = node.interfaces.keys().all(is_plain) && node.inline.is_empty();
+    is_bare.then(|| super::node_of(node.children.iter().map(String::as_str)))
 }
 
 /// A method that returned another object each time it was called makes one for each use. In the recording all of them

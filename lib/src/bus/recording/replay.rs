@@ -2,7 +2,7 @@
 
 use super::super::Call;
 use super::super::names::BUS_NAME;
-use super::{BARE, INTROSPECTABLE, MAX_BYTES, PROPERTIES, RecordedCall, RecordedError, Recording, Values, body, bus};
+use super::{INTROSPECTABLE, MAX_BYTES, PROPERTIES, RecordedCall, RecordedError, Recording, Values, body, bus};
 use crate::base::{Error, Kind, Result};
 use crate::store::file;
 use serde_json::{Map, Value, json};
@@ -152,10 +152,8 @@ impl Replay {
     /// a path on the way to recorded objects, that they are there.
     fn introspection(&self, path: &str) -> Option<String> {
         let text = |position: &usize| self.recording.introspection[*position].xml.join("\n");
-        let described = self.described.get(path).map(text);
-        let is_known = described.is_some() || path == "/";
-        if let Some(described) = described.filter(|xml| xml != BARE) {
-            return Some(described);
+        if let Some(position) = self.described.get(path) {
+            return Some(text(position));
         }
         if let Some(interfaces) = self.managed.get(path) {
             let mut alike = self.managed.iter().filter(|(_, set)| *set == interfaces);
@@ -165,11 +163,7 @@ impl Replay {
         let below = self.paths.range(prefix.clone()..).take_while(|known| known.starts_with(&prefix));
         let children: BTreeSet<&str> =
             below.filter_map(|known| known[prefix.len()..].split('/').next()).filter(|name| !name.is_empty()).collect();
-        if children.is_empty() && !is_known {
-            return None;
-        }
-        let children: String = children.iter().map(|name| format!("<node name=\"{name}\"/>")).collect();
-        Some(format!("<node>{children}</node>"))
+        (path == "/" || !children.is_empty()).then(|| super::node_of(children.into_iter()))
     }
 
     fn never_recorded(&self, call: &Call) -> Error {
