@@ -20,6 +20,9 @@ use zbus::Message;
 /// Largest recording that is written or read: a machine's two hundred units with all their properties are ten.
 pub const MAX_BYTES: u64 = 64 << 20;
 
+/// How deep a recorded value may be nested: readers of JSON stop at 128 levels, and the document around it has some.
+const MAX_DEPTH: usize = 100;
+
 const INTROSPECTABLE: &str = "org.freedesktop.DBus.Introspectable";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const OBJECT_MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
@@ -150,6 +153,10 @@ pub struct LeftOut {
 impl Recording {
     /// Reads a recording and checks that all of it can be given back; `name` is what errors call it.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
+        if text.trim_start().starts_with('[') {
+            let error = Error::bad_input("this is a list, not a recording").on(name);
+            return Err(error.hint("make one with op-discover record SERVICE"));
+        }
         let read: Self = serde_json::from_str(text).map_err(|error| {
             let place = if error.line() == 0 { String::new() } else { format!(":{}:{}", error.line(), error.column()) };
             let message = error.to_string();
@@ -267,6 +274,15 @@ fn body(type_signature: &str, values: &[Value], place: &str) -> Result<Body> {
 
 fn at(list: &str, position: usize) -> String {
     format!("{list}[{position}]")
+}
+
+/// Whether `value` is nested no deeper than a document can be that holds it.
+fn is_shallow(value: &Value, most: usize) -> bool {
+    match value {
+        Value::Array(items) => most > 0 && items.iter().all(|item| is_shallow(item, most - 1)),
+        Value::Object(fields) => most > 0 && fields.values().all(|field| is_shallow(field, most - 1)),
+        _ => true,
+    }
 }
 
 /// An object that says nothing but who is below it.

@@ -3,7 +3,7 @@
 use super::super::walk::is_standard;
 use super::super::{Call, introspection, value};
 use super::{Described, INTROSPECTABLE, LeftOut, PROPERTIES, RecordedCall, RecordedError, RecordedSignal, Recording};
-use super::{MAX_BYTES, OBJECT_MANAGER, Values, body};
+use super::{MAX_BYTES, MAX_DEPTH, OBJECT_MANAGER, Values, body, is_shallow};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use zbus::Message;
@@ -95,6 +95,9 @@ impl Recorder {
         if let Err(error) = body(&type_signature, &values, &label) {
             return self.leave_out(label, &error.message);
         }
+        if !values.iter().all(|value| is_shallow(value, MAX_DEPTH)) {
+            return self.leave_out(label, "its reply is nested deeper than a document can be");
+        }
         self.hide(position, &mut values);
         let noted = &mut self.calls[position];
         noted.call.reply = Some(Values { type_signature, values });
@@ -114,7 +117,8 @@ impl Recorder {
         let is_hidden = self.hidden.iter().any(|m| m.interface == interface.as_str() && m.name == member.as_str());
         let decoded =
             if is_hidden || !self.take_bytes(message) { None } else { value::decode_message_typed(message).ok() };
-        let decoded = decoded.filter(|(types, args)| body(types, args, &label).is_ok());
+        let fits = |args: &[Value]| args.iter().all(|value| is_shallow(value, MAX_DEPTH));
+        let decoded = decoded.filter(|(types, args)| fits(args) && body(types, args, &label).is_ok());
         let Some((type_signature, args)) = decoded else {
             return self.leave_out(label, "the signal could not be kept");
         };
