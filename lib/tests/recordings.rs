@@ -70,6 +70,8 @@ fn recording() -> Value {
                          {"path": "/lamps/one", "interface": "org.example.Lamp", "member": "Blinked"}]},
             {"path": "/lamps", "interface": "org.example.Lamps", "member": "Find", "type_signature": "s", "args": ["three"],
              "error": {"name": "org.example.Error.NoLamp", "message": "there is no third"}},
+            {"service": "org.example.Owners", "path": "/", "interface": "org.example.Owners", "member": "List",
+             "reply": {"type_signature": "as", "values": [["anna"]]}},
         ],
     })
 }
@@ -84,12 +86,17 @@ fn replay(recording: &Value) -> Result<Replayed, Error> {
     let file = folder.path().join("r.json");
     fs::write(&file, recording.to_string()).unwrap();
     let bus = Bus::connect(&Target::Address(format!("replay:{}", file.display())), None)?;
-    bus.allow([SafeCall {
-        service: SERVICE.into(),
-        interface: "org.example.Lamps".into(),
-        member: "Find".into(),
+    let safe = |service: &str, interface: &str, member: &str| SafeCall {
+        service: service.into(),
+        interface: interface.into(),
+        member: member.into(),
         fixed: vec![],
-    }]);
+    };
+    bus.allow([
+        safe(SERVICE, "org.example.Lamps", "Find"),
+        safe(SERVICE, "org.example.Owners", "List"),
+        safe("org.example.Owners", "org.example.Owners", "List"),
+    ]);
     Ok(Replayed { bus, _folder: folder })
 }
 
@@ -152,9 +159,15 @@ fn signals_follow_their_call_to_whoever_listens() {
 }
 
 #[test]
-fn the_bus_has_that_service_alone() {
+fn the_bus_has_the_recorded_services_alone() {
     let Replayed { bus, .. } = &replay(&recording()).unwrap();
-    assert_eq!(names::available(bus).unwrap().into_iter().collect::<Vec<_>>(), [SERVICE, "org.freedesktop.DBus"]);
+    let of_another = |service: &str| Call::new(service, "/", "org.example.Owners", "List");
+    assert_eq!(bus.call(of_another("org.example.Owners")).unwrap().values, [json!(["anna"])]);
+    assert!(bus.call(of_another(SERVICE)).unwrap_err().message.contains("never recorded"));
+    assert_eq!(
+        names::available(bus).unwrap().into_iter().collect::<Vec<_>>(),
+        [SERVICE, "org.example.Owners", "org.freedesktop.DBus"]
+    );
     let services = names::services(bus, None).unwrap();
     assert!(services.iter().all(|service| service.running && service.pid.is_none()));
     names::start(bus, SERVICE).unwrap();

@@ -12,6 +12,7 @@ pub mod record;
 pub mod report;
 mod rollback;
 pub mod scenarios;
+mod secrets;
 mod undo;
 
 pub use report::{ActionResult, Applied, Report, RunOutcome};

@@ -1,12 +1,12 @@
 //! Recording a service: everything that reading it, querying its plugin and planning documents asks of it, with the
 //! answers. The gate stays closed, so only safe calls are made.
 
-use super::{Desired, Options, StateManager};
+use super::{Desired, Options, StateManager, secrets};
 use crate::base::{Error, Kind, Result, time};
-use crate::bus::recording::{Member, Recorder, Recording};
+use crate::bus::recording::{Hidden, Recorder, Recording};
 use crate::bus::walk::{self, is_standard};
 use crate::bus::{Call, Manner, names, read};
-use crate::plugin::{Mapping, StatePlugin, Want};
+use crate::plugin::{StatePlugin, Want};
 use crate::state::StateDocument;
 use serde_json::json;
 use std::time::SystemTime;
@@ -65,7 +65,7 @@ impl StateManager<'_> {
             if let Some(problem) = entry.problems.first() {
                 return Err(problem.clone());
             }
-            hidden.extend(entry.mapping.as_ref().map(secrets).unwrap_or_default());
+            hidden.extend(entry.mapping.as_ref().map(secrets::of).unwrap_or_default());
         }
         if names::owner_of(self.bus, &take.service).is_err() {
             names::start(self.bus, &take.service)?;
@@ -132,33 +132,14 @@ impl StateManager<'_> {
 }
 
 /// `INTERFACE.MEMBER`, as a person wrote it.
-fn member(text: &str) -> Result<Member> {
+fn member(text: &str) -> Result<Hidden> {
     match text.rsplit_once('.').filter(|(interface, name)| interface.contains('.') && !name.is_empty()) {
         Some((interface, name)) => {
-            Ok(Member { interface: interface.into(), name: name.into(), why: "whoever recorded it said so".into() })
+            let why = "whoever recorded it said so".into();
+            Ok(Hidden::Member { interface: interface.into(), name: name.into(), why })
         }
         None => Err(Error::usage("this is no member of an interface")
             .on(text)
             .hint("write INTERFACE.MEMBER, for example org.example.Service1.SerialNumber")),
     }
-}
-
-/// The members through which a mapping reads what it calls secret.
-fn secrets(mapping: &Mapping) -> Vec<Member> {
-    let sections = mapping.file.state_mapping.values().filter(|section| section.secret);
-    let reads = sections.filter_map(|section| section.read.as_ref());
-    let why = || "the mapping calls it secret".to_owned();
-    reads
-        .filter_map(|read| match (&read.property, &read.method) {
-            (Some(name), _) => {
-                let interface = read.interface.as_ref().unwrap_or(&mapping.interface).clone();
-                Some(Member { interface, name: name.clone(), why: why() })
-            }
-            (None, Some(name)) => {
-                let method = mapping.method(name).ok()?;
-                Some(Member { interface: method.interface, name: method.member, why: why() })
-            }
-            (None, None) => None,
-        })
-        .collect()
 }

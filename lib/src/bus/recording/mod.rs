@@ -4,11 +4,13 @@
 //! types: every variant says its own.
 
 mod bus;
+mod hidden;
 mod layout;
 mod recorder;
 mod replay;
 
-pub use recorder::{Member, Recorder};
+pub use hidden::Hidden;
+pub use recorder::Recorder;
 pub use replay::Replay;
 
 use super::value::{self, Body, VariantTypes};
@@ -70,6 +72,9 @@ pub struct Described {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RecordedCall {
+    /// Bus name, when it is another service's that the plugin asks as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// Object path.
     pub path: String,
     /// Interface of the method.
@@ -210,6 +215,9 @@ impl Recording {
 
 impl RecordedCall {
     fn check(&self, place: &str) -> Result<()> {
+        if let Some(service) = &self.service {
+            super::names::check(service).map_err(|error| error.on(format!("{place}.service")))?;
+        }
         self.request(place)?;
         match (&self.reply, &self.error) {
             (Some(reply), None) => drop(body(&reply.type_signature, &reply.values, &format!("{place}.reply.values"))?),

@@ -1,30 +1,21 @@
 //! Noting what leaves and what comes back.
 
+use super::super::names::BUS_NAME;
 use super::super::walk::is_standard;
 use super::super::{Call, introspection, value};
-use super::{Described, INTROSPECTABLE, LeftOut, PROPERTIES, RecordedCall, RecordedError, RecordedSignal, Recording};
+use super::hidden::{self, Hidden};
+use super::{Described, INTROSPECTABLE, LeftOut, RecordedCall, RecordedError, RecordedSignal, Recording};
 use super::{MAX_BYTES, MAX_DEPTH, OBJECT_MANAGER, Values, body, is_shallow};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use zbus::Message;
 use zbus::message::Type;
 
-/// A property, or any other member, that must not be in a recording.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// Its interface.
-    pub interface: String,
-    /// Its name.
-    pub name: String,
-    /// Why it must not.
-    pub why: String,
-}
-
-/// Notes the calls to one service. Of the bus itself nothing is noted.
+/// Notes the calls to a service, and those to others that are made for it. Of the bus itself nothing is noted.
 #[derive(Debug)]
 pub struct Recorder {
     service: String,
-    hidden: Vec<Member>,
+    hidden: Vec<Hidden>,
     calls: Vec<Noted>,
     by_serial: HashMap<u32, usize>,
     left_out: BTreeSet<LeftOut>,
@@ -38,9 +29,9 @@ struct Noted {
 }
 
 impl Recorder {
-    /// Notes calls to `service`, and nothing of the members in `hidden`.
+    /// Notes what is asked of `service`, and nothing of what is in `hidden`.
     #[must_use]
-    pub fn new(service: &str, hidden: Vec<Member>) -> Self {
+    pub fn new(service: &str, hidden: Vec<Hidden>) -> Self {
         Self {
             service: service.to_owned(),
             hidden,
@@ -52,10 +43,11 @@ impl Recorder {
     }
 
     pub(in crate::bus) fn sent(&mut self, serial: u32, call: &Call) {
-        if call.service != self.service {
+        if call.service == BUS_NAME {
             return;
         }
         let call = RecordedCall {
+            service: (call.service != self.service).then(|| call.service.clone()),
             path: call.path.clone(),
             interface: call.interface.clone(),
             member: call.member.clone(),
@@ -73,8 +65,8 @@ impl Recorder {
         let Some(position) = self.by_serial.remove(&serial) else { return };
         let call = &self.calls[position].call;
         let label = format!("{} {}.{}", call.path, call.interface, call.member);
-        if let Some(member) = self.hidden_by(call) {
-            self.left_out.insert(LeftOut { what: format!("{}.{}", member.interface, member.name), why: member.why });
+        if let Some(hidden) = hidden::asked_for(&self.hidden, call) {
+            self.left_out.insert(hidden.left_out());
             return;
         }
         let decoded = self.take_bytes(message).then(|| value::decode_message_typed(message));
@@ -98,7 +90,7 @@ impl Recorder {
         if !values.iter().all(|value| is_shallow(value, MAX_DEPTH)) {
             return self.leave_out(label, "its reply is nested deeper than a document can be");
         }
-        self.hide(position, &mut values);
+        self.left_out.extend(hidden::take_out(&self.hidden, &self.calls[position].call, &mut values));
         let noted = &mut self.calls[position];
         noted.call.reply = Some(Values { type_signature, values });
         noted.answered = true;
@@ -114,7 +106,7 @@ impl Recorder {
             return;
         }
         let label = format!("{} {interface}.{member}", path.as_str());
-        let is_hidden = self.hidden.iter().any(|m| m.interface == interface.as_str() && m.name == member.as_str());
+        let is_hidden = self.hidden.iter().any(|hidden| hidden.is_member(interface.as_str(), member.as_str()));
         let decoded =
             if is_hidden || !self.take_bytes(message) { None } else { value::decode_message_typed(message).ok() };
         let fits = |args: &[Value]| args.iter().all(|value| is_shallow(value, MAX_DEPTH));
@@ -138,7 +130,8 @@ impl Recorder {
     /// The recording of what was noted. The caller adds when it was made, and for which plugin.
     #[must_use]
     pub fn finish(mut self) -> Recording {
-        let unanswered = self.calls.iter().filter(|noted| !noted.answered && self.hidden_by(&noted.call).is_none());
+        let unanswered =
+            self.calls.iter().filter(|noted| !noted.answered && hidden::asked_for(&self.hidden, &noted.call).is_none());
         let unanswered =
             unanswered.map(|Noted { call, .. }| format!("{} {}.{}", call.path, call.interface, call.member));
         for what in unanswered.collect::<BTreeSet<_>>() {
@@ -155,7 +148,8 @@ impl Recorder {
             if !seen.insert(identity(call)) {
                 return false;
             }
-            let xml = call.single().and_then(Value::as_str).filter(|_| call.is(INTROSPECTABLE, "Introspect"));
+            let is_own = call.service.is_none() && call.is(INTROSPECTABLE, "Introspect");
+            let xml = call.single().and_then(Value::as_str).filter(|_| is_own);
             if let Some(xml) = xml {
                 let xml = bare(xml).unwrap_or_else(|| xml.to_owned());
                 introspection.entry(xml).or_default().push(call.path.clone());
@@ -189,49 +183,15 @@ impl Recorder {
     fn leave_out(&mut self, what: String, why: &str) {
         self.left_out.insert(LeftOut { what, why: why.to_owned() });
     }
-
-    /// The hidden member that `call` reads or calls.
-    fn hidden_by(&self, call: &RecordedCall) -> Option<Member> {
-        let arg = |position: usize| call.args.get(position).and_then(Value::as_str);
-        let is_get = call.is(PROPERTIES, "Get");
-        let is_read = |m: &&Member| is_get && arg(0) == Some(&m.interface) && arg(1) == Some(&m.name);
-        self.hidden.iter().find(|m| call.is(&m.interface, &m.name) || is_read(m)).cloned()
-    }
-
-    /// Takes hidden properties out of a reply that holds many.
-    fn hide(&mut self, position: usize, values: &mut [Value]) {
-        let call = &self.calls[position].call;
-        let mut found = Vec::new();
-        let mut take_from = |interface: &str, properties: &mut Map<String, Value>| {
-            for member in self.hidden.iter().filter(|member| member.interface == interface) {
-                if properties.remove(&super::escaped(&member.name)).is_some() {
-                    let what = format!("{interface}.{}", member.name);
-                    found.push(LeftOut { what, why: member.why.clone() });
-                }
-            }
-        };
-        let Some(Value::Object(value)) = values.first_mut() else { return };
-        if call.is(PROPERTIES, "GetAll") {
-            take_from(call.args.first().and_then(Value::as_str).unwrap_or_default(), value);
-        } else if call.is(OBJECT_MANAGER, "GetManagedObjects") {
-            for interfaces in value.values_mut().filter_map(Value::as_object_mut) {
-                for (interface, properties) in interfaces.iter_mut() {
-                    if let Value::Object(properties) = properties {
-                        take_from(interface, properties);
-                    }
-                }
-            }
-        }
-        self.left_out.extend(found);
-    }
 }
 
-/// What makes two calls the same: object path, interface, member, type signature, arguments.
-type Identity = [String; 5];
+/// What makes two calls the same: service, object path, interface, member, type signature, arguments.
+type Identity = [String; 6];
 
 fn identity(call: &RecordedCall) -> Identity {
     let args = Value::Array(call.args.clone()).to_string();
-    [call.path.clone(), call.interface.clone(), call.member.clone(), call.type_signature.clone(), args]
+    let service = call.service.clone().unwrap_or_default();
+    [service, call.path.clone(), call.interface.clone(), call.member.clone(), call.type_signature.clone(), args]
 }
 
 /// The children alone, of an object that is there only for them: what all objects say fills pages and says nothing.

@@ -29,10 +29,12 @@ pub struct Replay {
     managed: BTreeMap<String, BTreeSet<String>>,
     /// Every object path that is spoken of.
     paths: BTreeSet<String>,
+    /// The service, and others that were asked for it.
+    services: BTreeSet<String>,
 }
 
-/// Path, interface, member, type signature and bytes of a call.
-type Wire = (String, String, String, String, Vec<u8>);
+/// Service, path, interface, member, type signature and bytes of a call.
+type Wire = ([String; 5], Vec<u8>);
 
 impl Replay {
     /// Reads the recording in `path`.
@@ -55,6 +57,7 @@ impl Replay {
             properties: BTreeMap::new(),
             managed: BTreeMap::new(),
             paths: BTreeSet::new(),
+            services: BTreeSet::from([recording.service.clone()]),
             recording,
         };
         for (position, described) in replay.recording.introspection.iter().enumerate() {
@@ -64,11 +67,14 @@ impl Replay {
         }
         for (position, call) in replay.recording.calls.iter().enumerate() {
             // The first answer counts, as it did for whoever asked first.
-            replay.calls.entry(wire(&call.request(&super::at("calls", position))?)).or_insert(position);
+            let service = call.service.as_ref().unwrap_or(&replay.recording.service);
+            let wire = wire(service, &call.request(&super::at("calls", position))?);
+            replay.services.insert(service.clone());
+            replay.calls.entry(wire).or_insert(position);
         }
         replay.learn_properties();
         let known = replay.described.keys().chain(replay.managed.keys()).chain(replay.properties.keys());
-        replay.paths = known.cloned().chain(replay.recording.calls.iter().map(|call| call.path.clone())).collect();
+        replay.paths = known.cloned().chain(replay.own_calls().map(|call| call.path.clone())).collect();
         Ok(replay)
     }
 
@@ -78,8 +84,12 @@ impl Replay {
         &self.recording
     }
 
+    fn own_calls(&self) -> impl Iterator<Item = &RecordedCall> {
+        self.recording.calls.iter().filter(|call| call.service.is_none())
+    }
+
     fn learn_properties(&mut self) {
-        let calls = &self.recording.calls;
+        let calls: Vec<RecordedCall> = self.own_calls().filter(|call| holds_properties(call)).cloned().collect();
         for call in calls.iter().filter(|call| call.is(PROPERTIES, "GetAll")) {
             if let (Some(Value::Object(values)), Some(interface)) =
                 (call.single(), call.args.first().and_then(Value::as_str))
@@ -101,18 +111,20 @@ impl Replay {
 
     /// What comes back from `call`, which `message` is: the reply, then its signals.
     pub fn answer(&self, call: &Call, message: &Message) -> Result<Vec<Message>> {
-        let service = &self.recording.service;
+        let own = &self.recording.service;
+        let service = if call.service == bus::OWNER { own } else { &call.service };
         let answer = if call.service == BUS_NAME {
-            bus::answer(service, call)
-        } else if call.service == *service || call.service == bus::OWNER {
-            if let Some(position) = self.calls.get(&wire(message)) {
-                return self.recorded(*position, message);
-            }
+            bus::answer(&self.services, call)
+        } else if let Some(position) = self.calls.get(&wire(service, message)) {
+            return self.recorded(*position, message);
+        } else if service == own {
             self.derived(call)
+        } else if self.services.contains(service) {
+            None
         } else {
-            return Err(Error::new(Kind::Unavailable, format!("the recording is of {service} alone"))
+            return Err(Error::new(Kind::Unavailable, format!("the recording is of {own} alone"))
                 .on(call.label())
-                .hint(format!("record that one as well: op-discover record {}", call.service)));
+                .hint(format!("record that one as well: op-discover record {service}")));
         };
         let answer = answer.ok_or_else(|| self.never_recorded(call))?;
         Ok(vec![reply(&answer, message, &call.label())?])
@@ -187,17 +199,22 @@ impl Replay {
     }
 }
 
-fn wire(message: &Message) -> Wire {
+fn holds_properties(call: &RecordedCall) -> bool {
+    call.is(PROPERTIES, "GetAll") || call.managed().is_some()
+}
+
+fn wire(service: &str, message: &Message) -> Wire {
     let header = message.header();
     let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
     let body = message.body();
-    (
+    let names = [
+        service.to_owned(),
         text(header.path().map(|path| path.as_str())),
         text(header.interface().map(|name| name.as_str())),
         text(header.member().map(|name| name.as_str())),
         body.signature().to_string(),
-        body.data().bytes().to_vec(),
-    )
+    ];
+    (names, body.data().bytes().to_vec())
 }
 
 fn reply(answer: &Answer, to: &Message, place: &str) -> Result<Message> {
