@@ -82,7 +82,7 @@ fn main() -> std::process::ExitCode {
 fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
     if let Some(run) = &args.rollback {
         refuse_documents(args)?;
-        return bring_about(args, cli, Desired::Rollback(run.clone()), Interrupt::install()?);
+        return bring_about(args, cli, Desired::Rollback(run.clone()), &Interrupt::install()?);
     }
     // Whoever stops it while it waits for its document just ends it: a read would not hear of a counted signal.
     let input = cli::input::read_document(args.file.as_deref())?;
@@ -95,11 +95,11 @@ fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
         }
         _ => Desired::State(StateDocument::from_json_for(&document, args.plugin.as_deref())?),
     };
-    bring_about(args, cli, desired, interrupt)
+    bring_about(args, cli, desired, &interrupt)
 }
 
 /// Plans it, or does it.
-fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: Interrupt) -> Result<Outcome> {
+fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: &Interrupt) -> Result<Outcome> {
     let options = Options {
         owner: args.owner.clone(),
         prune: args.prune,
@@ -127,7 +127,7 @@ fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: Interru
         let is_detailed = args.check || args.detailed_exitcode;
         return Ok(if is_detailed && !plan.is_empty() { Outcome::Changes } else { Outcome::Done });
     }
-    let mut asker = Asker { has_said_yes: args.yes, interrupt: &interrupt };
+    let mut asker = Asker { has_said_yes: args.yes, interrupt };
     let Applied { report, error } =
         manager.apply_state(desired, &options, &mut asker, &mut Ticks { out: &mut cli.out, shows_diff: args.diff })?;
     progress.finish();
