@@ -243,3 +243,64 @@ fn a_scenario_that_cannot_be_read_names_its_mistake() {
     assert_eq!(code, 65);
     assert!(stderr.contains("no scenarios") && stderr.contains("docs/PLUGIN-SCENARIOS.md"), "{stderr}");
 }
+
+#[test]
+fn what_came_is_written_down() {
+    let plugin = copy("hostname");
+    let scenarios = plugin.path().join("scenarios");
+    fs::remove_dir_all(&scenarios).unwrap();
+    fs::create_dir(&scenarios).unwrap();
+    let given = "# Why this is so.\ngiven = \"recordings/fresh.json\"\n";
+    write(
+        plugin.path(),
+        "a.toml",
+        &format!("{given}when = {{ location = \"a\\\"b\\n\\u007F\" }}\nthen = {{ calls = [] }}\n"),
+    );
+    write(plugin.path(), "b.toml", &format!("{given}[when]\nlocation = \"attic\"\n\n[then]\ncalls = []\n"));
+    write(plugin.path(), "c.toml", &format!("{given}then = {{ query = {{ chassis = \"boat\" }} }}\n"));
+    let passes = format!("{given}then = {{ query = {{ chassis = \"container\" }} }} # and stays as it is\n");
+    write(plugin.path(), "d.toml", &passes);
+    assert_eq!(test(plugin.path(), &[]).0, 1);
+    let (code, stdout, stderr) = test(plugin.path(), &["--write"]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let read = |name: &str| fs::read_to_string(scenarios.join(name)).unwrap();
+    // A line break is no location: that it is refused is what came.
+    assert!(
+        read("a.toml").contains("[then.error]\nkind = \"bad_input\"\nsubject = \"plugins.hostname.location\"\n"),
+        "{}",
+        read("a.toml")
+    );
+    let expected = format!(
+        "{given}[when]\nlocation = \"attic\"\n\n[then]\nquery = {{ location = \"\" }}\ncalls = [\n  \
+         {{ member = \"SetLocation\", args = [\"attic\", false] }},\n]\n"
+    );
+    assert_eq!(read("b.toml"), expected);
+    assert_eq!(read("c.toml"), format!("{given}\n[then]\nquery = {{ chassis = \"container\" }}\n"));
+    assert_eq!(read("d.toml"), passes);
+    assert_eq!(test(plugin.path(), &[]).0, 0, "what was written holds");
+    // Nothing is lost for it.
+    let lossy =
+        format!("given = {{ recording = \"recordings/fresh.json\" }}\n[then]\ncalls = []\n[when]\nlocation = \"x\"\n");
+    write(plugin.path(), "b.toml", &lossy);
+    let (code, _, stderr) = test(plugin.path(), &["--write"]);
+    assert_eq!(code, 65, "{stderr}");
+    assert!(stderr.contains("would be lost"), "{stderr}");
+    assert_eq!(read("b.toml"), lossy);
+    assert_eq!(test(plugin.path(), &["--write", "--live"]).0, 64);
+}
+
+#[test]
+fn the_scenarios_of_the_documentation_hold() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/PLUGIN-SCENARIOS.md")).unwrap();
+    let plugin = copy("hostname");
+    fs::remove_dir_all(plugin.path().join("scenarios")).unwrap();
+    fs::create_dir(plugin.path().join("scenarios")).unwrap();
+    let blocks: Vec<&str> = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 4, "{}", blocks.len());
+    for (number, block) in blocks.iter().enumerate() {
+        write(plugin.path(), &format!("block-{number}.toml"), block);
+    }
+    let (code, stdout, stderr) = test(plugin.path(), &[]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert_eq!(stdout.matches("\"passed\"").count(), blocks.len(), "{stdout}");
+}

@@ -20,6 +20,9 @@ pub struct Test {
     /// on the service itself instead of on recordings: changes this machine and changes it back
     #[argh(switch)]
     live: bool,
+    /// write what comes of failing scenarios on their recordings into them, to be read by you
+    #[argh(switch)]
+    write: bool,
     /// confirm --live without being asked
     #[argh(switch, short = 'y')]
     yes: bool,
@@ -30,6 +33,10 @@ pub fn test(args: &Test, cli: &mut Cli) -> Result<Outcome> {
     let is_path = args.plugin.contains('/') || args.plugin.starts_with('.');
     let (catalog, name) =
         if is_path { Catalog::of_folder(Path::new(&args.plugin))? } else { (cli.catalog(&root)?, args.plugin.clone()) };
+    if args.write && args.live {
+        return Err(Error::usage("what comes of a scenario is written from its recording, not live")
+            .hint("say --write or --live"));
+    }
     let entry = catalog.entry(&name)?;
     if let Some(problem) = Error::all(entry.problems) {
         return Err(problem);
@@ -66,6 +73,19 @@ pub fn test(args: &Test, cli: &mut Cli) -> Result<Outcome> {
         reports.extend(scenarios.iter().map(|scenario| runner.live(scenario, &bus, &root)));
     } else {
         let root = root.for_machine("replay");
+        if args.write {
+            let mut wrote = Vec::new();
+            for scenario in scenarios.iter().filter(|scenario| scenario.recording.is_some()) {
+                if runner.write(scenario, &root)? {
+                    wrote.push(scenario.file.clone());
+                }
+            }
+            for file in &wrote {
+                cli.out.note(&format!("wrote {}: read it, what came is not always what should", file.display()));
+            }
+            let all = scenario::load(&entry.folder, &name)?;
+            scenarios = all.into_iter().filter(|one| scenarios.iter().any(|old| old.name == one.name)).collect();
+        }
         reports.extend(scenarios.iter().map(|scenario| runner.replay(scenario, &root)));
     }
     progress.finish();

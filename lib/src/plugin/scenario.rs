@@ -35,38 +35,56 @@ pub struct Scenario {
 /// The file as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ScenarioFile {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ScenarioFile {
+    /// What it shows, for people.
     #[serde(default)]
     description: String,
+    /// What answers: on a replay a recording; live, the service, brought to a state first.
     given: Given,
+    /// What is wanted: a state document of the plugin, or its bare state.
     when: Option<Wanted>,
+    /// What must come of it.
     then: Then,
 }
 
+/// What answers.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "expected a recording's file, or a table with recording and state")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 enum Given {
+    /// The file of a recording, from the plugin's folder on.
     Recording(String),
+    /// A recording, a state, or both.
     Both(GivenTable),
 }
 
+/// A recording, a state, or both.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct GivenTable {
+    /// The file of a recording, from the plugin's folder on.
     recording: Option<String>,
+    /// The state that is brought about first on a live service.
     state: Option<Wanted>,
 }
 
+/// A state.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "expected a state document's file, or the state itself")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 enum Wanted {
+    /// The file of a state document, from the plugin's folder on.
     File(String),
+    /// The bare state of the plugin.
     State(Map<String, Value>),
 }
 
 /// What must come of it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Then {
     /// State that the query shows; of an object, only the keys mentioned count.
     pub query: Map<String, Value>,
@@ -83,6 +101,7 @@ pub struct Then {
 /// One call of a plan.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExpectedCall {
     /// Its member.
     pub member: String,
@@ -97,6 +116,7 @@ pub struct ExpectedCall {
 /// A failure that is wanted; what is left out may be anything.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExpectedError {
     /// The word for its kind: `bad_input`.
     pub kind: Option<String>,

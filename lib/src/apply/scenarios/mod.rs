@@ -1,6 +1,7 @@
 //! Running a plugin's scenarios: on its recordings, where nothing can change, or live, where everything is changed back.
 
 mod compare;
+mod write;
 
 pub use compare::compare;
 
@@ -10,7 +11,7 @@ use crate::bus::{Bus, Target};
 use crate::plugin::scenario::Scenario;
 use crate::plugin::{Catalog, StatePlugin, Want};
 use crate::state::{Plan, StateDocument};
-use crate::store::StateRoot;
+use crate::store::{StateRoot, file};
 use compare::{call_of, compare_plan, difference, text_of};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -126,6 +127,20 @@ impl Runner<'_> {
             Err(error) => vec![difference("given", json!("a recording that can be read"), text_of(&error))],
         };
         report(scenario, started, Ok(differences))
+    }
+
+    /// Writes what comes of `scenario` on its recording into its file, as what must come of it, unless that is so
+    /// already; whether it did.
+    pub fn write(&mut self, scenario: &Scenario, root: &StateRoot) -> Result<bool> {
+        let seen = self.see(scenario, root)?;
+        if compare(&scenario.then, &seen).is_empty() {
+            return Ok(false);
+        }
+        let text = file::read(&scenario.file)?.unwrap_or_default();
+        let text = write::with_seen(&text, scenario, self.plugin, &seen)?;
+        std::fs::write(&scenario.file, text)
+            .map_err(|error| Error::io("write the scenario", &scenario.file, &error))?;
+        Ok(true)
     }
 
     /// What comes of `scenario` on its recording.
