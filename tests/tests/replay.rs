@@ -213,3 +213,74 @@ fn one_object_alone_can_be_recorded() {
         session.run(&["op-query", "--plugin", "org.freedesktop.UPower", "--address", "replay:/root/u.json"], "");
     assert!(state.json()["plugins"]["org.freedesktop.UPower"]["observed"][path].is_object(), "{state:?}");
 }
+
+/// A collection of objects that are listed, with a member nobody may see, and a question to another service.
+const PEOPLE: &str = r#"
+    [methods.list_cached_users]
+    safe = true
+    [methods.find_user_by_name]
+    arg_types = ["s"]
+    safe = true
+    [methods.delete_user]
+    arg_types = ["x", "b"]
+    fixed = { 1 = false }
+    [methods.list_sessions]
+    service = "org.freedesktop.login1"
+    path = "/org/freedesktop/login1"
+    interface = "org.freedesktop.login1.Manager"
+    safe = true
+    [methods.set_real_name]
+    on = "item"
+    arg_types = ["s"]
+    [methods.create_user]
+    arg_types = ["s", "s", "i"]
+    fixed = { 2 = 0 }
+    undo = "irreversible"
+
+    [state_mapping.users]
+    key = "UserName"
+    read = { objects = "list_cached_users", interface = "org.freedesktop.Accounts.User", find = { method = "find_user_by_name", args = ["$item"] } }
+    create = { method = "create_user", args = ["$item", "$real_name"] }
+    [state_mapping.users.delete]
+    method = "delete_user"
+    args = ["$uid"]
+    refuse_if = { method = "list_sessions", fields = ["id", "uid", "user"], match = { field = "user" }, reason = "{item} is logged in" }
+    [state_mapping.users.members]
+    uid = { property = "Uid", internal = true }
+    real_name = { property = "RealName", write = { method = "set_real_name" } }
+    hint = { property = "PasswordHint", secret = true }
+"#;
+
+#[test]
+fn collections_and_what_they_ask_others_are_replayed() {
+    let session = RealRoot::get().session();
+    let service = "org.freedesktop.Accounts";
+    install(&session, "people", service, "", PEOPLE);
+    session.sh("useradd --create-home --comment 'Anna Alpha' anna; useradd --create-home --comment Ben ben").ok();
+    start(&session, "org.freedesktop.login1");
+    let set_hint = "path=$(busctl --json=short call org.freedesktop.Accounts /org/freedesktop/Accounts \
+        org.freedesktop.Accounts FindUserByName s anna | jq -r '.data[0]'); \
+        busctl call org.freedesktop.Accounts $path org.freedesktop.Accounts.User SetPasswordHint s 'under the mat'";
+    session.sh(set_hint).ok();
+    let rename = json!({"plugins": {"people": {"users": {"anna": {"real_name": "Anna Beta"}}}}}).to_string();
+    let delete = json!({"plugins": {"people": {"users": {"ben": {"state": "absent"}}}}}).to_string();
+    op_dbus_tests::ops::write(&session, "/root/rename.json", &rename);
+    op_dbus_tests::ops::write(&session, "/root/delete.json", &delete);
+    let record =
+        "op-discover record org.freedesktop.Accounts --plugin people --document rename.json --document delete.json";
+    let recorded = session.sh(&format!("cd /root; {record} --output people.json; cat people.json")).ok();
+    assert!(!recorded.contains("under the mat") && recorded.contains("Anna Alpha"), "{recorded}");
+    let recording: Value = serde_json::from_str(&recorded).unwrap();
+    let asked = recording["calls"].as_array().unwrap().iter().find(|call| call["member"] == "ListSessions").unwrap();
+    assert_eq!(asked["service"], "org.freedesktop.login1");
+    for (argv, document) in [
+        (&["op-query", "--plugin", "people"][..], ""),
+        (&["op-apply", "--dry-run"], rename.as_str()),
+        (&["op-apply", "--dry-run"], delete.as_str()),
+    ] {
+        let live = session.run(argv, document);
+        assert_eq!(live.code, 0, "{argv:?} {document}: {live:?}");
+        let replayed = session.run(&[argv, &["--address", "replay:/root/people.json"]].concat(), document);
+        assert_eq!(replayed, live, "{argv:?} {document}");
+    }
+}
