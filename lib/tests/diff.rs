@@ -63,6 +63,8 @@ struct Member {
     set: bool,
     unordered: bool,
     keep: bool,
+    keep_as: Option<Value>,
+    never: BTreeMap<String, Vec<String>>,
     whole: bool,
     protected: Vec<String>,
     values: Vec<Value>,
@@ -78,6 +80,8 @@ impl Member {
             is_unordered: self.unordered || self.set,
             protected: self.protected.clone(),
             is_kept: self.keep,
+            kept_as: self.keep_as.clone(),
+            never: self.never.clone(),
             is_of_whole: self.whole,
             values: self.values.clone(),
         }

@@ -63,6 +63,8 @@ pub struct KeySpec {
     pub can_remove: bool,
     /// Items that are never removed, whoever asks; `*` stands for any text.
     pub protected: Vec<String>,
+    /// What a right name of an item looks like, for people.
+    pub name_hint: Option<String>,
     /// How long the service may take to show what was written, beyond what is usual.
     pub settle: Duration,
     /// For a collection: what its items are made of.
@@ -111,6 +113,10 @@ pub struct MemberSpec {
     pub protected: Vec<String>,
     /// Whether a protected item keeps the value it has.
     pub is_kept: bool,
+    /// The only value that a protected item may be given.
+    pub kept_as: Option<serde_json::Value>,
+    /// By value as text, the names of items that are never given it.
+    pub never: BTreeMap<String, Vec<String>>,
     /// Whether it is written together with the whole item.
     pub is_of_whole: bool,
     /// The values between which it can be changed; empty when any will do.
@@ -118,6 +124,19 @@ pub struct MemberSpec {
 }
 
 impl MemberSpec {
+    /// Whether `item` is never given `to`.
+    #[must_use]
+    pub fn forbids(&self, item: &str, to: &serde_json::Value) -> bool {
+        let text = to.as_str().map_or_else(|| to.to_string(), str::to_owned);
+        self.never.get(&text).is_some_and(|patterns| patterns.iter().any(|pattern| matches(pattern, item)))
+    }
+
+    /// Whether a protected item must not be given `to`.
+    #[must_use]
+    pub fn keeps(&self, to: &serde_json::Value) -> bool {
+        self.is_kept || self.kept_as.as_ref().is_some_and(|only| only != to)
+    }
+
     /// Whether `value` never leaves the set.
     #[must_use]
     pub fn protects(&self, value: &serde_json::Value) -> bool {

@@ -1,14 +1,16 @@
 //! From changes of items to exact calls: makes, members in their order, whole items, deletes.
 
 use super::super::planning::Planner;
-use super::super::{arguments, convert, reading, rows};
+use super::super::{arguments, convert};
 use super::items::{self, Item};
-use super::shape::{at_path, put, raw_member, to_raw};
+use super::protection;
+use super::shape::{at_path, put, to_raw};
+use super::words::{done, title};
 use crate::base::{Call, Error, Result};
-use crate::bus::value::{self, VariantTypes};
+use crate::bus::value::VariantTypes;
 use crate::plugin::mapping::file::StateSection;
 use crate::plugin::mapping::items::{covers, is_collection};
-use crate::plugin::mapping::{KeySection, MemberSection, Method, Operation, Target, template};
+use crate::plugin::mapping::{MemberSection, Operation, Target};
 use crate::state::plan::Undo;
 use crate::state::{Action, Change, UndoClass};
 use serde_json::{Map, Value, json};
@@ -100,7 +102,8 @@ impl Planner<'_> {
         self.check_refusal(key, operation, wish.name)?;
         let types = self.types_of(section, None)?;
         let find = self.words(key, section, wish, &to, Some(&value));
-        let call = self.method_call(&method, operation, &at, &find, Some((&["value"], &types)))?;
+        let call = self.method_call(&method, operation, &at, &find, Some((&["value"], &types)));
+        let call = call.map_err(|error| in_members(error, section, &at))?;
         let class = match &section.delete {
             Some(_) => method.section.undo.unwrap_or(UndoClass::Compensating),
             None => UndoClass::Irreversible,
@@ -137,9 +140,13 @@ impl Planner<'_> {
     ) -> Result<Action> {
         let value = &wish.to[name];
         let operation = chosen(write, value)?;
-        let method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
         let raw = to_raw(value, member)?;
         let types = VariantTypes::none();
+        if operation.property.is_some() {
+            let action = self.property_follow_up(key, section, (name, member), operation, wish, &raw)?;
+            return Ok(Action { via: Some(factory.to_owned()), ..action });
+        }
+        let method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
         let find = self.words(key, section, wish, wish.to, Some(&raw));
         let at = self.place_of(key, wish, name);
         let call = self.method_call(&method, operation, &at, &find, Some((&["value"], &types)))?;
@@ -150,6 +157,38 @@ impl Planner<'_> {
         }
         action.resources = vec![wish.change.resource().to_string()];
         Ok(action)
+    }
+
+    /// Sets a property of an item that is about to be made. Its type is that of the items there are.
+    fn property_follow_up(
+        &mut self,
+        key: &str,
+        section: &StateSection,
+        (name, member): (&str, &MemberSection),
+        operation: &Operation,
+        wish: &Wish<'_>,
+        raw: &Value,
+    ) -> Result<Action> {
+        let at = self.place_of(key, wish, name);
+        let others = items::read(self.bus, self.mapping, section, None, self.progress)?;
+        let Some(path) = others.found.into_values().find_map(|item| item.path) else {
+            return Err(Error::refused("there is no item yet that would tell this property's type")
+                .on(at)
+                .hint("make the item without it first; then write it"));
+        };
+        let interface = self.interface_of(section, member, operation);
+        let property = operation.property.as_deref().unwrap_or_default();
+        let mut call = self.property_call(&path, &interface, property, raw, &VariantTypes::none(), &at)?;
+        call.path.clone_from(&self.mapping.path);
+        let title = title(operation, "Set {member} of {item} to {value}", key, wish.name, name, &wish.to[name]);
+        let resources = vec![wish.change.resource().to_string()];
+        Ok(Action { title, resources, ..self.bare_action(call) })
+    }
+
+    fn interface_of(&self, section: &StateSection, member: &MemberSection, operation: &Operation) -> String {
+        let own = section.read.as_ref().and_then(|read| read.interface.as_deref());
+        let interface = operation.interface.as_deref().or(member.interface.as_deref()).or(own);
+        interface.unwrap_or(&self.mapping.interface).to_owned()
     }
 
     /// Writes one member of an item that is there.
@@ -163,25 +202,19 @@ impl Planner<'_> {
     ) -> Result<Option<Action>> {
         let Change::Update { plugin, item, .. } = wish.change else { return Ok(None) };
         let (to, from) = (&wish.to[name], wish.from.get(name).unwrap_or(&Value::Null));
-        let own = section.read.as_ref().and_then(|read| read.interface.as_deref());
-        let lacks = |now: &&Item| member.property.is_some() && raw_member(now, member, own).is_none();
-        if wish.now.filter(lacks).is_some() && member.default.is_none() {
-            return Err(Error::refused(format!("{:?} has no {name}", wish.name)).hint("op-query shows what it has"));
-        }
-        if let Some(now) = wish.now.filter(|now| !rows::passes(&now.columns, &member.needs)) {
-            let is_so = |column: &String| format!("{column} is {}", now.columns.get(column).unwrap_or(&Value::Null));
-            let why = member.needs.keys().map(is_so).collect::<Vec<_>>().join(", ");
-            return Err(Error::refused(format!("{:?} has none that could be set: {why}", wish.name)));
+        let only = |value: &Value| Map::from_iter([(name.to_owned(), value.clone())]);
+        if let Some(now) = wish.now {
+            protection::check_has(section, wish.name, now, (name, member))?;
+            protection::check_members(section, wish.name, now, &only(to))?;
         }
         let (operation, call) = self.member_call(key, section, (name, member), write, wish, to)?;
         let back = self.member_call(key, section, (name, member), write, wish, from).ok().map(|(_, call)| call);
-        let only = |value: &Value| Value::Object(Map::from_iter([(name.to_owned(), value.clone())]));
         let change = Change::Update {
             plugin: plugin.clone(),
             key: key.to_owned(),
             item: item.clone(),
-            from: only(from),
-            to: only(to),
+            from: Value::Object(only(from)),
+            to: Value::Object(only(to)),
         };
         let title = title(operation, "Set {member} of {item} to {value}", key, wish.name, name, to);
         let mut action = match operation.method.as_deref() {
@@ -224,9 +257,7 @@ impl Planner<'_> {
         let types = self.types_of(section, wish.now)?;
         let path = wish.now.and_then(|item| item.path.as_deref());
         if let Some(property) = &operation.property {
-            let own = section.read.as_ref().and_then(|read| read.interface.as_deref());
-            let interface = operation.interface.as_deref().or(member.interface.as_deref()).or(own);
-            let interface = interface.unwrap_or(&self.mapping.interface).to_owned();
+            let interface = self.interface_of(section, member, operation);
             let path = operation.path.as_deref().or(path).unwrap_or(&self.mapping.path).to_owned();
             return Ok((operation, self.property_call(&path, &interface, property, &raw, &types, &at)?));
         }
@@ -240,6 +271,7 @@ impl Planner<'_> {
         let Some(now) = wish.now else {
             return Err(Error::failed("it is not there any more, so it cannot be deleted").on(at));
         };
+        protection::check_delete(section, wish.name, now).map_err(|error| error.on(at.clone()))?;
         self.check_refusal(key, operation, wish.name)?;
         let method = self.method_on(operation, now.path.as_deref())?;
         let types = VariantTypes::none();
@@ -256,80 +288,6 @@ impl Planner<'_> {
         let mut action = self.action(&method, call, title, undo, vec![wish.change.clone()], None);
         action.done = done(operation, key, wish.name);
         Ok(action)
-    }
-
-    /// The method of an operation, on the item's object where it is one of those.
-    pub(super) fn method_on<'m>(&'m self, operation: &Operation, path: Option<&str>) -> Result<Method<'m>> {
-        let mut method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
-        if let (Some(Target::Item), Some(path)) = (method.section.on, path) {
-            path.clone_into(&mut method.path);
-        }
-        Ok(method)
-    }
-
-    /// The types of the variants in an item's value: the mapping's, then those it has now.
-    pub(super) fn types_of(&self, section: &StateSection, now: Option<&Item>) -> Result<VariantTypes> {
-        let mut types = VariantTypes::none();
-        for (key, text) in &section.variant_types {
-            types
-                .by_key
-                .insert(key.clone(), value::single_type(text).map_err(|e| e.or_on(self.mapping.source.clone()))?);
-        }
-        Ok(match now {
-            Some(item) => types.or(item.types.clone()),
-            None => types,
-        })
-    }
-
-    /// What a mapping's dollar words stand for: the name, the value, the members as wanted or as they are, the columns.
-    pub(super) fn words<'w>(
-        &self,
-        key: &'w str,
-        section: &'w StateSection,
-        wish: &'w Wish<'_>,
-        to: &'w Map<String, Value>,
-        value: Option<&'w Value>,
-    ) -> impl Fn(&str) -> Option<Value> + use<'w> {
-        let own = section.read.as_ref().and_then(|read| read.interface.as_deref());
-        move |word: &str| match word {
-            "item" => Some(json!(wish.name)),
-            "items" => Some(json!([wish.name])),
-            "id" => match &section.key {
-                Some(KeySection::Part(part)) => {
-                    let codecs: Vec<String> = part.convert.iter().filter(|c| *c != "label").cloned().collect();
-                    convert::write(json!(wish.name), &codecs).ok()
-                }
-                _ => Some(json!(wish.name)),
-            },
-            "value" => value.cloned(),
-            "key" => Some(json!(key)),
-            "path" => wish.now.and_then(|item| item.path.clone()).map(Value::String),
-            word => {
-                if let Some(member) = section.members.get(word) {
-                    let wanted = to.get(word).and_then(|wanted| to_raw(wanted, member).ok());
-                    return wanted.or_else(|| raw_member(wish.now?, member, own).cloned());
-                }
-                to.get(word).cloned().or_else(|| wish.now?.columns.get(word).cloned())
-            }
-        }
-    }
-
-    /// Refuses a call that another reading says must not be made.
-    pub(super) fn check_refusal(&mut self, key: &str, operation: &Operation, name: &str) -> Result<()> {
-        let Some(refuse) = &operation.refuse_if else { return Ok(()) };
-        let method = self.mapping.method(&refuse.method)?;
-        let words = |word: &str| (word == "item").then(|| json!(name));
-        let args = template::fill(refuse.args.as_deref().unwrap_or_default(), &words)?;
-        let place = format!("{}.{name}", self.place(key));
-        let rows =
-            reading::ask(self.bus, self.mapping, &method, args, &refuse.fields, self.progress).map_err(|mut e| {
-                e.message = format!("could not make sure that this may be done: {}", e.message);
-                e.on(place.clone())
-            })?;
-        if rows.iter().any(|row| rows::part(row, &refuse.r#match).as_deref() == Some(name)) {
-            return Err(Error::refused(template::text(&refuse.reason, &[("item", name)])).on(place));
-        }
-        Ok(())
     }
 
     /// The call that sets a property, its value checked to fit.
@@ -373,6 +331,22 @@ fn in_order(section: &StateSection) -> Vec<&str> {
     first.chain(rest).map(String::as_str).collect()
 }
 
+/// An error about a part of an item's value, at the member that a document calls it.
+pub(super) fn in_members(mut error: Error, section: &StateSection, at: &str) -> Error {
+    error.also = std::mem::take(&mut error.also).into_iter().map(|other| in_members(other, section, at)).collect();
+    let part = error.subject.as_ref().and_then(|subject| subject.strip_prefix(at)?.strip_prefix('.'));
+    let found = part.and_then(|part| {
+        section.members.iter().find_map(|(name, member)| {
+            let rest = part.strip_prefix(member.path.as_deref()?)?;
+            (rest.is_empty() || rest.starts_with(['.', '['])).then(|| format!("{at}.{name}{rest}"))
+        })
+    });
+    match found {
+        Some(place) => error.on(place),
+        None => error,
+    }
+}
+
 /// The call for this value.
 fn chosen<'o>(write: &'o Operation, value: &Value) -> Result<&'o Operation> {
     if write.when.is_empty() {
@@ -386,20 +360,4 @@ fn chosen<'o>(write: &'o Operation, value: &Value) -> Result<&'o Operation> {
 
 fn exact() -> Undo {
     Undo { class: UndoClass::Exact, call: None }
-}
-
-pub(super) fn title(
-    operation: &Operation,
-    default: &str,
-    key: &str,
-    item: &str,
-    member: &str,
-    value: &Value,
-) -> String {
-    let words = [("item", item), ("key", key), ("member", member), ("value", &super::super::planning::short(value))];
-    template::text(operation.title.as_deref().unwrap_or(default), &words)
-}
-
-pub(super) fn done(operation: &Operation, key: &str, item: &str) -> Vec<String> {
-    operation.done.iter().map(|done| template::text(done, &[("item", item), ("items", item), ("key", key)])).collect()
 }

@@ -2,12 +2,14 @@
 //! differ.
 
 use super::super::planning::Planner;
-use super::changes::{Wish, done, title};
+use super::changes::{Wish, in_members};
 use super::items::Item;
+use super::protection;
 use super::shape::{at_path, mentions, put, take, to_raw};
+use super::words::{done, title};
 use crate::base::{Call, Error, Result};
 use crate::plugin::mapping::file::{ReadSection, StateSection};
-use crate::plugin::mapping::{KeySection, MergeWrite, Operation, check_value};
+use crate::plugin::mapping::{KeySection, MergeWrite, Operation};
 use crate::state::plan::Undo;
 use crate::state::{Action, Change, UndoClass};
 use serde_json::{Map, Value, json};
@@ -19,6 +21,9 @@ impl Planner<'_> {
         let (Change::Create { item, to, .. } | Change::Update { item, to, .. }) = change else { return Ok(()) };
         let place = format!("{}.{item}", self.place(key));
         let mut errors = Vec::new();
+        if matches!(change, Change::Create { .. }) {
+            errors.extend(self.check_value(&place, &json!(item), &section.validate).err());
+        }
         if let (Change::Create { .. }, Some(pattern)) = (change, &section.key_pattern) {
             let regex =
                 regex_lite::Regex::new(&format!("^(?:{pattern})$")).map_err(|e| Error::bad_input(e.to_string()))?;
@@ -32,7 +37,7 @@ impl Planner<'_> {
         }
         for (name, value) in to.as_object().into_iter().flatten() {
             if let Some(member) = section.members.get(name).filter(|_| !value.is_null()) {
-                errors.extend(check_value(&format!("{place}.{name}"), value, &member.validate).err());
+                errors.extend(self.check_value(&format!("{place}.{name}"), value, &member.validate).err());
             }
         }
         if let (Some(read), true) = (&section.read, section.members.is_empty()) {
@@ -64,6 +69,7 @@ impl Planner<'_> {
         let Some(now) = wish.now else {
             return Err(Error::failed("it is not there any more, so it cannot be changed").on(at));
         };
+        protection::check_members(section, name, now, &to).map_err(|error| error.on(at.clone()))?;
         self.check_refusal(key, operation, name)?;
         let call = self.whole_call(key, section, operation, wish, now, (&from, &to))?;
         let back = self.whole_call(key, section, operation, wish, now, (&to, &from)).ok();
@@ -128,7 +134,8 @@ impl Planner<'_> {
         let types = self.types_of(section, Some(now))?;
         let value = Value::Object(whole);
         let find = self.words(key, section, wish, to, Some(&value));
-        self.method_call(&method, operation, &at, &find, Some((&["value"], &types)))
+        let call = self.method_call(&method, operation, &at, &find, Some((&["value"], &types)));
+        call.map_err(|error| in_members(error, section, &at))
     }
 
     /// Whether an item has something that the service would take, and does not tell.
