@@ -5,8 +5,8 @@
 // What a failed test should say goes where the test harness keeps it.
 #![allow(clippy::print_stderr)]
 
-pub mod disk;
 mod command;
+pub mod disk;
 pub mod machine;
 pub mod ops;
 pub mod private_bus;
