@@ -1,4 +1,4 @@
-//! `op-install`: makes plugins from what services say of themselves, lists them, removes them.
+//! `op-install`: makes plugins from what services say of themselves, lists, removes and tests them.
 
 use op_dbus::base::name::PluginName;
 use op_dbus::base::{Error, Result};
@@ -9,7 +9,9 @@ use op_dbus::package::create::{self, IntrospectionDocument};
 use op_dbus::package::remove;
 use op_dbus::plugin::listing;
 
-/// Create, list and remove plugins.
+mod test;
+
+/// Create, list, remove and test plugins.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 struct Args {
     #[argh(subcommand)]
@@ -22,6 +24,7 @@ enum Command {
     Create(Create),
     List(List),
     Remove(Remove),
+    Test(test::Test),
 }
 
 /// make a plugin from what a service says of itself
@@ -64,7 +67,8 @@ const PROGRAM: Program = Program {
     examples: "op-install create packagekit --from-dbus org.freedesktop.PackageKit\n\
                op-discover org.freedesktop.UPower | op-install create power -\n\
                op-install list\n\
-               op-install remove power",
+               op-install remove power\n\
+               op-install test ./mappings/hostname",
 };
 
 fn main() -> std::process::ExitCode {
@@ -72,6 +76,7 @@ fn main() -> std::process::ExitCode {
         Command::Create(args) => create(&args, cli),
         Command::List(_) => list(cli),
         Command::Remove(args) => remove(&args, cli),
+        Command::Test(args) => test::test(&args, cli),
     })
 }
 

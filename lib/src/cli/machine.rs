@@ -34,10 +34,11 @@ impl Cli {
         Catalog::open(root, &StateRoot::mappings())
     }
 
-    /// Where process information of the services lies; nowhere when the bus is another machine's.
+    /// Where process information of the services lies; nowhere when the bus is another machine's, or a recording.
     #[must_use]
     pub fn proc(&self) -> Option<&'static Path> {
-        (!matches!(self.common.bus, Target::Host(_))).then(|| Path::new("/proc"))
+        let is_here = !matches!(self.common.bus, Target::Host(_)) && self.common.bus.replayed().is_none();
+        is_here.then(|| Path::new("/proc"))
     }
 
     /// The root to plan with: another machine's state is kept apart.
@@ -45,6 +46,8 @@ impl Cli {
         let root = self.root()?;
         match &self.common.bus {
             Target::Host(host) => Ok(root.for_machine(&machine_id(bus, host)?)),
+            // Nothing was ever added to a recording, whatever this machine's ledger says.
+            _ if bus.replayed().is_some() => Ok(root.for_machine("replay")),
             _ => Ok(root),
         }
     }
