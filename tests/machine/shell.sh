@@ -15,7 +15,7 @@ exec {alive}<>"$scratch/alive"
 # In a session of its own: ^C is for what runs in the machine, not for the machine.
 setsid "$here/boot.sh" "${binds[@]}" --pid-file "$scratch/pid" <"$scratch/alive" >"$scratch/ready" {alive}<&- &
 boot=$!
-trap 'kill "$boot" 2>/dev/null || true; wait "$boot" 2>/dev/null || true; rm -rf "$scratch"' EXIT
+trap 'exec {alive}>&-; kill "$boot" 2>/dev/null || true; wait "$boot" 2>/dev/null || true; rm -rf "$scratch"' EXIT
 until [ -s "$scratch/ready" ]; do
   kill -0 "$boot" 2>/dev/null || { wait "$boot" || exit $?; }
   sleep 0.05

@@ -1,0 +1,174 @@
+//! A booted Debian machine of its own: real systemd as process 1, every real service, btrfs.
+//!
+//! [`Machine::boot`] starts one as a container in about three seconds, from a snapshot of an image that is built once
+//! (two minutes, and it needs the network). What is done in it is gone when it is dropped, and never reaches this
+//! machine. The work is done by the scripts in `tests/machine/`, which people can use too (`shell.sh`).
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::Bind;
+use crate::command::{Place, Started, read_all};
+
+pub use crate::command::{Output, Running};
+
+/// What a machine has beside the image itself.
+#[derive(Debug, Default, Clone)]
+pub struct MachineOptions {
+    binds: Vec<Bind>,
+}
+
+/// A booted container. Dropping it ends it and takes its file system away; so does the end of the test program,
+/// however it ends.
+#[derive(Debug)]
+pub struct Machine {
+    outer: Child,
+    /// The machine ends when this pipe closes, also when the test program was killed and drops nothing.
+    alive: Option<ChildStdin>,
+    says: BufReader<ChildStdout>,
+    folder: TempDir,
+    messages: fs::File,
+    leader: u32,
+    run_folder: PathBuf,
+}
+
+impl MachineOptions {
+    /// Shows `host` at `inside`, read-only.
+    #[must_use]
+    pub fn bind(mut self, host: &Path, inside: &str) -> Self {
+        self.binds.push(("--bind", host.to_owned(), inside.to_owned()));
+        self
+    }
+
+    /// Shows `host` at `inside`; what is written there stays on this machine.
+    #[must_use]
+    pub fn bind_rw(mut self, host: &Path, inside: &str) -> Self {
+        self.binds.push(("--bind-rw", host.to_owned(), inside.to_owned()));
+        self
+    }
+}
+
+impl Machine {
+    /// Boots a fresh machine and waits until systemd says "running". Visible read-only are this repository
+    /// (`/op/src`), its built programs (`/op/bin`, first in `PATH`) and its mappings (`/usr/share/op-dbus/mappings`).
+    ///
+    /// # Panics
+    /// When it does not come up, or a unit failed: the unit's status is in the panic.
+    pub fn boot(options: &MachineOptions) -> Machine {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let messages = tempfile::tempfile().expect("a temporary file");
+        let mut boot = Command::new(scripts().join("boot.sh"));
+        boot.args(crate::shown(&options.binds)).arg("--pid-file").arg(folder.path().join("pid"));
+        boot.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(messages.try_clone().expect("a second descriptor"));
+        let mut outer = boot.spawn().expect("bash runs tests/machine/boot.sh");
+        let alive = outer.stdin.take();
+        let says = BufReader::new(outer.stdout.take().expect("stdout is piped"));
+        let mut machine = Machine { outer, alive, says, folder, messages, leader: 0, run_folder: PathBuf::new() };
+        machine.wait_until_ready();
+        machine
+    }
+
+    /// Boots it again: what is in `/run` and in memory is lost, what is on disk stays. Commands that still run are
+    /// stopped by systemd and never heard of again, so there must be none.
+    ///
+    /// # Panics
+    /// As [`Machine::boot`].
+    pub fn reboot(&mut self) {
+        self.run(&["systemctl", "reboot"], "").ok();
+        self.wait_until_ready();
+    }
+
+    /// As [`Place::run`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn run(&self, argv: &[&str], stdin: &str) -> Output {
+        Place::run(self, argv, stdin)
+    }
+
+    /// As [`Place::sh`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn sh(&self, script: &str) -> Output {
+        Place::sh(self, script)
+    }
+
+    /// As [`Place::spawn`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn spawn(&self, argv: &[&str], stdin: &str) -> Running<'_> {
+        Running::start(self, argv, stdin)
+    }
+
+    /// The id, on this machine, of its process 1: `/proc/ID/root` is its file system.
+    pub fn leader(&self) -> u32 {
+        self.leader
+    }
+
+    /// The process on this machine that keeps it: the machine dies with it.
+    pub fn keeper(&self) -> u32 {
+        self.outer.id()
+    }
+
+    /// Where its console is written to, and what says that it runs. Gone when it is.
+    pub fn run_folder(&self) -> &Path {
+        &self.run_folder
+    }
+
+    fn wait_until_ready(&mut self) {
+        let mut line = String::new();
+        let _ = self.says.read_line(&mut line);
+        let Some(run) = line.trim_end().strip_prefix("ready ") else {
+            self.alive = None;
+            let status = self.outer.wait().expect("the child is ours");
+            panic!("tests/machine/boot.sh ended with {status}: {}", read_all(&self.messages));
+        };
+        self.run_folder = PathBuf::from(run);
+        let leader = fs::read_to_string(self.folder.path().join("pid")).expect("boot.sh wrote its pid file");
+        self.leader = leader.trim().parse().expect("a process id");
+    }
+}
+
+impl Place for Machine {
+    fn spawn(&self, argv: &[&str], stdin: &str) -> Running<'_> {
+        Running::start(self, argv, stdin)
+    }
+
+    fn begin(&self, argv: &[&str], stdin: &str) -> Started {
+        let mut run = Command::new(scripts().join("run.sh"));
+        run.arg(self.leader.to_string()).args(argv).env_remove("OP_DBUS_TEST_TTY").env("TERM", "dumb");
+        Started::start(&mut run, stdin)
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(format!("/proc/{}/root{path}", self.leader)).ok()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.alive = None;
+        let _ = self.outer.wait();
+    }
+}
+
+/// The folder of the image that machines are booted from, built first if its recipe changed.
+///
+/// # Panics
+/// When it cannot be built: the reason is on stderr.
+pub fn image() -> PathBuf {
+    let built = Command::new(scripts().join("build.sh")).stderr(Stdio::inherit()).output();
+    let built = built.expect("bash runs tests/machine/build.sh");
+    assert!(built.status.success(), "tests/machine/build.sh failed: {}", built.status);
+    PathBuf::from(String::from_utf8(built.stdout).expect("a path in UTF-8").trim_end())
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("machine")
+}
