@@ -41,9 +41,9 @@ fn whole_key(mapping: &Mapping, section: &StateSection, hidden: &mut Vec<Hidden>
 fn replies(mapping: &Mapping, section: &StateSection, hidden: &mut Vec<Hidden>) {
     let Some(read) = &section.read else { return };
     let queries = [&read.find, &read.get, &read.named].into_iter().flatten().map(|query| &query.method);
-    let joins = read.join.iter().map(|join| &join.method);
-    let named = read.join.iter().filter_map(|join| Some(&join.named.as_ref()?.method));
-    for method in read.method.iter().chain(queries).chain(joins).chain(named) {
+    let joins = read.join.iter().filter_map(|join| join.method.as_ref());
+    let of_joins = read.join.iter().flat_map(|join| join.named.iter().chain(&join.each)).map(|query| &query.method);
+    for method in read.method.iter().chain(queries).chain(joins).chain(of_joins) {
         if let Ok(method) = mapping.method(method) {
             hidden.push(of_interface(&method.interface, &method.member));
         }
