@@ -5,8 +5,8 @@
 // What a failed test should say goes where the test harness keeps it.
 #![allow(clippy::print_stderr)]
 
-mod command;
 pub mod disk;
+mod command;
 pub mod machine;
 pub mod ops;
 pub mod private_bus;
@@ -33,13 +33,17 @@ type Bind = (&'static str, PathBuf, String);
 
 /// The scripts' options for what every place shows - this repository, its mappings, its programs - and for `more`.
 fn shown(more: &[Bind]) -> Vec<String> {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
+    let repository = repository();
     let mut binds = vec![("--bind", repository.clone(), "/op/src".to_owned())];
     binds.push(("--bind", programs(), "/op/bin".to_owned()));
     binds.push(("--bind", repository.join("mappings"), "/usr/share/op-dbus/mappings".to_owned()));
     binds.extend(more.iter().cloned());
     let argument = |(option, host, inside): Bind| [option.to_owned(), format!("{}:{inside}", host.display())];
     binds.into_iter().flat_map(argument).collect()
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// The folder of built programs: the one above `deps/`, where cargo puts test programs of the same profile.

@@ -1,20 +1,26 @@
 //! A booted Debian machine of its own: real systemd as process 1, every real service, btrfs.
 //!
 //! [`Machine::boot`] starts one as a container in about three seconds, from a snapshot of an image that is built once
-//! (two minutes, and it needs the network). What is done in it is gone when it is dropped, and never reaches this
-//! machine. The work is done by the scripts in `tests/machine/`, which people can use too (`shell.sh`).
+//! (two minutes, and it needs the network). [`Vm::start`] starts the same as a virtual machine, for what needs a kernel of
+//! its own. What is done in them is gone when they are dropped, and never reaches this machine. The work is done by the
+//! scripts in `tests/machine/`, which people can use too (`shell.sh`).
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
 use crate::Bind;
-use crate::command::{Place, Started, read_all};
+use crate::command::{Place, Started};
+
+mod keeper;
+mod vm;
+
+use keeper::Keeper;
 
 pub use crate::command::{Output, Running};
+pub use vm::{Vm, VmOptions};
 
 /// What a machine has beside the image itself.
 #[derive(Debug, Default, Clone)]
@@ -26,14 +32,9 @@ pub struct MachineOptions {
 /// however it ends.
 #[derive(Debug)]
 pub struct Machine {
-    outer: Child,
-    /// The machine ends when this pipe closes, also when the test program was killed and drops nothing.
-    alive: Option<ChildStdin>,
-    says: BufReader<ChildStdout>,
+    keeper: Keeper,
     folder: TempDir,
-    messages: fs::File,
     leader: u32,
-    run_folder: PathBuf,
 }
 
 impl MachineOptions {
@@ -60,14 +61,9 @@ impl Machine {
     /// When it does not come up, or a unit failed: the unit's status is in the panic.
     pub fn boot(options: &MachineOptions) -> Machine {
         let folder = tempfile::tempdir().expect("a temporary directory");
-        let messages = tempfile::tempfile().expect("a temporary file");
         let mut boot = Command::new(scripts().join("boot.sh"));
         boot.args(crate::shown(&options.binds)).arg("--pid-file").arg(folder.path().join("pid"));
-        boot.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(messages.try_clone().expect("a second descriptor"));
-        let mut outer = boot.spawn().expect("bash runs tests/machine/boot.sh");
-        let alive = outer.stdin.take();
-        let says = BufReader::new(outer.stdout.take().expect("stdout is piped"));
-        let mut machine = Machine { outer, alive, says, folder, messages, leader: 0, run_folder: PathBuf::new() };
+        let mut machine = Machine { keeper: Keeper::start(&mut boot), folder, leader: 0 };
         machine.wait_until_ready();
         machine
     }
@@ -113,23 +109,16 @@ impl Machine {
 
     /// The process on this machine that keeps it: the machine dies with it.
     pub fn keeper(&self) -> u32 {
-        self.outer.id()
+        self.keeper.id()
     }
 
     /// Where its console is written to, and what says that it runs. Gone when it is.
     pub fn run_folder(&self) -> &Path {
-        &self.run_folder
+        self.keeper.run_folder()
     }
 
     fn wait_until_ready(&mut self) {
-        let mut line = String::new();
-        let _ = self.says.read_line(&mut line);
-        let Some(run) = line.trim_end().strip_prefix("ready ") else {
-            self.alive = None;
-            let status = self.outer.wait().expect("the child is ours");
-            panic!("tests/machine/boot.sh ended with {status}: {}", read_all(&self.messages));
-        };
-        self.run_folder = PathBuf::from(run);
+        self.keeper.wait_until_ready();
         let leader = fs::read_to_string(self.folder.path().join("pid")).expect("boot.sh wrote its pid file");
         self.leader = leader.trim().parse().expect("a process id");
     }
@@ -148,13 +137,6 @@ impl Place for Machine {
 
     fn read(&self, path: &str) -> Option<String> {
         fs::read_to_string(format!("/proc/{}/root{path}", self.leader)).ok()
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        self.alive = None;
-        let _ = self.outer.wait();
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::bus::recording::Hidden;
 use crate::plugin::Mapping;
 use crate::plugin::mapping::StateSection;
+use crate::plugin::mapping::items;
 
 /// Everything through which `mapping` reads a secret: properties, keys in replies, and where neither can be told apart
 /// from what is around it, the whole reply.
@@ -39,12 +40,8 @@ fn whole_key(mapping: &Mapping, section: &StateSection, hidden: &mut Vec<Hidden>
 
 /// The replies that the rows and values of a key come from.
 fn replies(mapping: &Mapping, section: &StateSection, hidden: &mut Vec<Hidden>) {
-    let Some(read) = &section.read else { return };
-    let queries = [&read.find, &read.get, &read.named].into_iter().flatten().map(|query| &query.method);
-    let joins = read.join.iter().filter_map(|join| join.method.as_ref());
-    let of_joins = read.join.iter().flat_map(|join| join.named.iter().chain(&join.each)).map(|query| &query.method);
-    for method in read.method.iter().chain(queries).chain(joins).chain(of_joins) {
-        if let Ok(method) = mapping.method(method) {
+    for method in items::readers(section) {
+        if let Ok(method) = mapping.method(&method) {
             hidden.push(of_interface(&method.interface, &method.member));
         }
     }
