@@ -40,7 +40,7 @@ fn examples_use_known_keys_and_right_values_and_change_something() {
             let mut done = start.values.clone();
             for (key, value) in &desired.values {
                 match (done.get_mut(key), value) {
-                    (Some(Value::Object(items)), Value::Object(wanted)) => make(items, wanted),
+                    (Some(Value::Object(items)), Value::Object(wanted)) if plugin.has_items(key) => make(items, wanted),
                     _ => drop(done.insert(key.clone(), value.clone())),
                 }
             }
@@ -52,6 +52,12 @@ fn examples_use_known_keys_and_right_values_and_change_something() {
             }
             assert_eq!(diff(&done).unwrap(), [], "{place} is no no-op the second time");
         }
+    }
+}
+
+impl Plugin {
+    fn has_items(&self, key: &str) -> bool {
+        self.mapping.file.state_mapping.get(key).is_some_and(is_collection)
     }
 }
 
