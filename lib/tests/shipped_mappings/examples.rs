@@ -90,7 +90,9 @@ fn check_item(plugin: &Plugin, place: &str, section: &StateSection, item: &Value
     {
         let member = section.members.get(name).unwrap_or_else(|| panic!("{place} has no member {name}"));
         check_value(name, value, &member.validate).unwrap_or_else(|error| panic!("{place}: {error}"));
-        if let Some(property) = &member.property {
+        // Where each value has a call of its own, the value itself is not sent.
+        let is_sent = member.write.as_ref().is_none_or(|write| write.when.is_empty());
+        if let Some(property) = member.property.as_ref().filter(|_| is_sent) {
             let interface = member.interface.as_ref().or(own).unwrap();
             let signature = single_type(&plugin.interfaces[interface].properties[property].type_signature).unwrap();
             let value = raw(member, value);
