@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr)]
 
 mod command;
+pub mod disk;
 pub mod machine;
 pub mod ops;
 pub mod private_bus;

@@ -14,6 +14,7 @@ mod interrupt;
 mod json;
 pub mod machine;
 mod out;
+pub mod output;
 mod progress;
 pub mod show;
 mod table;

@@ -1,14 +1,15 @@
 //! From changes of items to exact calls: makes, members in their order, whole items, deletes.
 
 use super::super::planning::Planner;
-use super::super::{arguments, convert, reading, rows};
+use super::super::{arguments, convert};
 use super::items::{self, Item};
+use super::protection;
 use super::shape::{at_path, put, raw_member, take, to_raw};
 use crate::base::{Call, Error, Result};
 use crate::bus::value::{self, VariantTypes};
 use crate::plugin::mapping::file::StateSection;
 use crate::plugin::mapping::items::{covers, is_collection};
-use crate::plugin::mapping::{KeySection, MemberSection, MergeWrite, Method, Operation, Target, check_value, template};
+use crate::plugin::mapping::{KeySection, MemberSection, MergeWrite, Method, Operation, Target, template};
 use crate::state::plan::Undo;
 use crate::state::{Action, Change, UndoClass};
 use serde_json::{Map, Value, json};
@@ -86,6 +87,9 @@ impl Planner<'_> {
         let (Change::Create { item, to, .. } | Change::Update { item, to, .. }) = change else { return Ok(()) };
         let place = format!("{}.{item}", self.place(key));
         let mut errors = Vec::new();
+        if matches!(change, Change::Create { .. }) {
+            errors.extend(self.check_value(&place, &json!(item), &section.validate).err());
+        }
         if let (Change::Create { .. }, Some(pattern)) = (change, &section.key_pattern) {
             let regex =
                 regex_lite::Regex::new(&format!("^(?:{pattern})$")).map_err(|e| Error::bad_input(e.to_string()))?;
@@ -99,7 +103,7 @@ impl Planner<'_> {
         }
         for (name, value) in to.as_object().into_iter().flatten() {
             if let Some(member) = section.members.get(name).filter(|_| !value.is_null()) {
-                errors.extend(check_value(&format!("{place}.{name}"), value, &member.validate).err());
+                errors.extend(self.check_value(&format!("{place}.{name}"), value, &member.validate).err());
             }
         }
         Error::all(errors).map_or(Ok(()), Err)
@@ -124,7 +128,8 @@ impl Planner<'_> {
         self.check_refusal(key, operation, wish.name)?;
         let types = self.types_of(section, None)?;
         let find = self.words(key, section, wish, &to, Some(&value));
-        let call = self.method_call(&method, operation, &at, &find, Some((&["value"], &types)))?;
+        let call = self.method_call(&method, operation, &at, &find, Some((&["value"], &types)));
+        let call = call.map_err(|error| in_members(error, section, &at))?;
         let class = match &section.delete {
             Some(_) => method.section.undo.unwrap_or(UndoClass::Compensating),
             None => UndoClass::Irreversible,
@@ -161,9 +166,13 @@ impl Planner<'_> {
     ) -> Result<Action> {
         let value = &wish.to[name];
         let operation = chosen(write, value)?;
-        let method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
         let raw = to_raw(value, member)?;
         let types = VariantTypes::none();
+        if operation.property.is_some() {
+            let action = self.property_follow_up(key, section, (name, member), operation, wish, &raw)?;
+            return Ok(Action { via: Some(factory.to_owned()), ..action });
+        }
+        let method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
         let find = self.words(key, section, wish, wish.to, Some(&raw));
         let at = self.place_of(key, wish, name);
         let call = self.method_call(&method, operation, &at, &find, Some((&["value"], &types)))?;
@@ -174,6 +183,38 @@ impl Planner<'_> {
         }
         action.resources = vec![wish.change.resource().to_string()];
         Ok(action)
+    }
+
+    /// Sets a property of an item that is about to be made. Its type is that of the items there are.
+    fn property_follow_up(
+        &mut self,
+        key: &str,
+        section: &StateSection,
+        (name, member): (&str, &MemberSection),
+        operation: &Operation,
+        wish: &Wish<'_>,
+        raw: &Value,
+    ) -> Result<Action> {
+        let at = self.place_of(key, wish, name);
+        let others = items::read(self.bus, self.mapping, section, None, self.progress)?;
+        let Some(path) = others.found.into_values().find_map(|item| item.path) else {
+            return Err(Error::refused("there is no item yet that would tell this property's type")
+                .on(at)
+                .hint("make the item without it first; then write it"));
+        };
+        let interface = self.interface_of(section, member, operation);
+        let property = operation.property.as_deref().unwrap_or_default();
+        let mut call = self.property_call(&path, &interface, property, raw, &VariantTypes::none(), &at)?;
+        call.path.clone_from(&self.mapping.path);
+        let title = title(operation, "Set {member} of {item} to {value}", key, wish.name, name, &wish.to[name]);
+        let resources = vec![wish.change.resource().to_string()];
+        Ok(Action { title, resources, ..self.bare_action(call) })
+    }
+
+    fn interface_of(&self, section: &StateSection, member: &MemberSection, operation: &Operation) -> String {
+        let own = section.read.as_ref().and_then(|read| read.interface.as_deref());
+        let interface = operation.interface.as_deref().or(member.interface.as_deref()).or(own);
+        interface.unwrap_or(&self.mapping.interface).to_owned()
     }
 
     /// Writes one member of an item that is there.
@@ -187,15 +228,18 @@ impl Planner<'_> {
     ) -> Result<Option<Action>> {
         let Change::Update { plugin, item, .. } = wish.change else { return Ok(None) };
         let (to, from) = (&wish.to[name], wish.from.get(name).unwrap_or(&Value::Null));
+        let only = |value: &Value| Map::from_iter([(name.to_owned(), value.clone())]);
+        if let Some(now) = wish.now {
+            protection::check_members(section, wish.name, now, &only(to))?;
+        }
         let (operation, call) = self.member_call(key, section, (name, member), write, wish, to)?;
         let back = self.member_call(key, section, (name, member), write, wish, from).ok().map(|(_, call)| call);
-        let only = |value: &Value| Value::Object(Map::from_iter([(name.to_owned(), value.clone())]));
         let change = Change::Update {
             plugin: plugin.clone(),
             key: key.to_owned(),
             item: item.clone(),
-            from: only(from),
-            to: only(to),
+            from: Value::Object(only(from)),
+            to: Value::Object(only(to)),
         };
         let title = title(operation, "Set {member} of {item} to {value}", key, wish.name, name, to);
         let mut action = match operation.method.as_deref() {
@@ -238,9 +282,7 @@ impl Planner<'_> {
         let types = self.types_of(section, wish.now)?;
         let path = wish.now.and_then(|item| item.path.as_deref());
         if let Some(property) = &operation.property {
-            let own = section.read.as_ref().and_then(|read| read.interface.as_deref());
-            let interface = operation.interface.as_deref().or(member.interface.as_deref()).or(own);
-            let interface = interface.unwrap_or(&self.mapping.interface).to_owned();
+            let interface = self.interface_of(section, member, operation);
             let path = operation.path.as_deref().or(path).unwrap_or(&self.mapping.path).to_owned();
             return Ok((operation, self.property_call(&path, &interface, property, &raw, &types, &at)?));
         }
@@ -270,6 +312,7 @@ impl Planner<'_> {
         let Some(now) = wish.now else {
             return Err(Error::failed("it is not there any more, so it cannot be changed").on(at));
         };
+        protection::check_members(section, name, now, &to).map_err(|error| error.on(at.clone()))?;
         self.check_refusal(key, operation, name)?;
         let call = self.whole_call(key, section, operation, wish, now, (&from, &to))?;
         let back = self.whole_call(key, section, operation, wish, now, (&to, &from)).ok();
@@ -329,7 +372,8 @@ impl Planner<'_> {
         let types = self.types_of(section, Some(now))?;
         let value = Value::Object(whole);
         let find = self.words(key, section, wish, to, Some(&value));
-        self.method_call(&method, operation, &at, &find, Some((&["value"], &types)))
+        let call = self.method_call(&method, operation, &at, &find, Some((&["value"], &types)));
+        call.map_err(|error| in_members(error, section, &at))
     }
 
     fn delete(&mut self, key: &str, section: &StateSection, operation: &Operation, wish: &Wish<'_>) -> Result<Action> {
@@ -337,6 +381,7 @@ impl Planner<'_> {
         let Some(now) = wish.now else {
             return Err(Error::failed("it is not there any more, so it cannot be deleted").on(at));
         };
+        protection::check_delete(section, wish.name, now).map_err(|error| error.on(at.clone()))?;
         self.check_refusal(key, operation, wish.name)?;
         let method = self.method_on(operation, now.path.as_deref())?;
         let types = VariantTypes::none();
@@ -432,24 +477,6 @@ impl Planner<'_> {
         }
     }
 
-    /// Refuses a call that another reading says must not be made.
-    fn check_refusal(&mut self, key: &str, operation: &Operation, name: &str) -> Result<()> {
-        let Some(refuse) = &operation.refuse_if else { return Ok(()) };
-        let method = self.mapping.method(&refuse.method)?;
-        let words = |word: &str| (word == "item").then(|| json!(name));
-        let args = template::fill(refuse.args.as_deref().unwrap_or_default(), &words)?;
-        let place = format!("{}.{name}", self.place(key));
-        let rows =
-            reading::ask(self.bus, self.mapping, &method, args, &refuse.fields, self.progress).map_err(|mut e| {
-                e.message = format!("could not make sure that this may be done: {}", e.message);
-                e.on(place.clone())
-            })?;
-        if rows.iter().any(|row| rows::part(row, &refuse.r#match).as_deref() == Some(name)) {
-            return Err(Error::refused(template::text(&refuse.reason, &[("item", name)])).on(place));
-        }
-        Ok(())
-    }
-
     /// The call that sets a property, its value checked to fit.
     pub(in super::super) fn property_call(
         &self,
@@ -489,6 +516,22 @@ fn in_order(section: &StateSection) -> Vec<&str> {
     let first = section.order.iter().filter(|name| section.members.contains_key(*name));
     let rest = section.members.keys().filter(|name| !section.order.contains(name));
     first.chain(rest).map(String::as_str).collect()
+}
+
+/// An error about a part of an item's value, at the member that a document calls it.
+fn in_members(mut error: Error, section: &StateSection, at: &str) -> Error {
+    error.also = std::mem::take(&mut error.also).into_iter().map(|other| in_members(other, section, at)).collect();
+    let part = error.subject.as_ref().and_then(|subject| subject.strip_prefix(at)?.strip_prefix('.'));
+    let found = part.and_then(|part| {
+        section.members.iter().find_map(|(name, member)| {
+            let rest = part.strip_prefix(member.path.as_deref()?)?;
+            (rest.is_empty() || rest.starts_with(['.', '['])).then(|| format!("{at}.{name}{rest}"))
+        })
+    });
+    match found {
+        Some(place) => error.on(place),
+        None => error,
+    }
 }
 
 /// The call for this value.
