@@ -6,6 +6,7 @@ pub mod document;
 pub mod plan;
 #[cfg(feature = "schema")]
 mod schema;
+pub mod select;
 pub mod spec;
 
 pub use diff::{Change, Removal, Resource, diff_plugin};
