@@ -52,7 +52,7 @@ fn run(case: &Case) -> Result<Value> {
         let (again, _) = select(&plugins, &[Path::parse(&found.path).unwrap()]);
         assert_eq!(again, std::slice::from_ref(found), "{}", found.path);
         let below: Vec<&str> = found.names.iter().map(String::as_str).collect();
-        assert!(paths.iter().any(|path| (1..=below.len()).all(|n| path.reaches(&below[..n]))), "{}", found.path);
+        assert!(paths.iter().any(|path| (1..=below.len()).all(|n| path.concerns(&below[..n]))), "{}", found.path);
     }
     let missed = paths.iter().zip(has_matched).filter(|(_, has_matched)| !has_matched);
     let missed: Vec<String> = missed.map(|(path, _)| nothing_named(path, &plugins).to_string()).collect();

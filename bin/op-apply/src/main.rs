@@ -102,6 +102,7 @@ fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
         bus: &bus,
         catalog: &catalog,
         root: &root,
+        cache: cli.cache(&root),
         progress: &mut progress,
         interrupts: interrupt.counter(),
     };

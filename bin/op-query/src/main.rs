@@ -1,10 +1,13 @@
 //! `op-query`: the current state of plugins as JSON. Reads only; what it prints is what `op-apply` accepts.
 
-use op_dbus::apply::query::{self, Selection};
+mod cached;
+mod live;
+
+use op_dbus::apply::query::Selection;
 use op_dbus::base::{Error, Result};
-use op_dbus::bus::Bus;
-use op_dbus::cli::{self, Cli, Outcome, Program, show};
+use op_dbus::cli::{self, Cli, Outcome, Program};
 use op_dbus::plugin::Want;
+use op_dbus::state::select::Path;
 
 /// Print the current state of plugins.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
@@ -15,12 +18,28 @@ struct Args {
     /// only this plugin, or this service by its bus name (may be repeated)
     #[argh(option, arg_name = "NAME")]
     plugin: Vec<String>,
+    /// only the values with this path (may be repeated): PLUGIN.KEY and what is below, where * is any name, ** any
+    /// number of them, and a name with dots stands in double quotes; or a JSON pointer, /plugins/PLUGIN/KEY
+    #[argh(option, arg_name = "PATH")]
+    select: Vec<String>,
+    /// with --select: print the values alone, one a line, texts without quotes
+    #[argh(switch)]
+    raw: bool,
     /// add everything else that can be seen, under observed
     #[argh(switch)]
     all: bool,
     /// print the state of the one plugin without the document around it
     #[argh(switch)]
     bare: bool,
+    /// print what was read last, with its age, and ask nobody
+    #[argh(switch)]
+    cached: bool,
+    /// with --cached: nothing older than this, for example 5m
+    #[argh(option, arg_name = "DUR")]
+    max_age: Option<String>,
+    /// say on standard error how long it took, and each plugin
+    #[argh(switch)]
+    timings: bool,
 }
 
 const PROGRAM: Program = Program {
@@ -30,6 +49,9 @@ const PROGRAM: Program = Program {
     optional_values: &[],
     examples: "op-query --plugin hostname\n\
                op-query --plugin packagekit --bare\n\
+               op-query --select hostname.static_hostname --raw\n\
+               op-query --select '*.*' --select 'systemd.units.\"ssh.service\".active'\n\
+               op-query --cached --plugin hostname\n\
                op-discover | op-query\n\
                op-query --plugin hostname | jq '.plugins.hostname.static_hostname = \"web\"' | op-apply",
 };
@@ -39,45 +61,72 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
-    if let (Some(file), false) = (&args.file, args.plugin.is_empty()) {
-        return Err(Error::usage("a document and --plugin both say what to query: say one of them").on(file.clone()));
-    }
-    let selection = if args.plugin.is_empty() {
-        match cli::input::read_optional(args.file.as_deref())? {
-            Some(input) => Selection::from_json(&input.json()?, &input.name)?,
-            None => Selection::Everything,
+    let asked = Asked::new(args)?;
+    if asked.args.cached { cached::run(&asked, cli) } else { live::run(&asked, cli) }
+}
+
+/// What the command line asks for.
+struct Asked {
+    args: Args,
+    /// Where nothing is selected by path.
+    selection: Selection,
+    /// How much of each plugin.
+    want: Want,
+    paths: Vec<Path>,
+}
+
+impl Asked {
+    fn new(args: Args) -> Result<Self> {
+        refuse_contradictions(&args)?;
+        let (paths, wrong): (Vec<_>, Vec<_>) =
+            args.select.iter().map(|text| Path::parse(text)).partition(Result::is_ok);
+        if let Some(error) = Error::all(wrong.into_iter().filter_map(Result::err).collect()) {
+            return Err(error);
         }
-    } else {
-        Selection::Plugins(args.plugin)
-    };
-    if args.bare && !matches!(&selection, Selection::Plugins(names) if names.len() == 1) {
-        return Err(Error::usage("--bare prints one plugin, so name one").hint("op-query --bare --plugin NAME"));
+        let selection = match (&args.plugin[..], &args.select[..]) {
+            ([], []) => match cli::input::read_optional(args.file.as_deref())? {
+                Some(input) => Selection::from_json(&input.json()?, &input.name)?,
+                None => Selection::Everything,
+            },
+            (names, _) => Selection::Plugins(names.to_vec()),
+        };
+        if args.bare && !matches!(&selection, Selection::Plugins(names) if names.len() == 1) {
+            return Err(Error::usage("--bare prints one plugin, so name one").hint("op-query --bare --plugin NAME"));
+        }
+        let want = if args.all { Want::All } else { Want::State };
+        Ok(Self { args, selection, want, paths: paths.into_iter().flatten().collect() })
     }
-    let catalog = cli.catalog(&cli.root()?)?;
-    let bus = cli.connect()?;
-    let want = if args.all { Want::All } else { Want::State };
-    let mut progress = cli.out.progress();
-    let (target, timeout) = (cli.common.bus.clone(), cli.common.timeout);
-    let connect = || Bus::connect(&target, timeout);
-    // Another machine is asked over one ssh, which may want a password.
-    let more: Option<&(dyn Fn() -> Result<Bus> + Sync)> = if bus.is_remote() { None } else { Some(&connect) };
-    let found = query::query(&bus, more, &catalog, &selection, &want, &mut progress)?;
-    progress.finish();
-    for warning in &found.warnings {
-        cli.out.warn(warning);
+}
+
+fn refuse_contradictions(args: &Args) -> Result<()> {
+    let usage = |what: &str, subject: &str| Err(Error::usage(what).on(subject));
+    let selects = !args.select.is_empty();
+    if let (Some(file), true) = (&args.file, selects || !args.plugin.is_empty()) {
+        let option = if selects { "--select" } else { "--plugin" };
+        return usage(&format!("a document and {option} both say what to query: say one of them"), file);
     }
-    let problem = Error::all(found.problems);
-    // Nothing at all could be read: then there is no answer to print, and the reason decides the exit code.
-    if let (Some(error), true) = (&problem, found.document.plugins.is_empty()) {
-        return Err(error.clone());
+    if selects && !args.plugin.is_empty() {
+        return Err(Error::usage("--plugin and --select both say what to query: say one of them")
+            .on(args.plugin[0].clone())
+            .hint(format!("a path begins with its plugin: --select '{}.*'", args.plugin[0])));
     }
-    match found.document.plugins.values().next() {
-        Some(state) if args.bare => cli.out.document(state)?,
-        _ => show::state(&mut cli.out, &found.document)?,
+    if selects && args.bare {
+        return usage("--bare prints one plugin, and --select values", "--bare")
+            .map_err(|e: Error| e.hint("--raw prints the values alone"));
     }
-    // The program ends here: freeing tens of thousands of values one by one first would only take time.
-    std::mem::forget(found.document);
-    let Some(error) = problem else { return Ok(Outcome::Done) };
-    cli.out.fail(&error);
-    Ok(Outcome::Partial)
+    if args.raw && !selects {
+        return usage("--raw prints selected values: say --select PATH", "--raw");
+    }
+    if args.max_age.is_some() && !args.cached {
+        return usage("what is read live has no age: --max-age goes with --cached", "--max-age");
+    }
+    if args.cached && args.bare {
+        return Err(Error::usage("what is printed bare says nothing of its age, and op-apply would take it for live")
+            .on("--bare and --cached")
+            .hint("leave --bare out; jq .plugins.NAME takes the rest away"));
+    }
+    if args.cached && args.timings {
+        return usage("--cached asks nobody, so there is nothing to time", "--timings");
+    }
+    Ok(())
 }

@@ -3,11 +3,14 @@
 //!
 //! Never prints and never asks by itself: [`Confirm`] and [`Witness`] are given by the caller.
 
+pub mod cached;
 pub mod confirmation;
 mod ledger;
 mod planning;
 pub mod query;
 pub mod report;
+pub mod select;
+pub mod timings;
 mod undo;
 
 pub use report::{ActionResult, Applied, Report, RunOutcome};
@@ -72,6 +75,8 @@ pub struct StateManager<'a> {
     pub catalog: &'a Catalog,
     /// Where the lock, the ledger and checkpoints lie.
     pub root: &'a StateRoot,
+    /// Where what is read after a change is kept, if anywhere.
+    pub cache: Option<cached::Cache>,
     /// Hears how far long steps are.
     pub progress: &'a mut dyn Progress,
     /// Counts the times a person asked to stop.

@@ -126,6 +126,9 @@ impl StateManager<'_> {
             std::thread::sleep(Duration::from_millis(wait_ms));
             let keys: Vec<String> = left.iter().map(|change| change.resource().key).collect();
             let now = plugin.query(self.bus, &Want::Keys(keys), self.progress);
+            if let Some(cache) = &self.cache {
+                cache.keep(plugin, &now);
+            }
             left.retain(|change| {
                 let spec = plugin.keys().get(&change.resource().key);
                 spec.is_none_or(|spec| change.holds_in(&now.values, spec) != Some(true))

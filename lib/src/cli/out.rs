@@ -122,6 +122,11 @@ impl Out {
         self.print(&format!("{text}{end}"))
     }
 
+    /// Prints text as it is, with a line end; only a terminal is protected from it.
+    pub fn raw(&mut self, text: &str) -> Result<()> {
+        if self.look.is_stdout_terminal { self.text(text) } else { self.print(&format!("{text}\n")) }
+    }
+
     /// Says what went wrong without ending the run.
     pub fn warn(&mut self, text: &str) {
         if self.look.is_json_on_stderr {
@@ -136,6 +141,15 @@ impl Out {
     pub fn aside(&mut self, text: &str) {
         if !self.look.is_quiet {
             self.log(&printable(text));
+        }
+    }
+
+    /// Prints a second document on standard error, which was asked for: for people, as `lines`.
+    pub fn aside_document<T: Serialize + ?Sized>(&mut self, document: &T, lines: &[String]) {
+        if self.look.is_json_on_stderr {
+            self.log_json(&json!(document));
+        } else {
+            lines.iter().for_each(|line| self.log(&one_line(line)));
         }
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! /var/lib/op-dbus/
 //!   @cache/diffs/PLUGIN/DIGEST.json   computed differences; may be deleted at any time
+//!   @cache/queries/PLUGIN/state.json  what was read last, and when; may be deleted at any time
 //!   @plugin-NAME/                     the active version of a plugin
 //!   @state/lock                       held while applying
 //!   @state/ownership.json             what op-dbus added, and for whom

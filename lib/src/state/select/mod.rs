@@ -100,14 +100,17 @@ impl Path {
         }
     }
 
-    /// Whether anything at or below `names` can be what this path names.
+    /// Whether the value at `names` is needed to know what this path names: it is named, or holds or is part of what is.
     #[must_use]
-    pub fn reaches(&self, names: &[&str]) -> bool {
+    pub fn concerns(&self, names: &[&str]) -> bool {
         let mut at = self.start();
-        names.iter().all(|name| {
+        for name in names {
             at = self.step(&at, name);
-            !at.is_empty()
-        })
+            if at.contains(&self.segments.len()) {
+                return true;
+            }
+        }
+        !at.is_empty()
     }
 
     /// The places in the path before anything was matched.

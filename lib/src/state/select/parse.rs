@@ -79,9 +79,9 @@ fn dotted(text: &str) -> Result<Vec<Segment>> {
 
 /// One segment, whether it was in quotes, and what follows the dot after it.
 fn segment(text: &str) -> Result<(Segment, bool, Option<&str>)> {
-    if text.starts_with('"') {
+    if let Some(inside) = text.strip_prefix('"') {
         let mut is_escaped = false;
-        let end = text[1..].find(|c| {
+        let end = inside.find(|c| {
             let is_end = c == '"' && !is_escaped;
             is_escaped = c == '\\' && !is_escaped;
             is_end
