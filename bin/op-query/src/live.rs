@@ -6,6 +6,7 @@ use op_dbus::apply::select::{self, Selected};
 use op_dbus::base::{Error, Result};
 use op_dbus::bus::Bus;
 use op_dbus::cli::{Cli, Outcome, answers, show};
+use op_dbus::plugin::Catalog;
 
 pub fn run(asked: &Asked, cli: &mut Cli) -> Result<Outcome> {
     let root = cli.root()?;
@@ -17,15 +18,7 @@ pub fn run(asked: &Asked, cli: &mut Cli) -> Result<Outcome> {
     let connect = || Bus::connect(&target, timeout);
     // Another machine is asked over one ssh, which may want a password.
     let more: Option<&(dyn Fn() -> Result<Bus> + Sync)> = if bus.is_remote() { None } else { Some(&connect) };
-    let selection = if asked.paths.is_empty() {
-        asked.selection.clone()
-    } else {
-        let (mut names, any) = select::plugins_named(&asked.paths);
-        if any {
-            names.extend(query::everything(&bus, &catalog)?);
-        }
-        Selection::Each(select::wanted(&asked.paths, names, &catalog, asked.args.all))
-    };
+    let selection = selection(asked, &bus, &catalog)?;
     let services = query::Asked { bus: &bus, connect: more, catalog: &catalog, cache: cache.as_ref() };
     let found = query::query(&services, &selection, &asked.want, &mut progress)?;
     progress.finish();
@@ -41,6 +34,18 @@ pub fn run(asked: &Asked, cli: &mut Cli) -> Result<Outcome> {
         return print_selected(&selected, problems, asked.args.raw, cli);
     }
     print(found, asked.args.bare, cli)
+}
+
+/// What is asked for: by path, what the paths can name.
+pub fn selection(asked: &Asked, bus: &Bus, catalog: &Catalog) -> Result<Selection> {
+    if asked.paths.is_empty() {
+        return Ok(asked.selection.clone());
+    }
+    let (mut names, any) = select::plugins_named(&asked.paths);
+    if any {
+        names.extend(query::everything(bus, catalog)?);
+    }
+    Ok(Selection::Each(select::wanted(&asked.paths, names, catalog, asked.args.all)))
 }
 
 fn print(found: Found, is_bare: bool, cli: &mut Cli) -> Result<Outcome> {

@@ -2,6 +2,7 @@
 
 mod cached;
 mod live;
+mod watch;
 
 use op_dbus::apply::query::Selection;
 use op_dbus::base::{Error, Result};
@@ -12,9 +13,9 @@ use op_dbus::state::select::Path;
 /// Print the current state of plugins.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 struct Args {
-    /// a state document or an inventory that says what to query; - is standard input
+    /// a state document or an inventory that says what to query, - being standard input; with --watch names of plugins
     #[argh(positional, arg_name = "FILE")]
-    file: Option<String>,
+    words: Vec<String>,
     /// only this plugin, or this service by its bus name (may be repeated)
     #[argh(option, arg_name = "NAME")]
     plugin: Vec<String>,
@@ -37,6 +38,18 @@ struct Args {
     /// with --cached: nothing older than this, for example 5m
     #[argh(option, arg_name = "DUR")]
     max_age: Option<String>,
+    /// print what is there and then every change, one JSON record a line, until interrupted
+    #[argh(switch)]
+    watch: bool,
+    /// with --watch: how often to read what announces no change (5s)
+    #[argh(option, arg_name = "DUR")]
+    interval: Option<String>,
+    /// with --watch: end after so many changes
+    #[argh(option, arg_name = "N")]
+    count: Option<u64>,
+    /// with --watch: end after this long
+    #[argh(option, long = "for", arg_name = "DUR")]
+    duration: Option<String>,
     /// say on standard error how long it took, and each plugin
     #[argh(switch)]
     timings: bool,
@@ -52,6 +65,8 @@ const PROGRAM: Program = Program {
                op-query --select hostname.static_hostname --raw\n\
                op-query --select '*.*' --select 'systemd.units.\"ssh.service\".active'\n\
                op-query --cached --plugin hostname\n\
+               op-query --watch hostname networkmanager\n\
+               op-query --watch --select '**.state' --for 1m\n\
                op-discover | op-query\n\
                op-query --plugin hostname | jq '.plugins.hostname.static_hostname = \"web\"' | op-apply",
 };
@@ -62,7 +77,23 @@ fn main() -> std::process::ExitCode {
 
 fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
     let asked = Asked::new(args)?;
-    if asked.args.cached { cached::run(&asked, cli) } else { live::run(&asked, cli) }
+    match (asked.args.cached, asked.args.watch) {
+        (true, _) => cached::run(&asked, cli),
+        (_, true) => watch::run(&asked, cli),
+        _ => live::run(&asked, cli),
+    }
+}
+
+impl Args {
+    /// The document that says what to query.
+    fn file(&self) -> Option<&str> {
+        self.words.first().filter(|word| !self.watch || *word == "-").map(String::as_str)
+    }
+
+    /// The plugins that are named without an option.
+    fn named(&self) -> &[String] {
+        if self.file().is_some() { &[] } else { &self.words }
+    }
 }
 
 /// What the command line asks for.
@@ -83,12 +114,13 @@ impl Asked {
         if let Some(error) = Error::all(wrong.into_iter().filter_map(Result::err).collect()) {
             return Err(error);
         }
-        let selection = match (&args.plugin[..], &args.select[..]) {
-            ([], []) => match cli::input::read_optional(args.file.as_deref())? {
+        let named: Vec<String> = args.plugin.iter().chain(args.named()).cloned().collect();
+        let selection = match (&named[..], &args.select[..]) {
+            ([], []) => match cli::input::read_optional(args.file())? {
                 Some(input) => Selection::from_json(&input.json()?, &input.name)?,
                 None => Selection::Everything,
             },
-            (names, _) => Selection::Plugins(names.to_vec()),
+            _ => Selection::Plugins(named),
         };
         if args.bare && !matches!(&selection, Selection::Plugins(names) if names.len() == 1) {
             return Err(Error::usage("--bare prints one plugin, so name one").hint("op-query --bare --plugin NAME"));
@@ -101,9 +133,12 @@ impl Asked {
 fn refuse_contradictions(args: &Args) -> Result<()> {
     let usage = |what: &str, subject: &str| Err(Error::usage(what).on(subject));
     let selects = !args.select.is_empty();
-    if let (Some(file), true) = (&args.file, selects || !args.plugin.is_empty()) {
+    if let (Some(second), true) = (args.words.get(1), args.file().is_some()) {
+        return usage("there is one document at most", second);
+    }
+    if let (Some(file), true) = (args.words.first(), selects || (args.file().is_some() && !args.plugin.is_empty())) {
         let option = if selects { "--select" } else { "--plugin" };
-        return usage(&format!("a document and {option} both say what to query: say one of them"), file);
+        return usage(&format!("{file:?} and {option} both say what to query: say one of them"), file);
     }
     if selects && !args.plugin.is_empty() {
         return Err(Error::usage("--plugin and --select both say what to query: say one of them")
@@ -124,6 +159,22 @@ fn refuse_contradictions(args: &Args) -> Result<()> {
         return Err(Error::usage("what is printed bare says nothing of its age, and op-apply would take it for live")
             .on("--bare and --cached")
             .hint("leave --bare out; jq .plugins.NAME takes the rest away"));
+    }
+    let of_watch = [("--interval", &args.interval), ("--for", &args.duration)];
+    if let Some((option, _)) = of_watch.iter().find(|(_, value)| value.is_some() && !args.watch) {
+        return usage("this goes with --watch", option);
+    }
+    if args.count.is_some() && !args.watch {
+        return usage("this goes with --watch", "--count");
+    }
+    let other = [("--bare", args.bare), ("--raw", args.raw), ("--cached", args.cached), ("--timings", args.timings)];
+    if let (true, Some((option, _))) = (args.watch, other.iter().find(|(_, is_said)| *is_said)) {
+        return usage("--watch prints records, and this asks for something else", option);
+    }
+    if args.watch && args.all {
+        return Err(Error::usage("--watch watches keys, and --all asks for what is no key")
+            .on("--all")
+            .hint("name the service by its bus name to watch everything it shows"));
     }
     if args.cached && args.timings {
         return usage("--cached asks nobody, so there is nothing to time", "--timings");

@@ -12,6 +12,7 @@ pub mod report;
 pub mod select;
 pub mod timings;
 mod undo;
+pub mod watch;
 
 pub use report::{ActionResult, Applied, Report, RunOutcome};
 

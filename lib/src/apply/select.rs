@@ -89,6 +89,23 @@ fn wanted_of(paths: &[Path], name: &str, catalog: &Catalog, wants_all: bool) -> 
     }
 }
 
+/// The errors of paths that nothing of what is `wanted` can ever be named by.
+#[must_use]
+pub fn leading_nowhere(paths: &[Path], wanted: &[(String, Want)], catalog: &Catalog) -> Vec<Error> {
+    let leads = |path: &&Path| {
+        wanted.iter().any(|(name, want)| match want {
+            Want::Keys(keys) => keys.iter().any(|key| path.concerns(&[name, key])),
+            Want::State | Want::All => path.concerns(&[name]),
+        })
+    };
+    let nowhere = paths.iter().filter(|path| !leads(path));
+    nowhere.map(|path| missed(path, &known(Value::Null, catalog), catalog)).collect()
+}
+
+fn missed(path: &Path, known: &Value, catalog: &Catalog) -> Error {
+    secret_named(path, catalog).unwrap_or_else(|| nothing_named(path, known))
+}
+
 impl Selected {
     /// What `paths` name in `document`. A path that names nothing is a problem, unless `wanted` could not be read: that
     /// has been told.
@@ -97,18 +114,15 @@ impl Selected {
         let plugins = serde_json::to_value(&document.plugins).unwrap_or_default();
         let (matches, has_matched) = select(&plugins, paths);
         let values = matches.into_iter().map(|found| (found.path, found.value.clone())).collect();
-        let missed: Vec<&Path> =
+        let missed_paths: Vec<&Path> =
             paths.iter().zip(has_matched).filter(|(_, has_matched)| !has_matched).map(|(path, _)| path).collect();
         let mut problems = Vec::new();
-        if !missed.is_empty() {
+        if !missed_paths.is_empty() {
             let unread = unread(wanted, document, catalog);
             let known = known(plugins, catalog);
             let is_told = |path: &Path| unread.iter().any(|(name, key)| path.concerns(&[name, key]));
             problems.extend(
-                missed
-                    .into_iter()
-                    .filter(|path| !is_told(path))
-                    .map(|path| secret_named(path, catalog).unwrap_or_else(|| nothing_named(path, &known))),
+                missed_paths.into_iter().filter(|path| !is_told(path)).map(|path| missed(path, &known, catalog)),
             );
         }
         Self { kind: "selection", version: 1, values, ages: None, problems }

@@ -3,11 +3,12 @@
 //! Callers are plain synchronous code: [`Bus::call`] for one call, [`Bus::pump`] for many at once with a bounded
 //! number in flight. Nothing here knows a service.
 
+use super::follow::Following;
 use super::gate::{Consent, Gate, SafeCall};
 use super::pump::Received;
 use super::{Call, Reply, Signal, value};
 use crate::base::{Error, Kind, Result};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
@@ -48,6 +49,8 @@ pub struct Bus {
     gate: RefCell<Gate>,
     subscriptions: RefCell<Vec<Subscription>>,
     signals: RefCell<VecDeque<(u64, Signal)>>,
+    pub(super) following: RefCell<Following>,
+    pub(super) is_closed: Cell<bool>,
     timeout: Option<Duration>,
     is_remote: bool,
     interrupts: RefCell<Arc<AtomicUsize>>,
@@ -108,6 +111,8 @@ impl Bus {
             gate: RefCell::default(),
             subscriptions: RefCell::default(),
             signals: RefCell::default(),
+            following: RefCell::default(),
+            is_closed: Cell::default(),
             timeout,
             is_remote: matches!(target, Target::Host(_)),
             interrupts: RefCell::default(),
@@ -118,6 +123,12 @@ impl Bus {
     #[must_use]
     pub fn is_remote(&self) -> bool {
         self.is_remote
+    }
+
+    /// Whether the bus has closed the connection.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.get()
     }
 
     /// Lets the calls a mapping calls safe out while the gate is closed.
@@ -211,6 +222,7 @@ impl Bus {
         if message.message_type() != Type::Signal {
             return;
         }
+        self.keep_happening(message);
         let header = message.header();
         let (Some(path), Some(interface), Some(member), Some(sender)) =
             (header.path(), header.interface(), header.member(), header.sender())

@@ -80,7 +80,10 @@ impl Bus {
             let mut limit = pin!(self.runtime.sleep_until(deadline.min(now + GLANCE)));
             match next(stream, &mut limit).await {
                 Received::Nothing if now < deadline && !self.is_interrupted() => {}
-                received => return received,
+                received => {
+                    self.is_closed.set(self.is_closed.get() || matches!(received, Received::Closed));
+                    return received;
+                }
             }
         }
     }
@@ -114,7 +117,10 @@ impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
                         self.give_up_on_late();
                         break;
                     }
-                    Received::Closed => self.fail_all(&Error::new(Kind::Unavailable, "the bus closed the connection")),
+                    Received::Closed => {
+                        self.bus.is_closed.set(true);
+                        self.fail_all(&Error::new(Kind::Unavailable, "the bus closed the connection"));
+                    }
                 }
                 // A refill may bring calls that are due earlier: then the timer is set again.
                 let wants_refill = self.in_flight.len() <= MAX_IN_FLIGHT / 2 && !self.waiting.is_empty();

@@ -1,10 +1,12 @@
 //! What `op-query` prints besides state: selected values, answers from the cache, timings.
 
 use super::Out;
+use super::escape::one_line;
 use super::show::state_rows;
 use crate::apply::cached::{Age, Answer};
 use crate::apply::select::Selected;
 use crate::apply::timings::Timings;
+use crate::apply::watch::Record;
 use crate::base::Result;
 use serde_json::Value;
 
@@ -49,6 +51,11 @@ pub fn cached(out: &mut Out, answer: &Answer) -> Result<()> {
 /// Prints how long a query took on standard error.
 pub fn timings(out: &mut Out, timings: &Timings) {
     out.aside_document(timings, &timings.lines());
+}
+
+/// Prints one record of a watch: a document, or for people a line.
+pub fn record(out: &mut Out, record: &Record) -> Result<()> {
+    if out.look().is_json { out.ndjson(record) } else { out.text(&one_line(&record.line())) }
 }
 
 fn ago(age: &Age) -> String {

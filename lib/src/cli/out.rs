@@ -7,6 +7,7 @@ use super::progress::Progress;
 use super::table;
 use crate::base::{Error, Result};
 use indicatif::ProgressBar;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
@@ -86,6 +87,16 @@ impl Out {
     /// Whether the reader of standard output has gone away; a stream of results may stop then.
     #[must_use]
     pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// The same, looked for also when there is nothing to write.
+    pub fn is_reader_gone(&mut self) -> bool {
+        let stdout = io::stdout();
+        let mut poll = [PollFd::new(&stdout, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let has_news = rustix::event::poll(&mut poll, Some(&now)).is_ok_and(|count| count > 0);
+        self.is_closed |= has_news && poll[0].revents().contains(PollFlags::ERR);
         self.is_closed
     }
 

@@ -1,0 +1,360 @@
+//! One connection's share of a watch: follows services, reads what their signals say or hint at, polls the rest.
+
+use super::cells::Cell;
+use super::hints::Hints;
+use super::record::{Freshness, Presence, Record};
+use super::{Part, Task, Told, reading};
+use crate::base::{Error, Result};
+use crate::bus::{Bus, Happening, Signal, names};
+use crate::plugin::{Catalog, GenericPlugin, Source, StatePlugin, Want};
+use crate::state::Strategy;
+use crate::state::select::Path;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+/// How often, and after how long at first, a service that came back is asked again while something cannot be read yet.
+const RETRIES: u32 = 6;
+const RETRY: Duration = Duration::from_millis(50);
+
+/// What a worker needs besides its tasks.
+pub struct Context<'a> {
+    pub bus: &'a Bus,
+    pub catalog: &'a Catalog,
+    pub paths: &'a [Path],
+    pub interval: Duration,
+    pub tell: &'a Sender<Told>,
+}
+
+/// One part of one plugin.
+pub struct Watched<'a> {
+    pub context: &'a Context<'a>,
+    pub plugin: GenericPlugin,
+    pub part: Part,
+    pub cells: Vec<Cell>,
+    /// Cells by object path, interface and property.
+    pub index: HashMap<(String, String, String), Vec<usize>>,
+    tells_of_service: bool,
+    is_there: bool,
+    /// Properties that changed in a way that the signal did not say.
+    stale: BTreeSet<usize>,
+    /// Answers that a signal hints at.
+    pub hinted: BTreeSet<usize>,
+    hints: Hints,
+    poll_at: Instant,
+    /// How often it was polled.
+    pub polls: u32,
+    return_at: Option<(Instant, u32)>,
+    /// What was told of each thing that cannot be read.
+    told: BTreeMap<String, String>,
+}
+
+/// Watches until somebody asks to stop; fails when the bus goes away.
+pub fn run(context: &Context<'_>, tasks: &[Task]) -> Result<()> {
+    let mut watched: Vec<Watched<'_>> = Vec::new();
+    for task in tasks {
+        watched.push(Watched::new(context, task)?);
+    }
+    for one in &mut watched {
+        one.begin();
+    }
+    let _ = context.tell.send(Told::Begun);
+    loop {
+        // What came in while something was read may be older than what was read.
+        for (service, happening) in context.bus.take_happenings() {
+            watched.iter_mut().filter(|one| one.plugin.service() == service).for_each(|one| one.on(&happening, false));
+        }
+        let now = Instant::now();
+        if watched.iter_mut().any(|one| one.work(now)) {
+            continue;
+        }
+        let deadline = watched.iter().filter_map(Watched::due).min();
+        // Waiting ends anyway when somebody asks to stop.
+        let next = context.bus.next_happening(deadline.unwrap_or(now + Duration::from_secs(3600)));
+        match next {
+            Some(first) => {
+                for (service, happening) in std::iter::once(first).chain(context.bus.take_happenings()) {
+                    watched
+                        .iter_mut()
+                        .filter(|one| one.plugin.service() == service)
+                        .for_each(|one| one.on(&happening, true));
+                }
+            }
+            None => {
+                if let Some(error) = context.bus.gone() {
+                    return Err(error);
+                }
+                if context.bus.is_interrupted() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Watched<'a> {
+    fn new(context: &'a Context<'a>, task: &Task) -> Result<Self> {
+        let plugin = super::plugin_called(context.catalog, &task.plugin)?;
+        let cells = cells_of(&plugin, task);
+        let now = Instant::now();
+        let mut watched = Self {
+            context,
+            plugin,
+            part: task.part,
+            cells: Vec::new(),
+            index: HashMap::new(),
+            tells_of_service: task.tells_of_service,
+            is_there: false,
+            stale: BTreeSet::new(),
+            hinted: BTreeSet::new(),
+            hints: Hints::new(context.interval),
+            poll_at: now + context.interval,
+            polls: 0,
+            return_at: None,
+            told: BTreeMap::new(),
+        };
+        for cell in cells {
+            watched.add(cell);
+        }
+        Ok(watched)
+    }
+
+    /// Adds a cell; its position.
+    pub fn add(&mut self, cell: Cell) -> usize {
+        let position = self.cells.len();
+        if let Source::Property { group, name } = &cell.source {
+            let place = (group.path.clone(), group.interface.clone(), name.clone());
+            self.index.entry(place).or_default().push(position);
+        }
+        self.cells.push(cell);
+        position
+    }
+
+    /// Starts the service if a query would, follows it, reads everything, and tells what is there.
+    fn begin(&mut self) {
+        let bus = self.context.bus;
+        bus.allow(self.plugin.safe_calls());
+        // Whether it could not be started shows when it is read.
+        let started = if self.part == Part::Observed { Ok(()) } else { names::start(bus, self.plugin.service()) };
+        let paths: BTreeSet<&str> = self.cells.iter().filter_map(object_of).collect();
+        let paths: Vec<&str> = paths.into_iter().collect();
+        let scope = (self.part == Part::Properties).then_some(&paths[..]);
+        match bus.follow(self.plugin.service(), scope) {
+            Ok(is_there) => self.is_there = is_there,
+            Err(error) => self.problem(&error),
+        }
+        if let (false, Err(error)) = (self.is_there, started) {
+            self.problem(&error);
+        }
+        if self.is_there || self.part == Part::Observed {
+            reading::classify(self);
+            reading::everything(self, None);
+        }
+        for cell in &self.cells {
+            self.tell_all(cell.present(self.context.paths));
+        }
+        self.poll_at = Instant::now() + self.context.interval;
+    }
+
+    /// When something is to be done next.
+    fn due(&self) -> Option<Instant> {
+        let is_polled = |cell: &Cell| cell.class == Freshness::Poll || self.part == Part::Answers;
+        let poll = (self.is_there && self.cells.iter().any(is_polled)).then_some(self.poll_at);
+        let returned = self.return_at.map(|(at, _)| at);
+        [poll, returned, self.hints.due()].into_iter().flatten().min()
+    }
+
+    /// Does what is due, and says whether anything was.
+    fn work(&mut self, now: Instant) -> bool {
+        if let Some((at, attempt)) = self.return_at.filter(|(at, _)| *at <= now) {
+            self.return_at = None;
+            self.hints.forget();
+            if attempt == 0 {
+                reading::classify(self);
+            }
+            let is_whole = reading::everything(self, Some(Freshness::Returned));
+            if !is_whole && attempt < RETRIES {
+                self.return_at = Some((at.max(now) + RETRY * 2_u32.pow(attempt), attempt + 1));
+            }
+            return true;
+        }
+        if !self.stale.is_empty() {
+            let stale = std::mem::take(&mut self.stale);
+            reading::properties(self, &stale, Some(Freshness::Hint));
+            return true;
+        }
+        if self.hints.due().is_some_and(|due| due <= now) {
+            let hinted = std::mem::take(&mut self.hinted);
+            let has_changed = reading::hinted(self, &hinted);
+            let ended = Instant::now();
+            self.hints.was_read(now, ended, has_changed);
+            let is_unread = |(i, cell): (usize, &Cell)| cell.class == Freshness::Poll && !hinted.contains(&i);
+            if self.part == Part::Answers && !self.cells.iter().enumerate().any(is_unread) {
+                self.poll_at = ended + self.context.interval;
+            }
+            return true;
+        }
+        if self.is_there && self.poll_at <= now {
+            reading::polled(self);
+            self.poll_at = Instant::now() + self.context.interval;
+            return true;
+        }
+        false
+    }
+
+    /// Takes note of what happened. What came in while something was read is not to be `trusted` with a value: what was
+    /// read may be newer.
+    fn on(&mut self, happening: &Happening, is_trusted: bool) {
+        match happening {
+            Happening::Came => {
+                self.is_there = true;
+                self.told.clear();
+                self.return_at = Some((Instant::now(), 0));
+                self.tell_of_service(Presence::Back);
+            }
+            Happening::Left => {
+                if std::mem::replace(&mut self.is_there, false) {
+                    self.tell_of_service(Presence::Gone);
+                }
+                self.return_at = None;
+                self.stale.clear();
+                self.hinted.clear();
+                self.hints.forget();
+            }
+            Happening::Signal(signal) => self.on_signal(signal, is_trusted),
+        }
+    }
+
+    fn on_signal(&mut self, signal: &Signal, is_trusted: bool) {
+        let kind = match (signal.member.as_str(), &signal.args[..]) {
+            ("PropertiesChanged", [Value::String(interface), Value::Object(changed), invalidated, ..]) => {
+                for (name, value) in changed {
+                    self.property_changed(signal, interface, name, is_trusted.then_some(value));
+                }
+                for name in invalidated.as_array().into_iter().flatten().filter_map(Value::as_str) {
+                    self.property_changed(signal, interface, name, None);
+                }
+                format!("PropertiesChanged of {interface}")
+            }
+            ("InterfacesAdded", [Value::String(path), Value::Object(interfaces), ..])
+                if self.part == Part::Observed =>
+            {
+                for (interface, properties) in interfaces {
+                    for (name, value) in properties.as_object().into_iter().flatten() {
+                        let place = Signal { path: path.clone(), ..signal.clone() };
+                        self.property_changed(&place, interface, name, is_trusted.then_some(value));
+                    }
+                }
+                return;
+            }
+            ("InterfacesRemoved", [Value::String(path), Value::Array(interfaces), ..])
+                if self.part == Part::Observed =>
+            {
+                for position in 0..self.cells.len() {
+                    let names = &self.cells[position].names;
+                    if names[2] == *path && interfaces.iter().any(|interface| *interface == names[3]) {
+                        self.becomes(position, None, Freshness::Signal);
+                    }
+                }
+                return;
+            }
+            (member, _) => format!("{}.{member}", signal.interface),
+        };
+        if self.part == Part::Observed && signal.member == "PropertiesChanged" {
+            return;
+        }
+        let is_about = |cell: &Cell| match &cell.source {
+            Source::Property { .. } => self.part == Part::Observed,
+            Source::Answer { path: None } => true,
+            Source::Answer { path: Some(path) } => {
+                let below = signal.path.strip_prefix(path.as_str());
+                signal.interface == "org.freedesktop.DBus.ObjectManager"
+                    || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || path == "/")
+            }
+        };
+        let about: Vec<usize> = (0..self.cells.len()).filter(|position| is_about(&self.cells[*position])).collect();
+        if !about.is_empty() || self.part == Part::Observed {
+            self.hinted.extend(about);
+            self.hints.came(&kind, Instant::now());
+        }
+    }
+
+    fn property_changed(&mut self, signal: &Signal, interface: &str, name: &str, value: Option<&Value>) {
+        let place = (signal.path.clone(), interface.to_owned(), name.to_owned());
+        let mut positions = self.index.get(&place).cloned().unwrap_or_default();
+        if positions.is_empty() && self.part == Part::Observed {
+            positions.push(self.add(reading::observed_cell(&self.plugin, place, Freshness::Signal)));
+        }
+        for position in positions {
+            match value {
+                Some(value) => self.becomes(position, Some(value.clone()), Freshness::Signal),
+                None => drop(self.stale.insert(position)),
+            }
+        }
+    }
+
+    /// A cell has a new value: tells what changed.
+    pub fn becomes(&mut self, position: usize, value: Option<Value>, how: Freshness) {
+        let records = self.cells[position].becomes(value, how, self.context.paths);
+        self.tell_all(records);
+    }
+
+    /// Tells of what cannot be read, unless that was told already.
+    pub fn problem(&mut self, error: &Error) {
+        let subject = error.subject.clone().unwrap_or_default();
+        if self.told.insert(subject, error.message.clone()).as_ref() != Some(&error.message) {
+            self.tell(Record::problem(self.plugin.name(), error));
+        }
+    }
+
+    /// Forgets that something could not be read.
+    pub fn is_readable(&mut self, subject: &str) {
+        self.told.remove(subject);
+    }
+
+    fn tell_of_service(&self, state: Presence) {
+        if self.tells_of_service {
+            self.tell(Record::service(self.plugin.name(), self.plugin.service(), state));
+        }
+    }
+
+    fn tell_all(&self, records: Vec<Record>) {
+        records.into_iter().for_each(|record| self.tell(record));
+    }
+
+    fn tell(&self, record: Record) {
+        // Nobody listens any more when the watch ends.
+        let _ = self.context.tell.send(Told::Record(Box::new(record)));
+    }
+}
+
+fn object_of(cell: &Cell) -> Option<&str> {
+    match &cell.source {
+        Source::Property { group, .. } => Some(&group.path),
+        Source::Answer { .. } => None,
+    }
+}
+
+/// The keys of this part of a plugin.
+fn cells_of(plugin: &GenericPlugin, task: &Task) -> Vec<Cell> {
+    let is_wanted = |key: &str| match &task.want {
+        Want::Keys(keys) => keys.iter().any(|wanted| wanted == key),
+        Want::State | Want::All => true,
+    };
+    let is_ours = |source: &Source| match source {
+        Source::Property { .. } => task.part == Part::Properties,
+        Source::Answer { .. } => task.part == Part::Answers,
+    };
+    let sources = plugin.sources().into_iter().filter(|(key, source)| is_wanted(key) && is_ours(source));
+    sources
+        .map(|(key, source)| Cell {
+            is_set: plugin.keys().get(&key).is_some_and(|spec| spec.strategy == Strategy::SetDifference),
+            names: vec![plugin.name().to_owned(), key],
+            source,
+            class: Freshness::Poll,
+            hits: 0,
+            value: None,
+        })
+        .collect()
+}
