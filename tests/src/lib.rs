@@ -9,6 +9,7 @@ pub mod ops;
 pub mod private_bus;
 pub mod root;
 pub mod synth;
+pub mod watching;
 
 use std::path::PathBuf;
 

@@ -188,14 +188,10 @@ fn plugin_called(catalog: &Catalog, name: &str, found: &mut Found) -> Result<Gen
 /// The plugins that are queried when nobody names any: those installed, and those shipped whose service is there.
 pub fn everything(bus: &Bus, catalog: &Catalog) -> Result<Vec<String>> {
     let present = names::available(bus)?;
-    Ok(catalog
-        .names()
-        .filter(|name| {
-            catalog.entry(name).is_ok_and(|entry| {
-                let service = entry.manifest.plugin.dbus_service.as_deref();
-                entry.origin == Origin::Installed || service.is_some_and(|service| present.contains(service))
-            })
+    let is_there = |name: &&str| {
+        catalog.service_of(name).is_some_and(|(origin, service)| {
+            origin == Origin::Installed || service.is_some_and(|service| present.contains(&service))
         })
-        .map(str::to_owned)
-        .collect())
+    };
+    Ok(catalog.names().filter(is_there).map(str::to_owned).collect())
 }

@@ -179,6 +179,7 @@ impl Bus {
             rule.push_str(&format!(",path='{path}'"));
         }
         self.call(super::names::bus_call("AddMatch", "s", vec![rule.clone().into()]))?;
+        self.remember_own(path);
         let mut subscriptions = self.subscriptions.borrow_mut();
         let id = subscriptions.last().map_or(1, |last| last.id + 1);
         subscriptions.push(Subscription {

@@ -13,6 +13,8 @@ use std::time::Instant;
 use zbus::Message;
 use zbus::message::Type;
 
+/// Own objects that are remembered, to know their last signals by.
+const OWN: usize = 64;
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const OBJECT_MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
 
@@ -33,6 +35,8 @@ pub enum Happening {
 pub(super) struct Following {
     services: Vec<Followed>,
     queue: VecDeque<(String, Happening)>,
+    /// Objects that were subscribed to, the last ones: made for a question of this connection's own.
+    own: VecDeque<String>,
 }
 
 #[derive(Debug)]
@@ -73,6 +77,21 @@ impl Bus {
         Ok(is_there)
     }
 
+    /// Whether the object at `path` was subscribed to: then its signals answer a question that was asked here.
+    #[must_use]
+    pub fn is_own(&self, path: &str) -> bool {
+        self.following.borrow().own.iter().any(|own| own == path)
+    }
+
+    pub(super) fn remember_own(&self, path: Option<&str>) {
+        let Some(path) = path.filter(|path| !self.is_own(path)) else { return };
+        let own = &mut self.following.borrow_mut().own;
+        if own.len() == OWN {
+            own.pop_front();
+        }
+        own.push_back(path.to_owned());
+    }
+
     /// What happens next, and to which service; nothing when `deadline` passes, somebody asks to stop, or the bus goes
     /// away.
     pub fn next_happening(&self, deadline: Instant) -> Option<(String, Happening)> {
@@ -110,7 +129,7 @@ impl Bus {
             return;
         };
         let mut following = self.following.borrow_mut();
-        let Following { services, queue } = &mut *following;
+        let Following { services, queue, .. } = &mut *following;
         if sender == BUS_NAME && member == "NameOwnerChanged" {
             let args = value::decode_message(message).unwrap_or_default();
             let text = |at: usize| args.get(at).and_then(Value::as_str).unwrap_or_default();

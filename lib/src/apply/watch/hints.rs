@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// How long a burst is waited out.
 const SETTLE: Duration = Duration::from_millis(4);
-/// The shortest time between two readings.
+/// The shortest time between two readings for a kind of signal that led to nothing.
 const SHORTEST: Duration = Duration::from_millis(20);
 
 /// When the answers of one service are to be read again because of signals.
@@ -17,7 +17,8 @@ pub struct Hints {
     due: Option<Instant>,
     /// The kinds of signals that ask for the reading that is due.
     kinds: BTreeSet<String>,
-    gaps: HashMap<String, Duration>,
+    /// Of each kind that led to nothing: how long to wait after the last reading for it, and when that was.
+    gaps: HashMap<String, (Duration, Instant)>,
     longest: Duration,
     ended: Option<Instant>,
     took: Duration,
@@ -37,14 +38,18 @@ impl Hints {
 
     /// A signal of `kind` came.
     pub fn came(&mut self, kind: &str, now: Instant) {
-        let mut gap = self.gaps.get(kind).copied().unwrap_or(SHORTEST);
-        let quiet = self.ended.map(|ended| now.saturating_duration_since(ended));
-        if quiet.is_some_and(|quiet| quiet > gap * 2 + self.took) {
-            self.gaps.remove(kind);
-            gap = SHORTEST;
+        let mut earliest = now + SETTLE;
+        if let Some((gap, last)) = self.gaps.get(kind).copied() {
+            if now.saturating_duration_since(last) > gap * 2 + self.took {
+                self.gaps.remove(kind);
+            } else {
+                earliest = earliest.max(last + gap);
+            }
         }
-        // Reading takes a quarter of the time at most.
-        let earliest = self.ended.map_or(now, |ended| ended + gap.max(self.took * 3)).max(now + SETTLE);
+        // Reading takes half of the time at most.
+        if let Some(ended) = self.ended {
+            earliest = earliest.max(ended + self.took);
+        }
         self.due = Some(self.due.map_or(earliest, |due| due.min(earliest)));
         self.kinds.insert(kind.to_owned());
     }
@@ -64,8 +69,8 @@ impl Hints {
             if has_changed {
                 self.gaps.remove(&kind);
             } else {
-                let gap = self.gaps.entry(kind).or_insert(SHORTEST);
-                *gap = (*gap * 2).min(self.longest.max(SHORTEST));
+                let (gap, last) = self.gaps.entry(kind).or_insert((SHORTEST / 2, now));
+                (*gap, *last) = ((*gap * 2).min(self.longest.max(SHORTEST)), now);
             }
         }
     }
@@ -106,9 +111,9 @@ mod tests {
         }
         assert!((12..25).contains(&readings), "{readings} readings in a minute");
         // Another kind of signal is followed at once meanwhile, and this one again after it was quiet.
-        hints.came("other", now + 40 * MS);
-        assert!(hints.due().unwrap() <= now + 45 * MS);
-        hints.was_read(now + 45 * MS, now + 46 * MS, true);
+        hints.came("other", now);
+        assert!(hints.due().unwrap() <= now + 5 * MS);
+        hints.was_read(now + 5 * MS, now + 6 * MS, true);
         now += 11_000 * MS;
         hints.came("echo", now);
         assert!(hints.due().unwrap() <= now + 5 * MS);
@@ -120,7 +125,7 @@ mod tests {
         hints.came("A", start);
         hints.was_read(start, start + 400 * MS, true);
         hints.came("A", start + 401 * MS);
-        assert_eq!(hints.due(), Some(start + 1600 * MS));
+        assert_eq!(hints.due(), Some(start + 800 * MS));
         hints.forget();
         assert_eq!(hints.due(), None);
     }

@@ -1,7 +1,7 @@
 //! Watching plugins: their values as they are, and from then on every change, driven by what services announce.
 //!
-//! Each plugin is watched on up to two connections: one hears of properties, whose new values come with the signals; on
-//! the other the service is asked for what has to be asked for, however long it takes to answer.
+//! Each plugin is watched on up to three connections: one hears of properties, whose new values come with the signals; on
+//! the others the service is asked for what has to be asked for, however long it takes to answer.
 
 mod cells;
 mod hints;
@@ -41,9 +41,9 @@ pub struct Options<'a> {
 #[derive(Debug, Clone)]
 struct Task {
     plugin: String,
-    want: Want,
     part: Part,
-    /// Of a plugin's two parts one tells that the service is gone.
+    keys: Vec<String>,
+    /// Of a plugin's parts one tells that the service is gone.
     tells_of_service: bool,
 }
 
@@ -159,39 +159,48 @@ fn tasks(catalog: &Catalog, selected: &[(String, Want)]) -> Result<Vec<Task>> {
                 continue;
             }
         };
-        let is_wanted = |key: &str| !matches!(want, Want::Keys(keys) if !keys.iter().any(|wanted| wanted == key));
         if let Want::Keys(keys) = want {
             let unknown = keys.iter().filter(|key| !plugin.keys().contains_key(*key));
             errors.extend(
                 unknown.map(|key| Error::bad_input("this plugin has no such key").on(format!("plugins.{name}.{key}"))),
             );
         }
-        let sources = plugin.sources();
-        let has = |is_property: bool| {
-            sources
-                .iter()
-                .any(|(key, source)| is_wanted(key) && matches!(source, Source::Property { .. }) == is_property)
-        };
-        let parts = match (plugin.keys().is_empty(), has(true), has(false)) {
-            (true, ..) => vec![Part::Observed],
-            (false, true, true) => vec![Part::Properties, Part::Answers],
-            (false, true, false) => vec![Part::Properties],
-            (false, false, true) => vec![Part::Answers],
-            (false, false, false) => {
-                errors.push(
-                    Error::new(Kind::Partial, "nothing of it can be shown, so there is nothing to watch").on(name),
-                );
-                Vec::new()
-            }
-        };
-        for (i, part) in parts.into_iter().enumerate() {
-            tasks.push(Task { plugin: name.clone(), want: want.clone(), part, tells_of_service: i == 0 });
+        let mut of_plugin = parts(&plugin, want);
+        if of_plugin.is_empty() {
+            let what = "nothing of it can be shown, so there is nothing to watch";
+            errors.push(Error::new(Kind::Partial, what).on(name));
         }
+        if let Some(first) = of_plugin.first_mut() {
+            first.tells_of_service = true;
+        }
+        tasks.extend(of_plugin);
     }
     match Error::all(errors) {
         Some(error) => Err(error),
         None => Ok(tasks),
     }
+}
+
+/// The parts of a plugin: what is announced with its value, what an object is asked for, and what takes longer, because
+/// several objects are asked, or one is made for the question.
+fn parts(plugin: &GenericPlugin, want: &Want) -> Vec<Task> {
+    let task = |part, keys| Task { plugin: plugin.name().to_owned(), part, keys, tells_of_service: false };
+    if plugin.keys().is_empty() {
+        return vec![task(Part::Observed, Vec::new())];
+    }
+    let mut keys: [Vec<String>; 3] = [const { Vec::new() }; 3];
+    for (key, source) in plugin.sources() {
+        if !matches!(want, Want::Keys(wanted) if !wanted.contains(&key)) {
+            let which = match source {
+                Source::Property { .. } => 0,
+                Source::Answer { path: Some(_) } => 1,
+                Source::Answer { path: None } => 2,
+            };
+            keys[which].push(key);
+        }
+    }
+    let parts = [Part::Properties, Part::Answers, Part::Answers].into_iter().zip(keys);
+    parts.filter(|(_, keys)| !keys.is_empty()).map(|(part, keys)| task(part, keys)).collect()
 }
 
 fn plugin_called(catalog: &Catalog, name: &str) -> Result<GenericPlugin> {

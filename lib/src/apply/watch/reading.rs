@@ -118,6 +118,9 @@ pub fn hinted(watched: &mut Watched<'_>, positions: &BTreeSet<usize>) -> bool {
     }
     let mut has_any_changed = false;
     for &position in positions {
+        if watched.is_in_doubt() {
+            break;
+        }
         let (_, has_changed) = answer(watched, position, Some(Freshness::Hint));
         let cell = &mut watched.cells[position];
         if has_changed {
@@ -146,6 +149,10 @@ pub fn polled(watched: &mut Watched<'_>) {
         return;
     }
     for position in positions {
+        // To ask on would start it again.
+        if watched.is_in_doubt() {
+            break;
+        }
         if let (_, true) = answer(watched, position, Some(Freshness::Poll)) {
             let cell = &mut watched.cells[position];
             (cell.hits, cell.class) = (0, Freshness::Poll);
@@ -213,7 +220,7 @@ fn keep(watched: &mut Watched<'_>, position: usize, value: Value, how: Option<Fr
 
 fn unreadable(watched: &mut Watched<'_>, position: usize, error: Error) {
     let subject = subject_of(&watched.cells[position]);
-    watched.problem(&error.on(subject));
+    watched.unreadable(error.on(subject));
 }
 
 /// What messages call a value.

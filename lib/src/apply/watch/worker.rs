@@ -4,9 +4,9 @@ use super::cells::Cell;
 use super::hints::Hints;
 use super::record::{Freshness, Presence, Record};
 use super::{Part, Task, Told, reading};
-use crate::base::{Error, Result};
+use crate::base::{Error, Kind, Result};
 use crate::bus::{Bus, Happening, Signal, names};
-use crate::plugin::{Catalog, GenericPlugin, Source, StatePlugin, Want};
+use crate::plugin::{Catalog, GenericPlugin, Source, StatePlugin};
 use crate::state::Strategy;
 use crate::state::select::Path;
 use serde_json::Value;
@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 /// How often, and after how long at first, a service that came back is asked again while something cannot be read yet.
 const RETRIES: u32 = 6;
 const RETRY: Duration = Duration::from_millis(50);
+/// How long after a service did not answer the bus may take to say that it is gone.
+const DOUBT: Duration = Duration::from_millis(200);
 
 /// What a worker needs besides its tasks.
 pub struct Context<'a> {
@@ -46,6 +48,8 @@ pub struct Watched<'a> {
     /// How often it was polled.
     pub polls: u32,
     return_at: Option<(Instant, u32)>,
+    /// What could not be read since its service did not answer, and until when it is waited for news that it is gone.
+    doubted: Option<(Instant, Vec<Error>)>,
     /// What was told of each thing that cannot be read.
     told: BTreeMap<String, String>,
 }
@@ -112,6 +116,7 @@ impl<'a> Watched<'a> {
             poll_at: now + context.interval,
             polls: 0,
             return_at: None,
+            doubted: None,
             told: BTreeMap::new(),
         };
         for cell in cells {
@@ -162,11 +167,15 @@ impl<'a> Watched<'a> {
         let is_polled = |cell: &Cell| cell.class == Freshness::Poll || self.part == Part::Answers;
         let poll = (self.is_there && self.cells.iter().any(is_polled)).then_some(self.poll_at);
         let returned = self.return_at.map(|(at, _)| at);
-        [poll, returned, self.hints.due()].into_iter().flatten().min()
+        let doubted = self.doubted.as_ref().map(|(until, _)| *until);
+        [poll, returned, doubted, self.hints.due()].into_iter().flatten().min()
     }
 
     /// Does what is due, and says whether anything was.
     fn work(&mut self, now: Instant) -> bool {
+        if let Some((_, errors)) = self.doubted.take_if(|(until, _)| *until <= now) {
+            errors.iter().for_each(|error| self.problem(error));
+        }
         if let Some((at, attempt)) = self.return_at.filter(|(at, _)| *at <= now) {
             self.return_at = None;
             self.hints.forget();
@@ -218,6 +227,7 @@ impl<'a> Watched<'a> {
                     self.tell_of_service(Presence::Gone);
                 }
                 self.return_at = None;
+                self.doubted = None;
                 self.stale.clear();
                 self.hinted.clear();
                 self.hints.forget();
@@ -227,6 +237,10 @@ impl<'a> Watched<'a> {
     }
 
     fn on_signal(&mut self, signal: &Signal, is_trusted: bool) {
+        // What an object says that was made to answer a question is the answer, and no reason to ask again.
+        if self.part == Part::Answers && self.context.bus.is_own(&signal.path) {
+            return;
+        }
         let kind = match (signal.member.as_str(), &signal.args[..]) {
             ("PropertiesChanged", [Value::String(interface), Value::Object(changed), invalidated, ..]) => {
                 for (name, value) in changed {
@@ -308,6 +322,21 @@ impl<'a> Watched<'a> {
         }
     }
 
+    /// Something cannot be read. One that does not answer may be going, which is told otherwise.
+    pub fn unreadable(&mut self, error: Error) {
+        if error.kind == Kind::Unavailable && self.is_there {
+            let (_, errors) = self.doubted.get_or_insert_with(|| (Instant::now() + DOUBT, Vec::new()));
+            errors.push(error);
+        } else {
+            self.problem(&error);
+        }
+    }
+
+    /// Whether the service seems to be going.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubted.is_some()
+    }
+
     /// Forgets that something could not be read.
     pub fn is_readable(&mut self, subject: &str) {
         self.told.remove(subject);
@@ -338,15 +367,7 @@ fn object_of(cell: &Cell) -> Option<&str> {
 
 /// The keys of this part of a plugin.
 fn cells_of(plugin: &GenericPlugin, task: &Task) -> Vec<Cell> {
-    let is_wanted = |key: &str| match &task.want {
-        Want::Keys(keys) => keys.iter().any(|wanted| wanted == key),
-        Want::State | Want::All => true,
-    };
-    let is_ours = |source: &Source| match source {
-        Source::Property { .. } => task.part == Part::Properties,
-        Source::Answer { .. } => task.part == Part::Answers,
-    };
-    let sources = plugin.sources().into_iter().filter(|(key, source)| is_wanted(key) && is_ours(source));
+    let sources = plugin.sources().into_iter().filter(|(key, _)| task.keys.contains(key));
     sources
         .map(|(key, source)| Cell {
             is_set: plugin.keys().get(&key).is_some_and(|spec| spec.strategy == Strategy::SetDifference),
