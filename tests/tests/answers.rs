@@ -17,7 +17,7 @@ use op_dbus_tests::synth::{Control, Synth, for_seeds};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Services on one bus, their plugins in a folder, and a state root.
@@ -123,7 +123,9 @@ fn only_what_a_path_can_name_is_read() {
         assert_eq!(document, json!({"kind": "selection", "version": 1, "values": {&path: truth[&key]}}));
         assert_eq!(case.controls[1].log(), Vec::<Value>::new(), "the other service has nothing to do with it");
         for call in case.controls[0].log() {
-            assert!(call["member"] == "GetAll" && call["args"][0] == *property.interface, "{call}");
+            // Whether it is the interface the mapping was written for is always asked.
+            let is_it = call["member"] == "GetAll" && call["args"][0] == *property.interface;
+            assert!(is_it || call["member"] == "Introspect", "{call}");
         }
         // By pointer, by form, and with what leads nowhere beside it.
         assert_eq!(case.good(&["--select", &format!("/plugins/{}/{key}", spec.plugin)]), document);
@@ -180,7 +182,6 @@ fn what_was_read_is_kept_with_its_age_and_read_without_a_bus() {
         assert!(missing.errors()["hint"].as_str().unwrap().contains(&format!("op-query --plugin {plugin}")));
         let live = case.good(&["--plugin", &plugin]);
         case.controls[0].clear_log();
-        let before = Instant::now();
         let kept = case.good(&["--cached"]);
         assert_eq!((&kept["kind"], &kept["plugins"]), (&json!("cached"), &live["plugins"]));
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -193,15 +194,15 @@ fn what_was_read_is_kept_with_its_age_and_read_without_a_bus() {
         case.good(&["--select", &path]);
         let again = case.good(&["--cached", "--plugin", &plugin]);
         assert_eq!(again["plugins"], kept["plugins"]);
-        for (other, age) in again["ages"][&plugin].as_object().unwrap() {
-            assert_eq!(
-                age["age_s"].as_u64() == Some(0),
-                *other == key || before.elapsed().as_secs() == 0,
-                "{other}: {age}"
-            );
-        }
-        let young = case.query(&["--cached", "--plugin", &plugin, "--max-age", "1s"]);
-        assert_eq!((young.code, keys(&young.json()["plugins"][&plugin])), (3, vec![key.clone()]));
+        // Its value may be written together with those of a few others: then they are read with it.
+        let young = |ages: &Value| -> Vec<String> {
+            let ages = ages.as_object().unwrap().iter().filter(|(_, age)| age["age_s"] == 0);
+            ages.map(|(key, _)| key.clone()).collect()
+        };
+        let read_again = young(&again["ages"][&plugin]);
+        assert!(read_again.contains(&key) && read_again.len() < keys(&live["plugins"][&plugin]).len(), "{again}");
+        let asked = case.query(&["--cached", "--plugin", &plugin, "--max-age", "1s"]);
+        assert_eq!((asked.code, keys(&asked.json()["plugins"][&plugin])), (3, read_again));
         let selected = case.good(&["--cached", "--select", &path]);
         assert_eq!(selected["values"][&path], live["plugins"][&plugin][&key]);
         assert_eq!(selected["ages"][&path]["age_s"], 0);

@@ -7,6 +7,7 @@
 
 use jsonschema::Validator;
 use op_dbus::apply::cached::CachedDocument;
+use op_dbus::apply::checkpoints::Checkpoint;
 use op_dbus::apply::report::{Report, RunOutcome};
 use op_dbus::apply::select::Selected;
 use op_dbus::apply::timings::Timings;
@@ -16,8 +17,10 @@ use op_dbus::bus::Service;
 use op_dbus::bus::introspection::Node;
 use op_dbus::bus::walk::Tree;
 use op_dbus::package::create::IntrospectionDocument;
+use op_dbus::plugin::Manifest;
 use op_dbus::plugin::inventory::{Inventory, InventoryService};
 use op_dbus::plugin::listing::{ListedPlugin, Listing};
+use op_dbus::plugin::mapping::MappingFile;
 use op_dbus::state::{Plan, StateDocument};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
@@ -41,6 +44,9 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("selection", Some("selection"), of::<Selected>()),
         ("cached", Some("cached"), of::<CachedDocument<'_>>()),
         ("timings", Some("timings"), of::<Timings>()),
+        ("checkpoint", Some("checkpoint"), of::<Checkpoint>()),
+        ("semantic-mapping", None, of::<MappingFile>()),
+        ("plugin", None, of::<Manifest>()),
     ]
 }
 
@@ -138,6 +144,25 @@ fn shipped_schemas_fit_the_types() {
         expected.insert(file);
     }
     assert_eq!(entries(&folder).into_iter().collect::<BTreeSet<_>>(), expected, "a schema without a type");
+}
+
+/// Editors read these beside the TOML files: what is shipped must look right in them, and a slip must not.
+#[test]
+fn toml_files() {
+    let toml = |file: &Path| -> Value { toml::from_str(&fs::read_to_string(file).unwrap()).unwrap() };
+    let (mapping, manifest) = (validator("semantic-mapping"), validator("plugin"));
+    for folder in entries(&repository().join("mappings")).iter().filter(|path| path.is_dir()) {
+        accepts(&mapping, &toml(&folder.join("semantic-mapping.toml")));
+        accepts(&manifest, &toml(&folder.join("plugin.toml")));
+    }
+    let slips = [
+        json!({"state_mapping": {"a": {"raed": {"property": "A"}}}}),
+        json!({"methods": {"a": {"safe": "yes"}}}),
+        json!({"state_mapping": {"a": {"members": {"b": {"write": {"methods": "set"}}}}}}),
+    ];
+    for slip in slips {
+        assert!(!mapping.is_valid(&slip), "{slip}");
+    }
 }
 
 #[test]

@@ -29,7 +29,12 @@ pub fn run(asked: &Asked, cli: &mut Cli) -> Result<Outcome> {
         answers::timings(&mut cli.out, &found.timings);
     }
     if let Selection::Each(wanted) = &selection {
-        let selected = Selected::new(&asked.paths, &found.document, wanted, &catalog);
+        let mut selected = Selected::new(&asked.paths, &found.document, wanted, &catalog);
+        // Which items there are is only known when all of them are read.
+        if let (false, Some(all)) = (selected.problems.is_empty(), select::with_all_items(wanted)) {
+            let found = query::query(&services, &Selection::Each(all.clone()), &asked.want, &mut progress)?;
+            selected.problems = Selected::new(&asked.paths, &found.document, &all, &catalog).problems;
+        }
         let problems = [found.problems, selected.problems.clone()].concat();
         return print_selected(&selected, problems, asked.args.raw, cli);
     }

@@ -93,8 +93,9 @@ impl Cache {
         Self { root: root.clone(), bus: bus.into() }
     }
 
-    /// Keeps what was read just now of `plugin`, beside what was read of its other keys before.
-    pub fn keep(&self, plugin: &dyn StatePlugin, queried: &Queried) {
+    /// Keeps what was read just now of `plugin`, beside what was read of its other keys before: what was wanted may be
+    /// some of them, or some items of one.
+    pub fn keep(&self, plugin: &dyn StatePlugin, want: &Want, queried: &Queried) {
         if queried.values.is_empty() && queried.observed.is_none() {
             return;
         }
@@ -116,8 +117,22 @@ impl Cache {
         let now = |value: &Value| KeptValue { read_at: read_at.clone(), value: value.clone() };
         let shown = plugin.sources();
         kept.keys.retain(|key, _| shown.contains_key(key));
-        let of_mapping = queried.values.iter().filter(|(key, _)| shown.contains_key(*key));
-        kept.keys.extend(of_mapping.map(|(key, value)| (key.clone(), now(value))));
+        for (key, value) in queried.values.iter().filter(|(key, _)| shown.contains_key(*key)) {
+            match (want.items(key), value) {
+                (Some(items), Value::Object(read)) => {
+                    // The others are as old as they were, and so the whole is. Without them it would look like all.
+                    let known = kept.keys.get_mut(key).and_then(|kept| kept.value.as_object_mut());
+                    let Some(known) = known else { continue };
+                    for item in items {
+                        match read.get(item) {
+                            Some(value) => drop(known.insert(item.clone(), value.clone())),
+                            None => drop(known.remove(item)),
+                        }
+                    }
+                }
+                _ => drop(kept.keys.insert(key.clone(), now(value))),
+            }
+        }
         if let Some(observed) = &queried.observed {
             kept.observed = Some(now(observed));
         }
@@ -188,9 +203,8 @@ impl Cache {
         let mut ages = BTreeMap::new();
         let (mut absent, mut old) = (Vec::new(), Vec::new());
         for key in plugin.sources().into_keys() {
-            match want {
-                Want::Keys(keys) if !keys.contains(&key) => continue,
-                _ => {}
+            if !want.has(&key) {
+                continue;
             }
             match kept.keys.get(&key).map(|kept| (kept, age(kept))) {
                 Some((kept, Some(age))) => {

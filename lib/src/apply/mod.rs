@@ -4,11 +4,13 @@
 //! Never prints and never asks by itself: [`Confirm`] and [`Witness`] are given by the caller.
 
 pub mod cached;
+pub mod checkpoints;
 pub mod confirmation;
 mod ledger;
 mod planning;
 pub mod query;
 pub mod report;
+mod rollback;
 pub mod select;
 pub mod timings;
 mod undo;
@@ -16,15 +18,14 @@ pub mod watch;
 
 pub use report::{ActionResult, Applied, Report, RunOutcome};
 
-use crate::base::{Error, Kind, Progress, Result, digest, time};
+use crate::base::{Error, Kind, Progress, Result, time};
 use crate::bus::{Bus, Consent};
 use crate::plugin::{Catalog, StatePlugin};
 use crate::state::{Action, Change, Plan, StateDocument, UndoClass};
-use crate::store::file::{self, Durability};
 use crate::store::{Lock, StateRoot};
 use ledger::Ledger;
 use planning::Planned;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,6 +54,14 @@ pub enum Desired {
     State(StateDocument),
     /// Do exactly this or refuse.
     Plan(Box<Plan>),
+    /// Go back to before the run of this name; `last` is the newest that was not rolled back.
+    Rollback(String),
+}
+
+/// What a plan is computed from.
+enum Goal {
+    State(StateDocument),
+    Rollback(rollback::Target),
 }
 
 /// How to apply.
@@ -97,8 +106,8 @@ impl StateManager<'_> {
     ) -> Result<Applied> {
         self.bus.stop_when(Arc::clone(&self.interrupts));
         let _lock = self.lock(options.lock_timeout)?;
-        let (given, document, options) = self.unpack(desired, options)?;
-        let planned = self.compute(&document, &options)?;
+        let (given, goal, options) = self.unpack(desired, options)?;
+        let planned = self.compute_goal(&goal, &options)?;
         let plan = &planned.plan;
         if let Some(given) = &given {
             given.check_fresh(plan)?;
@@ -111,14 +120,16 @@ impl StateManager<'_> {
         if plan.actions.iter().any(|action| action.requires_confirmation) {
             confirm.confirm(&confirmation::text(plan))?;
         }
-        let run = run_id(plan);
-        self.write_checkpoint(&run, plan, &planned.current)?;
+        let run = checkpoints::new_run(self.root, plan)?;
+        let rolls_back = if let Goal::Rollback(target) = &goal { target.runs.clone() } else { Vec::new() };
+        checkpoints::write(self.root, &checkpoint(&run, &planned, rolls_back))?;
         let mut report = Report::new(&run, &plan.actions);
         // From here on a wish to stop is heard between steps, not while waiting for one.
         self.bus.stop_when(Arc::default());
         let consent = Consent::was_given();
-        let (begun, error) = self.act(&consent, &planned.plugins, &plan.actions, &mut report, witness);
+        let (begun, error) = self.act(&consent, &planned.plugins, plan, &mut report, witness);
         let error = error.or_else(|| self.verify(&planned.plugins, &plan.actions, &mut report));
+        let error = error.or_else(|| self.let_go(&consent, &planned.plugins, &begun));
         // What nobody would remember having added must not stay either.
         let error = error.or_else(|| self.record(plan, &|_| true).err());
         if error.is_some() {
@@ -130,6 +141,9 @@ impl StateManager<'_> {
             (Some(_), true) => RunOutcome::Undone,
             (Some(_), false) => RunOutcome::Residue,
         };
+        if report.outcome == RunOutcome::Undone {
+            checkpoints::remove(self.root, &run);
+        }
         let error = error.map(|error| final_error(error, &report));
         Ok(Applied { report, error })
     }
@@ -137,22 +151,33 @@ impl StateManager<'_> {
     /// The plan for `desired`, without changing anything.
     pub fn plan(&mut self, desired: Desired, options: &Options) -> Result<Plan> {
         self.bus.stop_when(Arc::clone(&self.interrupts));
-        let (given, document, options) = self.unpack(desired, options)?;
-        let planned = self.compute(&document, &options)?;
+        let (given, goal, options) = self.unpack(desired, options)?;
+        let planned = self.compute_goal(&goal, &options)?;
         if let Some(given) = given {
             given.check_fresh(&planned.plan)?;
         }
         Ok(planned.plan)
     }
 
-    fn unpack(&self, desired: Desired, options: &Options) -> Result<(Option<Plan>, StateDocument, Options)> {
+    fn unpack(&self, desired: Desired, options: &Options) -> Result<(Option<Plan>, Goal, Options)> {
         match desired {
-            Desired::State(document) => Ok((None, document, options.clone())),
+            Desired::State(document) => Ok((None, Goal::State(document), options.clone())),
+            Desired::Rollback(id) => Ok((None, Goal::Rollback(rollback::target(self.root, &id)?), options.clone())),
             Desired::Plan(plan) => {
-                let document = StateDocument::from_json(&plan.desired)?;
+                let goal = match rollback::run_of(&plan.desired) {
+                    Some(run) => Goal::Rollback(rollback::target(self.root, &run)?),
+                    None => Goal::State(StateDocument::from_json(&plan.desired)?),
+                };
                 let of_plan = Options { owner: plan.owner.clone(), prune: plan.prune, ..options.clone() };
-                Ok((Some(*plan), document, of_plan))
+                Ok((Some(*plan), goal, of_plan))
             }
+        }
+    }
+
+    fn compute_goal(&mut self, goal: &Goal, options: &Options) -> Result<Planned> {
+        match goal {
+            Goal::State(document) => self.compute(document, options),
+            Goal::Rollback(target) => self.compute_rollback(target),
         }
     }
 
@@ -187,16 +212,25 @@ impl StateManager<'_> {
         &mut self,
         consent: &Consent,
         plugins: &Plugins,
-        actions: &[Action],
+        plan: &Plan,
         report: &mut Report,
         witness: &mut dyn Witness,
     ) -> (Begun, Option<Error>) {
-        let mut begun = Begun { done: Vec::new(), failed: None };
-        for (position, action) in actions.iter().enumerate() {
+        let mut begun = Begun { done: Vec::new(), failed: None, kept: BTreeMap::new() };
+        for (position, action) in plan.actions.iter().enumerate() {
             if self.is_interrupted() {
                 return (begun, Some(Error::failed("interrupted").on(format!("before {:?}", action.title))));
             }
             let Some(plugin) = plugins.get(&action.plugin) else { continue };
+            if plan.checkpoints.contains_key(&action.plugin) && !begun.kept.contains_key(&action.plugin) {
+                match self.bus.acting(consent, || plugin.keep(self.bus)) {
+                    Ok(checkpoint) => begun.kept.extend(checkpoint.map(|kept| (action.plugin.clone(), kept))),
+                    Err(error) => {
+                        let what = format!("{} could not keep its state, so it is not changed", action.plugin);
+                        return (begun, Some(Error { message: format!("{what}: {}", error.message), ..error }));
+                    }
+                }
+            }
             self.progress.say(&action.title, None);
             let started = Instant::now();
             let outcome = self.bus.acting(consent, || plugin.perform(self.bus, action, self.progress));
@@ -223,6 +257,15 @@ impl StateManager<'_> {
         (begun, error)
     }
 
+    /// Lets the services' own checkpoints go: from here on nothing goes back by itself.
+    fn let_go(&mut self, consent: &Consent, plugins: &Plugins, begun: &Begun) -> Option<Error> {
+        let end = |(name, checkpoint): (&String, &Value)| {
+            let plugin = plugins.get(name)?;
+            self.bus.acting(consent, || plugin.end(self.bus, checkpoint, true)).err()
+        };
+        Error::all(begun.kept.iter().filter_map(end).collect())
+    }
+
     /// Reads again: what a service said it did counts only when it shows.
     fn verify(&mut self, plugins: &Plugins, actions: &[Action], report: &mut Report) -> Option<Error> {
         let mut errors = Vec::new();
@@ -230,8 +273,8 @@ impl StateManager<'_> {
             let Some(plugin) = plugins.get(&action.plugin) else { continue };
             for change in self.not_holding(plugin.as_ref(), &action.changes) {
                 let resource = change.resource();
-                let keys = crate::plugin::Want::Keys(vec![resource.key.clone()]);
-                let now = plugin.query(self.bus, &keys, self.progress).values.remove(&resource.key);
+                let want = crate::plugin::Want::of_changes([&change]);
+                let now = plugin.query(self.bus, &want, self.progress).values.remove(&resource.key);
                 let error = mismatch(&change, now.as_ref());
                 report.actions[position].result = ActionResult::Failed;
                 report.actions[position].error = Some(error.message.clone());
@@ -247,7 +290,7 @@ impl StateManager<'_> {
         for action in &planned.plan.actions {
             let Some(plugin) = planned.plugins.get(&action.plugin) else { continue };
             let remains = |change: &&Change| report.residue.iter().any(|r| r.resource == change.resource().to_string());
-            let adds = action.changes.iter().filter(|change| matches!(change, Change::Add { .. })).filter(remains);
+            let adds = action.changes.iter().filter(|change| change.brings_item()).filter(remains);
             let adds: Vec<Change> = adds.cloned().collect();
             let absent = if adds.is_empty() { Vec::new() } else { self.not_holding(plugin.as_ref(), &adds) };
             kept.extend(adds.into_iter().filter(|change| !absent.contains(change)));
@@ -257,41 +300,11 @@ impl StateManager<'_> {
         }
     }
 
-    fn write_checkpoint(&self, run: &str, plan: &Plan, before: &BTreeMap<String, Map<String, Value>>) -> Result<()> {
-        let path = self.root.checkpoint(run);
-        self.root.make_parent(&path)?;
-        let touched: BTreeMap<String, Value> = plan
-            .actions
-            .iter()
-            .flat_map(|action| &action.changes)
-            .filter_map(|change| {
-                let resource = change.resource();
-                let value = before.get(&resource.plugin)?.get(&resource.key)?;
-                let is_set = resource.item.is_some();
-                // A set of thousands of items is told by what changes in it.
-                Some((resource.to_string(), if is_set { change.before() } else { value.clone() }))
-            })
-            .collect();
-        let checkpoint = json!({
-            "kind": "checkpoint",
-            "version": 1,
-            "run": run,
-            "time": time::rfc3339(SystemTime::now()),
-            "before": touched,
-            "plan": plan,
-        });
-        let bytes = serde_json::to_vec(&checkpoint).map_err(|e| Error::failed(e.to_string()))?;
-        file::replace(&path, &bytes, Durability::Durable).map_err(|e| {
-            e.hint(
-                "nothing was changed: without a checkpoint nothing is; free some space there, or choose another --root",
-            )
-        })
-    }
-
     /// Notes in the ledger those changes of `plan` that count.
     fn record(&self, plan: &Plan, counts: &dyn Fn(&Change) -> bool) -> Result<()> {
         let changes = plan.actions.iter().flat_map(|action| &action.changes).filter(|change| counts(change));
-        let changes: Vec<Change> = changes.filter(|change| !matches!(change, Change::Set { .. })).cloned().collect();
+        let changes: Vec<Change> =
+            changes.filter(|change| change.brings_item() || change.takes_item()).cloned().collect();
         if changes.is_empty() {
             return Ok(());
         }
@@ -314,13 +327,31 @@ type Plugins = BTreeMap<String, Box<dyn StatePlugin>>;
 
 fn mismatch(change: &Change, now: Option<&Value>) -> Error {
     let resource = change.resource().to_string();
-    let now = now.map_or_else(|| "nothing readable".into(), Value::to_string);
+    let now = match change.item() {
+        // Of an item, only the members that matter: it may have a hundred others.
+        Some(item) => now.map(|all| item_now(change, all.get(item))),
+        None => now.cloned(),
+    };
+    let now = now.map_or_else(|| "nothing readable".into(), |now| now.to_string());
     let message = match change {
         Change::Set { to, .. } => format!("the service accepted {to}, but reads {now}"),
         Change::Add { item, .. } => format!("the service says it added {item:?}, but does not list it"),
         Change::Remove { item, .. } => format!("the service says it removed {item:?}, but still lists it"),
+        Change::Create { item, to, .. } => format!("{item:?} was made as {to}, but reads {now}"),
+        Change::Update { to, .. } => format!("the service accepted {to}, but reads {now}"),
+        Change::Delete { item, .. } => format!("the service says it deleted {item:?}, but still has it"),
     };
     Error::failed(message).on(resource).hint("the service normalised, refused or ignored it without an error")
+}
+
+fn item_now(change: &Change, item: Option<&Value>) -> Value {
+    let (Change::Create { to, .. } | Change::Update { to, .. }) = change else { return Value::Null };
+    match (item, to) {
+        (Some(Value::Object(item)), Value::Object(to)) => {
+            item.iter().filter(|(name, _)| to.contains_key(*name)).map(|(k, v)| (k.clone(), v.clone())).collect()
+        }
+        _ => Value::Null,
+    }
 }
 
 /// The error of a run that failed after it began: its exit code says whether anything remains.
@@ -342,10 +373,22 @@ fn final_error(mut error: Error, report: &Report) -> Error {
 }
 
 /// Names a run: its time, and what it does.
-fn run_id(plan: &Plan) -> String {
-    let now = SystemTime::now();
-    let nanos = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let unique = digest::of_bytes("run", format!("{nanos} {} {}", std::process::id(), plan.digest).as_bytes());
-    let time = time::rfc3339(now).replace([':', '-'], "");
-    format!("{time}-{}", unique.trim_start_matches("sha256:").chars().take(8).collect::<String>())
+/// What is kept before a run: the values it is to change. Of sets and collections, only what changes in them.
+fn checkpoint(run: &str, planned: &Planned, rolls_back: Vec<String>) -> checkpoints::Checkpoint {
+    let changes = planned.plan.actions.iter().flat_map(|action| &action.changes);
+    let before = changes.filter_map(|change| {
+        let resource = change.resource();
+        let value = planned.current.get(&resource.plugin)?.get(&resource.key)?;
+        Some((resource.to_string(), if resource.item.is_some() { change.before() } else { value.clone() }))
+    });
+    let came_along = planned.plan.actions.iter().flat_map(|action| undo::announced(action, &planned.current));
+    checkpoints::Checkpoint {
+        kind: "checkpoint".into(),
+        version: 1,
+        run: run.to_owned(),
+        time: time::rfc3339(SystemTime::now()),
+        rolls_back,
+        before: before.chain(came_along).collect(),
+        plan: planned.plan.clone(),
+    }
 }

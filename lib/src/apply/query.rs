@@ -46,7 +46,7 @@ impl Selection {
             Self::Keys(plugins) => plugins
                 .iter()
                 .map(|(name, keys)| {
-                    (name.clone(), if keys.is_empty() { want.clone() } else { Want::Keys(keys.clone()) })
+                    (name.clone(), if keys.is_empty() { want.clone() } else { Want::keys(keys.iter().cloned()) })
                 })
                 .collect(),
             Self::Each(each) => each.clone(),
@@ -158,14 +158,14 @@ fn query_one(
     };
     bus.allow(plugin.safe_calls());
     if let Want::Keys(keys) = want {
-        let unknown = keys.iter().filter(|key| !plugin.keys().contains_key(*key));
+        let unknown = keys.keys().filter(|key| !plugin.keys().contains_key(*key));
         found.problems.extend(
             unknown.map(|key| Error::bad_input("this plugin has no such key").on(format!("plugins.{name}.{key}"))),
         );
     }
     let queried = plugin.query(bus, want, progress);
     if let Some(cache) = cache {
-        cache.keep(&plugin, &queried);
+        cache.keep(&plugin, want, &queried);
     }
     let has_any = !queried.values.is_empty() || queried.observed.is_some() || queried.problems.is_empty();
     found.problems.extend(queried.problems);

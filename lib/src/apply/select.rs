@@ -2,7 +2,7 @@
 
 use super::cached::Age;
 use crate::base::{Error, Kind};
-use crate::plugin::{Catalog, StatePlugin, Want};
+use crate::plugin::{Catalog, StatePlugin, Want, Wanted};
 use crate::state::select::{Path, nothing_named, select};
 use crate::state::{PluginState, StateDocument};
 use serde::ser::SerializeMap;
@@ -81,12 +81,29 @@ fn wanted_of(paths: &[Path], name: &str, catalog: &Catalog, wants_all: bool) -> 
         return Some(Want::All);
     }
     let all = plugin.sources();
-    let keys: Vec<String> = all.keys().filter(|key| concerns(key)).cloned().collect();
+    let items_of = |key: &str| {
+        let has_items = plugin.keys().get(key).is_some_and(|spec| spec.strategy.has_items());
+        let mut concerned = paths.iter().filter(|path| has_items && path.concerns(&[name, key])).peekable();
+        concerned.peek()?;
+        concerned.map(|path| path.item().map(str::to_owned)).collect::<Option<BTreeSet<String>>>()
+    };
+    let keys: Wanted = all.keys().filter(|key| concerns(key)).map(|key| (key.clone(), items_of(key))).collect();
     match keys.len() {
         0 => None,
-        count if count == all.len() => Some(Want::State),
+        count if count == all.len() && keys.values().all(Option::is_none) => Some(Want::State),
         _ => Some(Want::Keys(keys)),
     }
+}
+
+/// The same with all items of each key; nothing when it is that already.
+#[must_use]
+pub fn with_all_items(wanted: &[(String, Want)]) -> Option<Vec<(String, Want)>> {
+    let whole = |want: &Want| match want {
+        Want::Keys(keys) => Want::keys(keys.keys().cloned()),
+        other => other.clone(),
+    };
+    let all: Vec<(String, Want)> = wanted.iter().map(|(name, want)| (name.clone(), whole(want))).collect();
+    (all != wanted).then_some(all)
 }
 
 /// The errors of paths that nothing of what is `wanted` can ever be named by.
@@ -94,7 +111,7 @@ fn wanted_of(paths: &[Path], name: &str, catalog: &Catalog, wants_all: bool) -> 
 pub fn leading_nowhere(paths: &[Path], wanted: &[(String, Want)], catalog: &Catalog) -> Vec<Error> {
     let leads = |path: &&Path| {
         wanted.iter().any(|(name, want)| match want {
-            Want::Keys(keys) => keys.iter().any(|key| path.concerns(&[name, key])),
+            Want::Keys(keys) => keys.keys().any(|key| path.concerns(&[name, key])),
             Want::State | Want::All => path.concerns(&[name]),
         })
     };
@@ -151,7 +168,7 @@ fn unread(wanted: &[(String, Want)], document: &StateDocument, catalog: &Catalog
         let state = document.plugins.get(name).unwrap_or(&empty);
         let plugin = if name.contains('.') { None } else { catalog.entry(name).ok().map(|entry| entry.plugin()) };
         let mut keys: Vec<String> = match (want, &plugin) {
-            (Want::Keys(keys), _) => keys.clone(),
+            (Want::Keys(keys), _) => keys.keys().cloned().collect(),
             (_, Some(plugin)) => plugin.sources().into_keys().collect(),
             (_, None) => Vec::new(),
         };

@@ -11,12 +11,14 @@ use crate::state::document::items_of;
 use crate::state::{Action, Change, UndoClass};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What acting left behind: which actions were begun, and how sure it is that a failed one changed nothing.
 pub struct Begun {
     /// Positions of actions that were made, in order.
     pub done: Vec<usize>,
+    /// By plugin, the checkpoint that its service keeps itself.
+    pub kept: BTreeMap<String, Value>,
     /// The action that failed, and what is known about it.
     pub failed: Option<(usize, Touched)>,
 }
@@ -24,6 +26,12 @@ pub struct Begun {
 impl StateManager<'_> {
     /// Undoes what was begun and lists what remains in `report`.
     pub(super) fn undo(&mut self, consent: &Consent, planned: &Planned, begun: &Begun, report: &mut Report) {
+        // The service's own way back comes first; what it did not take back is undone like everything else.
+        for (name, checkpoint) in &begun.kept {
+            if let Some(plugin) = planned.plugins.get(name) {
+                let _ = self.bus.acting(consent, || plugin.end(self.bus, checkpoint, false));
+            }
+        }
         let failed = begun.failed.iter().map(|(position, touched)| (*position, *touched));
         let done = begun.done.iter().rev().map(|position| (*position, Touched::Surely));
         for (position, touched) in failed.chain(done) {
@@ -60,8 +68,7 @@ impl StateManager<'_> {
         if action.changes.is_empty() {
             return (false, Vec::new());
         }
-        let keys: Vec<String> = action.changes.iter().map(|change| change.resource().key).collect();
-        let now = plugin.query(self.bus, &Want::Keys(keys.clone()), self.progress);
+        let now = plugin.query(self.bus, &Want::of_changes(&action.changes), self.progress);
         let empty = Map::new();
         let before = before.get(&action.plugin).unwrap_or(&empty);
         let mut residue = Vec::new();
@@ -119,15 +126,20 @@ impl StateManager<'_> {
     /// The changes that reading again does not show, after bounded retries: some services settle late.
     pub(super) fn not_holding(&mut self, plugin: &dyn StatePlugin, changes: &[Change]) -> Vec<Change> {
         let mut left: Vec<Change> = changes.to_vec();
-        for wait_ms in [0, 20, 50, 100, 200, 400, 800] {
+        let settle = |change: &Change| plugin.keys().get(change.key()).map_or(Duration::ZERO, |spec| spec.settle);
+        let longest = changes.iter().map(settle).max().unwrap_or_default();
+        let started = Instant::now();
+        let usual = [0, 20, 50, 100, 200, 400, 800].map(Duration::from_millis);
+        let more = std::iter::repeat(Duration::from_secs(1)).take_while(|_| started.elapsed() < longest);
+        for wait in usual.into_iter().chain(more) {
             if left.is_empty() {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(wait_ms));
-            let keys: Vec<String> = left.iter().map(|change| change.resource().key).collect();
-            let now = plugin.query(self.bus, &Want::Keys(keys), self.progress);
+            std::thread::sleep(wait);
+            let want = Want::of_changes(&left);
+            let now = plugin.query(self.bus, &want, self.progress);
             if let Some(cache) = &self.cache {
-                cache.keep(plugin, &now);
+                cache.keep(plugin, &want, &now);
             }
             left.retain(|change| {
                 let spec = plugin.keys().get(&change.resource().key);
@@ -150,6 +162,15 @@ fn side_effects(action: &Action, before: &Map<String, Value>, now: &Map<String, 
         .filter(|item| now.contains(item) && !before.contains(item))
         .map(|item| Change::Remove { plugin: plugin.clone(), key: key.clone(), item: item.clone() })
         .collect()
+}
+
+/// Whether the items that the service's preview announced besides those asked for were there before, by resource.
+pub fn announced(action: &Action, current: &BTreeMap<String, Map<String, Value>>) -> Vec<(String, Value)> {
+    let Some(preview) = &action.preview else { return Vec::new() };
+    let Some(Change::Add { plugin, key, .. }) = action.changes.first() else { return Vec::new() };
+    let set = current.get(plugin).and_then(|state| items_of("", state.get(key)?).ok()).unwrap_or_default();
+    let is_there = |item: &String| (format!("{plugin}/{key}/{item}"), Value::Bool(set.contains(item)));
+    preview.also.iter().map(is_there).collect()
 }
 
 fn remains(report: &mut Report, action: &Action, message: &str) {

@@ -1,120 +1,15 @@
 //! The difference between what is wanted and what is there, as a list of changes. Every mismatch is reported, not only
 //! the first; what is not mentioned is left alone.
 
+use super::change::Change;
+use super::collection;
 use super::document::{PluginState, items_of, wrong};
 use super::spec::{KeySpec, Strategy, Writable};
 use crate::base::{Error, Kind, Result};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-/// What a change is about: `PLUGIN/KEY`, or `PLUGIN/KEY/ITEM` for an item of a set.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Resource {
-    /// Plugin name.
-    pub plugin: String,
-    /// Key of the plugin's state.
-    pub key: String,
-    /// Item of a set.
-    pub item: Option<String>,
-}
-
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.plugin, self.key)?;
-        match &self.item {
-            Some(item) => write!(f, "/{item}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// One difference that is to go away.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "change", rename_all = "snake_case")]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum Change {
-    /// A value becomes another.
-    Set {
-        /// Plugin name.
-        plugin: String,
-        /// Key.
-        key: String,
-        /// The value now; null when the service has none.
-        from: Value,
-        /// The value wanted.
-        to: Value,
-    },
-    /// An item joins a set.
-    Add {
-        /// Plugin name.
-        plugin: String,
-        /// Key.
-        key: String,
-        /// The item.
-        item: String,
-    },
-    /// An item leaves a set.
-    Remove {
-        /// Plugin name.
-        plugin: String,
-        /// Key.
-        key: String,
-        /// The item.
-        item: String,
-    },
-}
-
-impl Change {
-    /// What the change is about.
-    #[must_use]
-    pub fn resource(&self) -> Resource {
-        let (Self::Set { plugin, key, .. } | Self::Add { plugin, key, .. } | Self::Remove { plugin, key, .. }) = self;
-        let item = match self {
-            Self::Set { .. } => None,
-            Self::Add { item, .. } | Self::Remove { item, .. } => Some(item.clone()),
-        };
-        Resource { plugin: plugin.clone(), key: key.clone(), item }
-    }
-
-    /// The change that takes this one back.
-    #[must_use]
-    pub fn reverse(&self) -> Self {
-        match self.clone() {
-            Self::Set { plugin, key, from, to } => Self::Set { plugin, key, from: to, to: from },
-            Self::Add { plugin, key, item } => Self::Remove { plugin, key, item },
-            Self::Remove { plugin, key, item } => Self::Add { plugin, key, item },
-        }
-    }
-
-    /// What was there before: the value, or whether the item was in the set.
-    #[must_use]
-    pub fn before(&self) -> Value {
-        match self {
-            Self::Set { from, .. } => from.clone(),
-            Self::Add { .. } => Value::Bool(false),
-            Self::Remove { .. } => Value::Bool(true),
-        }
-    }
-
-    /// Whether `current`, the plugin's values, is what this change wants. `None` when the key could not be read.
-    ///
-    /// A merged object may hold more than is wanted, but nothing that this change takes away.
-    #[must_use]
-    pub fn holds_in(&self, current: &Map<String, Value>, spec: &KeySpec) -> Option<bool> {
-        match self {
-            Self::Set { key, from, to, .. } => current.get(key).map(|now| {
-                let is_merged = spec.strategy == Strategy::MergeStrategy;
-                satisfies(to, now, spec) && !(is_merged && keeps_removed(from, to, now))
-            }),
-            Self::Add { key, item, .. } => contains(current.get(key)?, item),
-            Self::Remove { key, item, .. } => contains(current.get(key)?, item).map(|there| !there),
-        }
-    }
-}
-
-fn contains(set: &Value, item: &str) -> Option<bool> {
+pub(super) fn contains(set: &Value, item: &str) -> Option<bool> {
     items_of("", set).ok().map(|items| items.iter().any(|i| i == item))
 }
 
@@ -155,6 +50,7 @@ pub fn diff_plugin(
             continue;
         };
         let outcome = match spec.strategy {
+            strategy if strategy.has_items() => collection::diff(at, key, desired, current, spec, removal),
             Strategy::SetDifference => diff_set(at, key, desired, current, spec, removal),
             _ if desired.absent.contains_key(key) => Err(Error::bad_input("only the items of a set can be absent")
                 .on(format!("plugins.{at}.absent.{key}"))
@@ -225,10 +121,10 @@ fn diff_set(
             errors.push(Error::bad_input(format!("{both:?} is both wanted and absent")).on(place.clone()));
         }
         if removal.is_prune {
-            gone.extend(there.difference(wanted).filter(|item| !spec.protected.contains(item)).cloned());
+            gone.extend(there.difference(wanted).filter(|item| !spec.protects(item)).cloned());
         }
         if let Some(owned) = removal.owned.get(key) {
-            gone.extend(owned.difference(wanted).filter(|item| !spec.protected.contains(item)).cloned());
+            gone.extend(owned.difference(wanted).filter(|item| !spec.protects(item)).cloned());
         }
     }
     let add: Vec<&String> = wanted.iter().flatten().filter(|item| !there.contains(*item)).collect();
@@ -250,7 +146,7 @@ fn diff_set(
         }
     }
     for item in &remove {
-        if spec.protected.contains(item) {
+        if spec.protects(item) {
             errors.push(
                 Error::refused(format!("{item:?} is protected and is never removed"))
                     .hint("the mapping lists what is protected and why"),
@@ -267,7 +163,7 @@ fn diff_set(
     Ok(adds.chain(removes).collect())
 }
 
-fn check_writable(spec: &KeySpec) -> Result<()> {
+pub(super) fn check_writable(spec: &KeySpec) -> Result<()> {
     match &spec.writable {
         Writable::Yes => Ok(()),
         Writable::No { reason, hint } => Err(Error::refused(reason).hint(hint)),
@@ -275,7 +171,7 @@ fn check_writable(spec: &KeySpec) -> Result<()> {
 }
 
 /// Whether `now` is what `desired` asks for.
-fn satisfies(desired: &Value, now: &Value, spec: &KeySpec) -> bool {
+pub(super) fn satisfies(desired: &Value, now: &Value, spec: &KeySpec) -> bool {
     match (spec.strategy, desired, now) {
         (Strategy::MergeStrategy, Value::Object(want), Value::Object(have)) => {
             want.iter().all(|(key, value)| have.get(key).is_some_and(|now| satisfies(value, now, spec)))
@@ -292,7 +188,7 @@ fn satisfies(desired: &Value, now: &Value, spec: &KeySpec) -> bool {
 }
 
 /// Whether `now` still has a key of `from` that `to` has not.
-fn keeps_removed(from: &Value, to: &Value, now: &Value) -> bool {
+pub(super) fn keeps_removed(from: &Value, to: &Value, now: &Value) -> bool {
     let (Value::Object(from), Value::Object(to), Value::Object(now)) = (from, to, now) else { return false };
     from.iter().any(|(key, from)| match (to.get(key), now.get(key)) {
         (None, Some(_)) => true,
@@ -302,7 +198,7 @@ fn keeps_removed(from: &Value, to: &Value, now: &Value) -> bool {
 }
 
 /// Equal, where an integer and its decimal text are the same value: large integers travel as text.
-fn same(a: &Value, b: &Value) -> bool {
+pub(super) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(n), Value::String(text)) | (Value::String(text), Value::Number(n)) => {
             !n.is_f64() && n.to_string() == *text
@@ -317,7 +213,7 @@ fn same(a: &Value, b: &Value) -> bool {
 }
 
 /// `base` with the keys of `top` in its place, objects key by key.
-fn overlay(base: &Value, top: &Value) -> Value {
+pub(super) fn overlay(base: &Value, top: &Value) -> Value {
     match (base, top) {
         (Value::Object(base), Value::Object(top)) => {
             let mut merged = base.clone();

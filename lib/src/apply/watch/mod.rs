@@ -7,6 +7,7 @@ mod cells;
 mod hints;
 mod reading;
 mod record;
+mod signals;
 mod worker;
 
 pub use record::{Changed, Freshness, Presence, Present, Problem, Record, ServiceRecord, Watching};
@@ -160,7 +161,7 @@ fn tasks(catalog: &Catalog, selected: &[(String, Want)]) -> Result<Vec<Task>> {
             }
         };
         if let Want::Keys(keys) = want {
-            let unknown = keys.iter().filter(|key| !plugin.keys().contains_key(*key));
+            let unknown = keys.keys().filter(|key| !plugin.keys().contains_key(*key));
             errors.extend(
                 unknown.map(|key| Error::bad_input("this plugin has no such key").on(format!("plugins.{name}.{key}"))),
             );
@@ -190,7 +191,7 @@ fn parts(plugin: &GenericPlugin, want: &Want) -> Vec<Task> {
     }
     let mut keys: [Vec<String>; 3] = [const { Vec::new() }; 3];
     for (key, source) in plugin.sources() {
-        if !matches!(want, Want::Keys(wanted) if !wanted.contains(&key)) {
+        if want.has(&key) {
             let which = match source {
                 Source::Property { .. } => 0,
                 Source::Answer { path: Some(_) } => 1,

@@ -51,10 +51,36 @@ fn class_of(emits: EmitsChanged) -> Freshness {
 pub fn everything(watched: &mut Watched<'_>, how: Option<Freshness>) -> bool {
     let all: BTreeSet<usize> = (0..watched.cells.len()).collect();
     match watched.part {
-        Part::Properties => properties(watched, &all, how),
+        Part::Properties => mapped(watched, how),
         Part::Answers => all.into_iter().filter(|&position| !answer(watched, position, how).0).count() == 0,
         Part::Observed => observed(watched, how),
     }
+}
+
+/// Reads all mapped properties as a query does, so that a service with another interface than the mapping's is refused.
+fn mapped(watched: &mut Watched<'_>, how: Option<Freshness>) -> bool {
+    let keys = watched.cells.iter().map(|cell| cell.key().to_owned());
+    let mut queried = watched.plugin.query(watched.context.bus, &Want::keys(keys), &mut Silent);
+    watched.is_refused = queried.problems.iter().any(|p| p.kind == Kind::InterfaceChanged) && queried.values.is_empty();
+    if watched.is_refused {
+        queried.problems.iter().for_each(|error| watched.problem(error));
+        return false;
+    }
+    let mut is_whole = true;
+    for position in 0..watched.cells.len() {
+        let cell = &watched.cells[position];
+        match queried.values.remove(cell.key()) {
+            Some(value) => keep(watched, position, value, how),
+            None => {
+                let subject = subject_of(cell);
+                let problem = queried.problems.iter().find(|problem| problem.subject.as_ref() == Some(&subject));
+                let error = problem.or(queried.problems.first()).cloned();
+                unreadable(watched, position, error.unwrap_or_else(|| Error::failed("it was not answered")));
+                is_whole = false;
+            }
+        }
+    }
+    is_whole
 }
 
 /// Reads properties, and says whether all could be read.
@@ -91,7 +117,7 @@ pub fn properties(watched: &mut Watched<'_>, positions: &BTreeSet<usize>, how: O
 /// Asks for one key, and says whether it was answered, and with something new.
 fn answer(watched: &mut Watched<'_>, position: usize, how: Option<Freshness>) -> (bool, bool) {
     let key = watched.cells[position].key().to_owned();
-    let mut queried = watched.plugin.query(watched.context.bus, &Want::Keys(vec![key.clone()]), &mut Silent);
+    let mut queried = watched.plugin.query(watched.context.bus, &Want::keys([key.clone()]), &mut Silent);
     match queried.values.remove(&key) {
         Some(value) => {
             let has_changed = watched.cells[position].value.as_ref() != Some(&value);

@@ -5,7 +5,7 @@ use super::hints::Hints;
 use super::record::{Freshness, Presence, Record};
 use super::{Part, Task, Told, reading};
 use crate::base::{Error, Kind, Result};
-use crate::bus::{Bus, Happening, Signal, names};
+use crate::bus::{Bus, names};
 use crate::plugin::{Catalog, GenericPlugin, Source, StatePlugin};
 use crate::state::Strategy;
 use crate::state::select::Path;
@@ -38,20 +38,22 @@ pub struct Watched<'a> {
     /// Cells by object path, interface and property.
     pub index: HashMap<(String, String, String), Vec<usize>>,
     tells_of_service: bool,
-    is_there: bool,
+    pub(super) is_there: bool,
+    /// Whether the service is another than the mapping was written for, so that nothing it says is understood.
+    pub is_refused: bool,
     /// Properties that changed in a way that the signal did not say.
-    stale: BTreeSet<usize>,
+    pub(super) stale: BTreeSet<usize>,
     /// Answers that a signal hints at.
-    pub hinted: BTreeSet<usize>,
-    hints: Hints,
+    pub(super) hinted: BTreeSet<usize>,
+    pub(super) hints: Hints,
     poll_at: Instant,
     /// How often it was polled.
     pub polls: u32,
-    return_at: Option<(Instant, u32)>,
+    pub(super) return_at: Option<(Instant, u32)>,
     /// What could not be read since its service did not answer, and until when it is waited for news that it is gone.
-    doubted: Option<(Instant, Vec<Error>)>,
+    pub(super) doubted: Option<(Instant, Vec<Error>)>,
     /// What was told of each thing that cannot be read.
-    told: BTreeMap<String, String>,
+    pub(super) told: BTreeMap<String, String>,
 }
 
 /// Watches until somebody asks to stop; fails when the bus goes away.
@@ -110,6 +112,7 @@ impl<'a> Watched<'a> {
             index: HashMap::new(),
             tells_of_service: task.tells_of_service,
             is_there: false,
+            is_refused: false,
             stale: BTreeSet::new(),
             hinted: BTreeSet::new(),
             hints: Hints::new(context.interval),
@@ -154,7 +157,9 @@ impl<'a> Watched<'a> {
         }
         if self.is_there || self.part == Part::Observed {
             reading::classify(self);
-            reading::everything(self, None);
+            if !reading::everything(self, None) {
+                self.return_at = Some((Instant::now() + RETRY, 1));
+            }
         }
         for cell in &self.cells {
             self.tell_all(cell.present(self.context.paths));
@@ -179,9 +184,11 @@ impl<'a> Watched<'a> {
         if let Some((at, attempt)) = self.return_at.filter(|(at, _)| *at <= now) {
             self.return_at = None;
             self.hints.forget();
-            if attempt == 0 {
-                reading::classify(self);
+            // It may be another version, and what the plugin knows of it may be what it said when it had just started.
+            if let Ok(plugin) = super::plugin_called(self.context.catalog, self.plugin.name()) {
+                self.plugin = plugin;
             }
+            reading::classify(self);
             let is_whole = reading::everything(self, Some(Freshness::Returned));
             if !is_whole && attempt < RETRIES {
                 self.return_at = Some((at.max(now) + RETRY * 2_u32.pow(attempt), attempt + 1));
@@ -205,107 +212,13 @@ impl<'a> Watched<'a> {
             return true;
         }
         if self.is_there && self.poll_at <= now {
-            reading::polled(self);
+            if !self.is_refused {
+                reading::polled(self);
+            }
             self.poll_at = Instant::now() + self.context.interval;
             return true;
         }
         false
-    }
-
-    /// Takes note of what happened. What came in while something was read is not to be `trusted` with a value: what was
-    /// read may be newer.
-    fn on(&mut self, happening: &Happening, is_trusted: bool) {
-        match happening {
-            Happening::Came => {
-                self.is_there = true;
-                self.told.clear();
-                self.return_at = Some((Instant::now(), 0));
-                self.tell_of_service(Presence::Back);
-            }
-            Happening::Left => {
-                if std::mem::replace(&mut self.is_there, false) {
-                    self.tell_of_service(Presence::Gone);
-                }
-                self.return_at = None;
-                self.doubted = None;
-                self.stale.clear();
-                self.hinted.clear();
-                self.hints.forget();
-            }
-            Happening::Signal(signal) => self.on_signal(signal, is_trusted),
-        }
-    }
-
-    fn on_signal(&mut self, signal: &Signal, is_trusted: bool) {
-        // What an object says that was made to answer a question is the answer, and no reason to ask again.
-        if self.part == Part::Answers && self.context.bus.is_own(&signal.path) {
-            return;
-        }
-        let kind = match (signal.member.as_str(), &signal.args[..]) {
-            ("PropertiesChanged", [Value::String(interface), Value::Object(changed), invalidated, ..]) => {
-                for (name, value) in changed {
-                    self.property_changed(signal, interface, name, is_trusted.then_some(value));
-                }
-                for name in invalidated.as_array().into_iter().flatten().filter_map(Value::as_str) {
-                    self.property_changed(signal, interface, name, None);
-                }
-                format!("PropertiesChanged of {interface}")
-            }
-            ("InterfacesAdded", [Value::String(path), Value::Object(interfaces), ..])
-                if self.part == Part::Observed =>
-            {
-                for (interface, properties) in interfaces {
-                    for (name, value) in properties.as_object().into_iter().flatten() {
-                        let place = Signal { path: path.clone(), ..signal.clone() };
-                        self.property_changed(&place, interface, name, is_trusted.then_some(value));
-                    }
-                }
-                return;
-            }
-            ("InterfacesRemoved", [Value::String(path), Value::Array(interfaces), ..])
-                if self.part == Part::Observed =>
-            {
-                for position in 0..self.cells.len() {
-                    let names = &self.cells[position].names;
-                    if names[2] == *path && interfaces.iter().any(|interface| *interface == names[3]) {
-                        self.becomes(position, None, Freshness::Signal);
-                    }
-                }
-                return;
-            }
-            (member, _) => format!("{}.{member}", signal.interface),
-        };
-        if self.part == Part::Observed && signal.member == "PropertiesChanged" {
-            return;
-        }
-        let is_about = |cell: &Cell| match &cell.source {
-            Source::Property { .. } => self.part == Part::Observed,
-            Source::Answer { path: None } => true,
-            Source::Answer { path: Some(path) } => {
-                let below = signal.path.strip_prefix(path.as_str());
-                signal.interface == "org.freedesktop.DBus.ObjectManager"
-                    || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || path == "/")
-            }
-        };
-        let about: Vec<usize> = (0..self.cells.len()).filter(|position| is_about(&self.cells[*position])).collect();
-        if !about.is_empty() || self.part == Part::Observed {
-            self.hinted.extend(about);
-            self.hints.came(&kind, Instant::now());
-        }
-    }
-
-    fn property_changed(&mut self, signal: &Signal, interface: &str, name: &str, value: Option<&Value>) {
-        let place = (signal.path.clone(), interface.to_owned(), name.to_owned());
-        let mut positions = self.index.get(&place).cloned().unwrap_or_default();
-        if positions.is_empty() && self.part == Part::Observed {
-            positions.push(self.add(reading::observed_cell(&self.plugin, place, Freshness::Signal)));
-        }
-        for position in positions {
-            match value {
-                Some(value) => self.becomes(position, Some(value.clone()), Freshness::Signal),
-                None => drop(self.stale.insert(position)),
-            }
-        }
     }
 
     /// A cell has a new value: tells what changed.
@@ -342,7 +255,7 @@ impl<'a> Watched<'a> {
         self.told.remove(subject);
     }
 
-    fn tell_of_service(&self, state: Presence) {
+    pub(super) fn tell_of_service(&self, state: Presence) {
         if self.tells_of_service {
             self.tell(Record::service(self.plugin.name(), self.plugin.service(), state));
         }

@@ -100,6 +100,17 @@ impl Path {
         }
     }
 
+    /// The one name that this path has below a key; nothing when it has none there, or may have several.
+    #[must_use]
+    pub fn item(&self) -> Option<&str> {
+        match &self.segments[..] {
+            [Segment::Name(_) | Segment::Form(_), Segment::Name(_) | Segment::Form(_), Segment::Name(item), ..] => {
+                Some(item)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the value at `names` is needed to know what this path names: it is named, or holds or is part of what is.
     #[must_use]
     pub fn concerns(&self, names: &[&str]) -> bool {
