@@ -12,6 +12,7 @@ use op_dbus::bus::{Bus, Target};
 use op_dbus::plugin::{Catalog, Want};
 use op_dbus::store::StateRoot;
 use op_dbus_tests::private_bus::PrivateBus;
+use op_dbus_tests::synth::items::Items;
 use op_dbus_tests::synth::spec::SetKind;
 use op_dbus_tests::synth::{Control, Synth, for_seeds};
 use serde_json::{Value, json};
@@ -151,6 +152,34 @@ fn only_what_a_path_can_name_is_read() {
             .collect();
         assert_eq!(all["values"], Value::Object(named));
         assert!(case.controls[0].changing_calls().is_empty());
+    });
+}
+
+#[test]
+fn one_item_of_a_collection_is_named_by_its_path() {
+    let bus = PrivateBus::start();
+    for_seeds(6, |seed| {
+        let case = Case::start(&bus, &[]);
+        let items = Items::start(&bus, seed);
+        items.write_plugin(&case.folder.path().join("mappings")).unwrap();
+        let truth = items.truth();
+        let (first, item) = truth.as_object().unwrap().iter().next().unwrap();
+        let [_, label, _] = &items.members;
+        let path = format!("{}.{}.{first}.{label}", items.plugin, items.key);
+        // Whole, so that it is known which others there are.
+        case.good(&["--plugin", &items.plugin]);
+        assert_eq!(case.good(&["--select", &path])["values"], json!({&path: item[label]}));
+        let all = case.good(&["--select", &format!("*.*.*.{label}")]);
+        assert_eq!(all["values"].as_object().unwrap().len(), truth.as_object().unwrap().len());
+        let ended = case.query(&["--select", &format!("{}.{}.{first}x", items.plugin, items.key)]);
+        assert_eq!(ended.code, 3);
+        let near = format!("{}.{}.{first}", items.plugin, items.key);
+        assert!(ended.errors()["hint"].as_str().unwrap().contains(&near), "{ended:?}");
+        // What is kept of one item replaces it among the others.
+        items.store.lock().unwrap().things.get_mut(first).unwrap().label = "another".into();
+        case.good(&["--select", &path]);
+        let kept = case.good(&["--cached", "--plugin", &items.plugin]);
+        assert_eq!(kept["plugins"][&items.plugin][&items.key], items.truth());
     });
 }
 

@@ -7,6 +7,7 @@
 )]
 
 use op_dbus_tests::private_bus::PrivateBus;
+use op_dbus_tests::synth::items::Items;
 use op_dbus_tests::synth::spec::{ItemSet, Property, SetKind};
 use op_dbus_tests::synth::{Control, Synth, Val, for_seeds};
 use op_dbus_tests::watching::Watching;
@@ -500,5 +501,52 @@ fn a_service_without_a_mapping_is_watched_property_by_property() {
         let (_, record) = watching.until("the change", |record| record["kind"] == "change" && record["item"] == *item);
         assert_eq!((&record["to"], &record["freshness"]), (&value, &json!("signal")));
         assert!(case.control.changing_calls().is_empty());
+    });
+}
+
+#[test]
+fn items_that_come_change_and_go_are_told_one_by_one() {
+    let bus = PrivateBus::start();
+    for_seeds(6, |seed| {
+        let items = Items::start(&bus, seed);
+        let folder = tempfile::tempdir().unwrap();
+        let (mappings, root) = (folder.path().join("mappings"), folder.path().join("root"));
+        items.write_plugin(&mappings).unwrap();
+        let label = items.members[1].clone();
+        let first = items.store.lock().unwrap().things.keys().next().unwrap().clone();
+        let start = |args: &[&str]| {
+            let mut watching =
+                Watching::start(bus.address(), &mappings, &root, &[args, &["--interval", "120ms"]].concat());
+            watching.begun();
+            watching
+        };
+        let mut watching = start(&[&items.plugin]);
+        let of_label = format!("{}.{}.*.{label}", items.plugin, items.key);
+        let mut labels = start(&["--select", &of_label]);
+        assert_eq!(watching.seen[0]["value"], items.truth());
+        let before = items.truth()[&first].clone();
+        items.store.lock().unwrap().things.get_mut(&first).unwrap().label = "another".into();
+        let (_, record) = watching.until("the item changes", |record| is_change(record, &items.key));
+        assert_eq!((&record["item"], &record["from"], &record["to"]), (&json!(first), &before, &items.truth()[&first]));
+        assert_eq!(record["path"], format!("{}.{}.{first}", items.plugin, items.key));
+        let (_, record) = labels.until("its label changes", |record| is_change(record, &items.key));
+        assert_eq!((&record["from"], &record["to"]), (&before[&label], &json!("another")));
+        assert_eq!(record["path"], format!("{}.{}.{first}.{label}", items.plugin, items.key));
+        items.store.lock().unwrap().things.get_mut(&first).unwrap().level += 1;
+        watching.until("another member changes", |record| is_change(record, &items.key));
+        assert_eq!(labels.rest(QUIET), Vec::<Value>::new(), "the label is what it was");
+        let gone = items.store.lock().unwrap().things.remove(&first).unwrap();
+        let (_, record) = watching.until("the item goes", |record| is_change(record, &items.key));
+        assert_eq!((&record["item"], record.get("to")), (&json!(first), None));
+        assert_eq!(labels.until("its label goes", |record| is_change(record, &items.key)).1.get("to"), None);
+        let mut newcomer = gone;
+        newcomer.label = "new".into();
+        items.store.lock().unwrap().things.insert("newcomer".into(), newcomer);
+        let (_, record) = watching.until("an item comes", |record| is_change(record, &items.key));
+        assert_eq!(
+            (&record["item"], record.get("from"), &record["to"][&label]),
+            (&json!("newcomer"), None, &json!("new"))
+        );
+        assert_eq!(items.take_changes(), Vec::<String>::new(), "a watch changes nothing");
     });
 }
