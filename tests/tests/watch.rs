@@ -99,7 +99,7 @@ fn everything_is_told_and_then_each_change_at_once() {
     let took = std::cell::RefCell::new(Vec::new());
     for_seeds(6, |seed| {
         let mut case = Case::start(&bus, seed, &[]);
-        let mut watching = case.watch(&[&case.plugin().to_owned(), "--interval", NEVER]);
+        let mut watching = case.watch(&[case.plugin(), "--interval", NEVER]);
         let told = watching.begun();
         let truth = case.control.dump()["keys"].clone();
         let values: serde_json::Map<String, Value> = told
@@ -165,7 +165,7 @@ fn what_nobody_announces_is_polled_and_what_is_invalidated_is_read_again() {
         let mut case = Case::start(&bus, seed, &["--fault", "quiet"]);
         let property = case.property();
         let key = property.key.clone().unwrap();
-        let mut watching = case.watch(&[&case.plugin().to_owned(), "--interval", "150ms"]);
+        let mut watching = case.watch(&[case.plugin(), "--interval", "150ms"]);
         let told = watching.begun();
         let present = told.iter().find(|record| record["key"] == *key).unwrap();
         assert_eq!((&present["kind"], &present["freshness"]), (&json!("value"), &json!("poll")));
@@ -178,7 +178,7 @@ fn what_nobody_announces_is_polled_and_what_is_invalidated_is_read_again() {
         let mut case = Case::start(&bus, seed, &["--fault", "invalidates"]);
         let property = case.property();
         let key = property.key.clone().unwrap();
-        let mut watching = case.watch(&[&case.plugin().to_owned(), "--interval", NEVER]);
+        let mut watching = case.watch(&[case.plugin(), "--interval", NEVER]);
         let told = watching.begun();
         assert_eq!(told.iter().find(|record| record["key"] == *key).unwrap()["freshness"], "hint");
         for n in 1..5 {
@@ -203,7 +203,7 @@ fn a_signal_of_the_service_is_a_hint_for_what_it_has_to_be_asked() {
     for_seeds(3, |seed| {
         let mut case = Case::start(&bus, seed, &[]);
         let (path, interface) = (case.synth.spec.path.clone(), case.synth.spec.interface.clone());
-        let mut watching = case.watch(&[&case.plugin().to_owned(), "--interval", NEVER]);
+        let mut watching = case.watch(&[case.plugin(), "--interval", NEVER]);
         watching.begun();
         for kind in [SetKind::AllAtOnce, SetKind::Resolved] {
             let set = case.set(kind);
@@ -247,7 +247,7 @@ fn what_changes_without_a_word_is_found_by_polling_also_after_hints() {
         let mut case = Case::start(&bus, seed, &[]);
         let (path, interface) = (case.synth.spec.path.clone(), case.synth.spec.interface.clone());
         let set = case.set(SetKind::AllAtOnce);
-        let mut watching = case.watch(&[&case.plugin().to_owned(), "--interval", "150ms"]);
+        let mut watching = case.watch(&[case.plugin(), "--interval", "150ms"]);
         watching.begun();
         for (n, how) in [(1, "poll"), (2, "hint"), (3, "hint"), (1, "poll"), (2, "poll")] {
             case.control.poke(&set.key, Val::strings(&set.initial[..n]));
@@ -269,7 +269,7 @@ fn a_storm_of_signals_is_weathered() {
         let (path, interface) = (case.synth.spec.path.clone(), case.synth.spec.interface.clone());
         let set = case.set(SetKind::AllAtOnce);
         let list = case.synth.spec.methods[set.list.unwrap()].member.clone();
-        let mut watching = case.watch(&[&case.plugin().to_owned(), "--interval", NEVER]);
+        let mut watching = case.watch(&[case.plugin(), "--interval", NEVER]);
         watching.begun();
         case.control.clear_log();
         for _ in 0..2000 {
@@ -294,7 +294,7 @@ fn a_slow_answer_delays_no_property() {
         let list = case.synth.spec.methods[set.list.unwrap()].member.clone();
         let property = case.property();
         let key = property.key.clone().unwrap();
-        let mut watching = case.watch(&[&case.plugin().to_owned(), "--interval", NEVER]);
+        let mut watching = case.watch(&[case.plugin(), "--interval", NEVER]);
         watching.begun();
         case.control.set_faults(&[&format!("slow=1500@{list}")]);
         case.control.emit(&path, &interface, "SomethingHappened");
@@ -322,7 +322,7 @@ fn a_service_goes_and_comes_back() {
         let set = case.set(SetKind::Resolved);
         let property = case.property();
         let key = property.key.clone().unwrap();
-        let mut watching = case.watch(&[&case.plugin().to_owned(), "--interval", "200ms"]);
+        let mut watching = case.watch(&[case.plugin(), "--interval", "200ms"]);
         watching.begun();
         case.control.quit();
         let (_, record) = watching.until("it is gone", |record| record["kind"] == "service");
@@ -367,7 +367,7 @@ fn what_cannot_be_read_is_told_once_and_watched_all_the_same() {
         let set = case.set(SetKind::AllAtOnce);
         let list = case.synth.spec.methods[set.list.unwrap()].member.clone();
         case.control.set_faults(&[&format!("error=a.b.C|not now@{list}")]);
-        let mut watching = case.watch(&[&case.plugin().to_owned(), "--interval", "100ms"]);
+        let mut watching = case.watch(&[case.plugin(), "--interval", "100ms"]);
         let told = watching.begun();
         let problems: Vec<&Value> = told.iter().filter(|record| record["kind"] == "problem").collect();
         assert_eq!(problems.len(), 1, "{}", watching.told());
@@ -393,7 +393,7 @@ fn secrets_are_told_by_nobody() {
         let head = format!("[state_mapping.{key}]\n");
         assert!(text.contains(&head));
         std::fs::write(&file, text.replace(&head, &format!("{head}secret = true\n"))).unwrap();
-        let mut watching = case.watch(&[&case.plugin().to_owned(), "--interval", "100ms"]);
+        let mut watching = case.watch(&[case.plugin(), "--interval", "100ms"]);
         watching.begun();
         for n in 1..4 {
             case.poke(&property, n);

@@ -34,6 +34,9 @@ pub fn run(asked: &Asked, cli: &mut Cli) -> Result<Outcome> {
     let root = cli.root()?;
     let catalog = cli.catalog(&root)?;
     let bus = cli.connect()?;
+    if bus.replayed().is_some() {
+        return Err(Error::usage("a recording says the same for ever, so there is nothing to watch").on("--watch"));
+    }
     let (target, timeout) = (cli.common.bus.clone(), cli.common.timeout);
     let connect = || Bus::connect(&target, timeout);
     let more: Option<&(dyn Fn() -> Result<Bus> + Sync)> = if bus.is_remote() { None } else { Some(&connect) };

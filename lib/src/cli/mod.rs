@@ -15,6 +15,7 @@ mod interrupt;
 mod json;
 pub mod machine;
 mod out;
+pub mod output;
 mod progress;
 pub mod show;
 mod table;

@@ -9,6 +9,7 @@ pub mod inventory;
 pub mod listing;
 pub mod manifest;
 pub mod mapping;
+pub mod scenario;
 pub mod source;
 
 pub use catalog::{Catalog, Origin};
