@@ -6,6 +6,9 @@
     reason = "a failed unwrap is the report; times show with --nocapture"
 )]
 
+mod fits;
+
+use fits::assert_fits;
 use op_dbus::apply::query::{Asked, Selection, query};
 use op_dbus::base::Progress;
 use op_dbus::bus::{Bus, Target};
@@ -105,7 +108,9 @@ impl Case {
     fn good(&self, args: &[&str]) -> Value {
         let ended = self.query(args);
         assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{args:?}: {ended:?}");
-        ended.json()
+        let document = ended.json();
+        assert_fits(document["kind"].as_str().unwrap_or("state"), &document);
+        document
     }
 }
 
@@ -353,6 +358,7 @@ fn a_slow_service_holds_up_nobody_and_is_named() {
     let ended = case.query(&["--timings"]);
     assert_eq!((ended.code, ended.json()["plugins"].as_object().unwrap().len()), (0, 12), "{ended:?}");
     let timings: Value = serde_json::from_str(&ended.stderr).unwrap();
+    assert_fits("timings", &timings);
     let (whole, slowest) = (timings["took_ms"].as_f64().unwrap(), timings["slowest"].as_str().unwrap());
     let slowest_took = timings["plugins"][slowest]["took_ms"].as_f64().unwrap();
     println!("the slowest of twelve took {slowest_took} ms, all of them {whole} ms");

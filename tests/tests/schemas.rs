@@ -12,6 +12,7 @@ use op_dbus::apply::report::{Report, RunOutcome};
 use op_dbus::apply::scenarios::{Difference, Mode, ScenarioReport, ScenarioResult, TestReport};
 use op_dbus::apply::select::Selected;
 use op_dbus::apply::timings::Timings;
+use op_dbus::apply::watch::Record;
 use op_dbus::base::error::ErrorDocument;
 use op_dbus::base::{Error, Kind};
 use op_dbus::bus::Service;
@@ -47,6 +48,7 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("selection", Some("selection"), of::<Selected>()),
         ("cached", Some("cached"), of::<CachedDocument<'_>>()),
         ("timings", Some("timings"), of::<Timings>()),
+        ("watch", None, of::<Record>()),
         ("checkpoint", Some("checkpoint"), of::<Checkpoint>()),
         ("semantic-mapping", None, of::<MappingFile>()),
         ("plugin", None, of::<Manifest>()),

@@ -6,6 +6,9 @@
     reason = "a failed unwrap is the report; times show with --nocapture"
 )]
 
+mod fits;
+
+use fits::assert_fits;
 use op_dbus_tests::private_bus::PrivateBus;
 use op_dbus_tests::synth::items::Items;
 use op_dbus_tests::synth::spec::{ItemSet, Property, SetKind};
@@ -134,6 +137,7 @@ fn everything_is_told_and_then_each_change_at_once() {
             }
         }
         assert!(case.control.changing_calls().is_empty(), "a watch changes nothing");
+        watching.seen.iter().for_each(|record| assert_fits("watch", record));
     });
     assert_prompt("a property's new value", &mut took.borrow_mut());
 }
@@ -369,6 +373,7 @@ fn what_cannot_be_read_is_told_once_and_watched_all_the_same() {
         case.control.set_faults(&[&format!("error=a.b.C|not now@{list}")]);
         let mut watching = case.watch(&[case.plugin(), "--interval", "100ms"]);
         let told = watching.begun();
+        told.iter().for_each(|record| assert_fits("watch", record));
         let problems: Vec<&Value> = told.iter().filter(|record| record["kind"] == "problem").collect();
         assert_eq!(problems.len(), 1, "{}", watching.told());
         assert_eq!(problems[0]["error"]["subject"], format!("plugins.{}.{}", case.plugin(), set.key));

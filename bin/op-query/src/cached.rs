@@ -3,7 +3,7 @@
 use crate::Asked;
 use crate::live::{ended, print_selected};
 use op_dbus::apply::select::{self, Selected};
-use op_dbus::base::{Error, Result, time};
+use op_dbus::base::{Error, Kind, Result, time};
 use op_dbus::cli::{Cli, Outcome, answers};
 
 pub fn run(asked: &Asked, cli: &mut Cli) -> Result<Outcome> {
@@ -25,6 +25,9 @@ pub fn run(asked: &Asked, cli: &mut Cli) -> Result<Outcome> {
         }
         select::wanted(&asked.paths, names, &catalog, asked.args.all)
     };
+    if wanted.is_empty() && asked.paths.is_empty() {
+        return Err(Error::new(Kind::Partial, "no answer is kept").hint("read live, which keeps the answers: op-query"));
+    }
     let mut answer = cache.answer(&catalog, &wanted, max_age);
     if !asked.paths.is_empty() {
         let selected = Selected::new(&asked.paths, &answer.document, &wanted, &catalog).with_ages(&answer.ages);

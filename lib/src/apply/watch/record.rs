@@ -41,6 +41,7 @@ pub enum Freshness {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Present {
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1)))]
     version: u32,
     /// When it was read, in UTC.
     pub time: String,
@@ -63,6 +64,7 @@ pub struct Present {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Watching {
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1)))]
     version: u32,
     /// When, in UTC.
     pub time: String,
@@ -74,6 +76,7 @@ pub struct Watching {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Changed {
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1)))]
     version: u32,
     /// When the change became known, in UTC.
     pub time: String,
@@ -111,6 +114,7 @@ pub enum Presence {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServiceRecord {
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1)))]
     version: u32,
     /// When, in UTC.
     pub time: String,
@@ -126,6 +130,7 @@ pub struct ServiceRecord {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1)))]
     version: u32,
     /// When, in UTC.
     pub time: String,
