@@ -440,8 +440,10 @@ fn it_ends_when_it_is_told_to() {
     for signal in ["INT", "TERM"] {
         let mut watching = case.watch(&[&plugin]);
         watching.begun();
+        let began = Instant::now();
         watching.signal(signal);
         assert_eq!(watching.ended(), Some(0), "SIG{signal}");
+        assert!(began.elapsed() < Duration::from_secs(2), "SIG{signal} is heard at once: {:?}", began.elapsed());
     }
     let mut watching = case.watch(&[&plugin, "--for", "200ms"]);
     assert_eq!(watching.ended(), Some(0), "--for");

@@ -47,6 +47,8 @@ pub struct Bus {
     signals: RefCell<VecDeque<(u64, Signal)>>,
     pub(super) following: RefCell<Following>,
     pub(super) is_closed: Cell<bool>,
+    /// How often a wait without a call looks whether somebody asked to stop.
+    pub(super) glance: Cell<Duration>,
     timeout: Option<Duration>,
     is_remote: bool,
     interrupts: RefCell<Arc<AtomicUsize>>,
@@ -85,6 +87,7 @@ impl Bus {
             signals: RefCell::default(),
             following: RefCell::default(),
             is_closed: Cell::default(),
+            glance: Cell::new(super::pump::GLANCE),
             timeout,
             is_remote: matches!(target, Target::Host(_)),
             interrupts: RefCell::default(),

@@ -2,14 +2,14 @@
 //!
 //! Unlike a subscription, following outlives the service: the name counts, not who owns it just now.
 
-use super::connection::Bus;
+use super::connection::{Bus, Link};
 use super::names::{self, BUS_NAME};
 use super::pump::Received;
 use super::{Signal, value};
 use crate::base::{Error, Kind, Result};
 use serde_json::Value;
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zbus::Message;
 use zbus::message::Type;
 
@@ -28,6 +28,17 @@ pub enum Happening {
     Came,
     /// Nobody owns its name any more.
     Left,
+}
+
+/// Ends a connection from another thread, so that nobody who waits on it has to look whether it is over.
+pub struct Stopper(zbus::Connection);
+
+impl Stopper {
+    /// Ends the connection, and every wait on it.
+    pub fn stop(self) {
+        // It is over either way.
+        let _ = zbus::block_on(self.0.close());
+    }
 }
 
 /// The services that are followed, and what they did that nobody has asked for yet.
@@ -75,6 +86,17 @@ impl Bus {
         // The answer is later than these.
         following.queue.retain(|(of, happening)| of != service || matches!(happening, Happening::Signal(_)));
         Ok(is_there)
+    }
+
+    /// What ends this connection from another thread. From now on only that ends a wait, or what is waited for.
+    pub fn stopper(&self) -> Option<Stopper> {
+        match &self.link {
+            Link::Wire(wire) => {
+                self.glance.set(Duration::from_secs(3600));
+                Some(Stopper(wire.connection.clone()))
+            }
+            Link::Replay(_) => None,
+        }
     }
 
     /// Whether the object at `path` was subscribed to: then its signals answer a question that was asked here.

@@ -18,7 +18,7 @@ mod wire;
 pub use crate::base::{Call, Manner};
 pub use call::{Reply, Signal};
 pub use connection::{Bus, SubscriptionId, Target};
-pub use follow::Happening;
+pub use follow::{Happening, Stopper};
 pub use gate::{Consent, SafeCall};
 pub use names::Service;
 pub use recording::{Recorder, Recording};

@@ -27,7 +27,7 @@ pub(super) enum Received {
 }
 
 /// How often a wait looks whether somebody asked to stop.
-const GLANCE: Duration = Duration::from_millis(100);
+pub(super) const GLANCE: Duration = Duration::from_millis(100);
 
 /// The next message, or nothing once `limit` has passed.
 async fn next(stream: &mut MessageStream, limit: &mut Pin<&mut impl Future<Output = ()>>) -> Received {
@@ -90,7 +90,7 @@ impl Bus {
     async fn receive(&self, wire: &Wire, stream: &mut MessageStream, deadline: Instant) -> Received {
         loop {
             let now = Instant::now();
-            let mut limit = pin!(wire.runtime.sleep_until(deadline.min(now + GLANCE)));
+            let mut limit = pin!(wire.runtime.sleep_until(deadline.min(now + self.glance.get())));
             match next(stream, &mut limit).await {
                 Received::Nothing if now < deadline && !self.is_interrupted() => {}
                 received => {

@@ -13,7 +13,7 @@ mod worker;
 pub use record::{Changed, Freshness, Presence, Present, Problem, Record, ServiceRecord, Watching};
 
 use crate::base::{Error, Kind, Result};
-use crate::bus::{Bus, names};
+use crate::bus::{Bus, Stopper, names};
 use crate::plugin::{Catalog, GenericPlugin, Source, StatePlugin, Want};
 use crate::state::select::Path;
 use std::ops::ControlFlow;
@@ -60,6 +60,8 @@ enum Part {
 
 enum Told {
     Record(Box<Record>),
+    /// A worker has a connection, and this ends it.
+    Connected(Stopper),
     /// A worker has told everything that is there.
     Begun,
     Failed(Error),
@@ -92,6 +94,7 @@ pub fn watch(
     let work = |bus: Result<Bus>, tasks: &[Task], tell: &Sender<Told>| {
         let run = |bus: Bus| {
             bus.stop_when(Arc::clone(&options.stop));
+            bus.stopper().map(|stopper| tell.send(Told::Connected(stopper)));
             let (paths, interval) = (options.paths, options.interval);
             worker::run(&worker::Context { bus: &bus, catalog, paths, interval, tell }, tasks)
         };
@@ -115,8 +118,16 @@ pub fn watch(
         }
         drop(tell);
         let names: Vec<String> = selected.iter().map(|(name, _)| name.clone()).collect();
-        let ended = listen(&told, shares.len(), &names, options, listener);
+        let mut stoppers = Vec::new();
+        let ended = listen(&told, shares.len(), &names, options, &mut stoppers, listener);
         options.stop.fetch_add(1, Ordering::Relaxed);
+        stoppers.into_iter().for_each(Stopper::stop);
+        // Until the last worker is gone: also those that were connecting meanwhile.
+        while let Ok(last) = told.recv() {
+            if let Told::Connected(stopper) = last {
+                stopper.stop();
+            }
+        }
         ended
     })
 }
@@ -126,11 +137,16 @@ fn listen(
     mut left_to_begin: usize,
     names: &[String],
     options: &Options<'_>,
+    stoppers: &mut Vec<Stopper>,
     listener: &mut Listener<'_>,
 ) -> Result<()> {
     loop {
         let flow = match told.recv_timeout(TICK) {
             Ok(Told::Record(record)) => listener(Some(&record))?,
+            Ok(Told::Connected(stopper)) => {
+                stoppers.push(stopper);
+                continue;
+            }
             Ok(Told::Begun) => {
                 left_to_begin -= 1;
                 if left_to_begin > 0 {

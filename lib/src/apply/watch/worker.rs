@@ -88,11 +88,11 @@ pub fn run(context: &Context<'_>, tasks: &[Task]) -> Result<()> {
                 }
             }
             None => {
-                if let Some(error) = context.bus.gone() {
-                    return Err(error);
-                }
                 if context.bus.is_interrupted() {
                     return Ok(());
+                }
+                if let Some(error) = context.bus.gone() {
+                    return Err(error);
                 }
             }
         }
