@@ -280,7 +280,7 @@ fn what_came_is_written_down() {
     assert_eq!(test(plugin.path(), &[]).0, 0, "what was written holds");
     // Nothing is lost for it.
     let lossy =
-        format!("given = {{ recording = \"recordings/fresh.json\" }}\n[then]\ncalls = []\n[when]\nlocation = \"x\"\n");
+        "given = { recording = \"recordings/fresh.json\" }\n[then]\ncalls = []\n[when]\nlocation = \"x\"\n".to_owned();
     write(plugin.path(), "b.toml", &lossy);
     let (code, _, stderr) = test(plugin.path(), &["--write"]);
     assert_eq!(code, 65, "{stderr}");

@@ -3,6 +3,7 @@
 use crate::bus::recording::Hidden;
 use crate::plugin::Mapping;
 use crate::plugin::mapping::StateSection;
+use crate::plugin::mapping::items;
 
 /// Everything through which `mapping` reads a secret: properties, keys in replies, and where neither can be told apart
 /// from what is around it, the whole reply.
@@ -11,6 +12,9 @@ pub(super) fn of(mapping: &Mapping) -> Vec<Hidden> {
     for section in mapping.file.state_mapping.values() {
         if section.secret {
             whole_key(mapping, section, &mut hidden);
+        }
+        for path in section.read.iter().flat_map(|read| &read.secret) {
+            hidden.push(Hidden::Keys { keys: path.split('.').map(str::to_owned).collect(), why: why() });
         }
         let own = section.read.as_ref().and_then(|read| read.interface.as_ref()).unwrap_or(&mapping.interface);
         for member in section.members.values().filter(|member| member.secret || section.secret) {
@@ -39,12 +43,8 @@ fn whole_key(mapping: &Mapping, section: &StateSection, hidden: &mut Vec<Hidden>
 
 /// The replies that the rows and values of a key come from.
 fn replies(mapping: &Mapping, section: &StateSection, hidden: &mut Vec<Hidden>) {
-    let Some(read) = &section.read else { return };
-    let queries = [&read.find, &read.get, &read.named].into_iter().flatten().map(|query| &query.method);
-    let joins = read.join.iter().filter_map(|join| join.method.as_ref());
-    let named = read.join.iter().filter_map(|join| Some(&join.named.as_ref()?.method));
-    for method in read.method.iter().chain(queries).chain(joins).chain(named) {
-        if let Ok(method) = mapping.method(method) {
+    for method in items::readers(section) {
+        if let Ok(method) = mapping.method(&method) {
             hidden.push(of_interface(&method.interface, &method.member));
         }
     }
