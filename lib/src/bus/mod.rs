@@ -3,6 +3,7 @@
 
 pub mod call;
 pub mod connection;
+pub mod follow;
 pub mod gate;
 pub mod introspection;
 pub mod names;
@@ -17,6 +18,7 @@ mod wire;
 pub use crate::base::{Call, Manner};
 pub use call::{Reply, Signal};
 pub use connection::{Bus, SubscriptionId, Target};
+pub use follow::{Happening, Stopper};
 pub use gate::{Consent, SafeCall};
 pub use names::Service;
 pub use recording::{Recorder, Recording};
