@@ -1,5 +1,7 @@
 //! `op-install`: makes plugins from what services say of themselves, lists them, removes them.
 
+mod lint;
+
 use op_dbus::base::name::PluginName;
 use op_dbus::base::{Error, Kind, Result};
 use op_dbus::bus::{Manner, names, walk};
@@ -20,6 +22,7 @@ struct Args {
 #[argh(subcommand)]
 enum Command {
     Create(Create),
+    Lint(lint::Lint),
     List(List),
     Remove(Remove),
 }
@@ -64,12 +67,14 @@ const PROGRAM: Program = Program {
     examples: "op-install create packagekit --from-dbus org.freedesktop.PackageKit\n\
                op-discover org.freedesktop.UPower | op-install create power -\n\
                op-install list\n\
+               op-install lint mappings/hostname\n\
                op-install remove power",
 };
 
 fn main() -> std::process::ExitCode {
     cli::main(&PROGRAM, |args: Args, cli| match args.command {
         Command::Create(args) => create(&args, cli),
+        Command::Lint(args) => lint::run(&args, cli),
         Command::List(_) => list(cli),
         Command::Remove(args) => remove(&args, cli),
     })

@@ -4,6 +4,7 @@
 //! nowhere else; argv and the environment are read here and passed down as values.
 
 mod args;
+pub mod author;
 mod common;
 pub mod confirm;
 mod env;

@@ -1,0 +1,13 @@
+//! The tools of a mapping's author: checking a mapping against what a service says of itself, drafting one from it, and
+//! learning one by watching. Pure: introspection and texts in, findings and texts out.
+//!
+//! They guess, by names and types, and say so. They know words, such as "Add" and "interactive", and no service.
+
+pub mod finding;
+pub mod lint;
+pub mod places;
+pub mod surface;
+pub mod words;
+
+pub use finding::{Finding, Level, LintReport};
+pub use surface::Surface;
