@@ -53,6 +53,7 @@ impl Key {
             can_add: !self.no_add,
             can_remove: !self.no_remove,
             protected: self.protected.clone(),
+            ..KeySpec::default()
         }
     }
 }
@@ -140,6 +141,7 @@ fn make(values: &mut Map<String, Value>, change: &Change) {
             items.push(item.clone());
             values.insert(key.clone(), json!(items));
         }
+        Change::Create { .. } | Change::Update { .. } | Change::Delete { .. } => {}
         Change::Remove { key, item, .. } => {
             let mut items = items_of("", &values[key]).unwrap();
             items.retain(|other| other != item);

@@ -346,8 +346,8 @@ proptest! {
             let is_only = |other: &&Change| other.resource() == change.resource();
             if plan.actions.iter().flat_map(|action| &action.changes).filter(is_only).count() == 1 {
                 let expected = match change {
-                    Change::Set { from, .. } => from.clone(),
-                    Change::Add { .. } => json!(false),
+                    Change::Set { from, .. } | Change::Update { from, .. } | Change::Delete { from, .. } => from.clone(),
+                    Change::Add { .. } | Change::Create { .. } => json!(false),
                     Change::Remove { .. } => json!(true),
                 };
                 prop_assert_eq!(&plan.base[&change.resource().to_string()], &digest::of_json("base", &expected));

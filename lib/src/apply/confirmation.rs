@@ -7,12 +7,17 @@ use serde_json::Value;
 #[must_use]
 pub fn text(plan: &Plan) -> String {
     let mut out = String::new();
+    for (plugin, call) in &plan.checkpoints {
+        let (member, args) = (&call.member, arguments(&call.args));
+        out.push_str(&on_one_line(&format!("First {plugin} keeps its own state: {member} {args}")));
+        out.push_str("\n\n");
+    }
     for action in &plan.actions {
         out.push_str("About to call D-Bus method:\n");
         let line = |name: &str, value: &str| format!("  {name}: {}\n", on_one_line(value));
         out.push_str(&line("Service", &action.call.service));
         match &action.via {
-            Some(factory) => out.push_str(&line("Path", &format!("a transaction made by {factory}"))),
+            Some(factory) => out.push_str(&line("Path", &format!("the object that {factory} makes"))),
             None => out.push_str(&line("Path", &action.call.path)),
         }
         out.push_str(&line("Method", &action.call.member));

@@ -45,12 +45,12 @@ impl Ledger {
     pub fn note(&mut self, owner: &str, changes: &[Change]) {
         for change in changes {
             match change {
-                Change::Set { .. } => {}
-                Change::Add { plugin, key, item } => {
+                Change::Set { .. } | Change::Update { .. } => {}
+                Change::Add { plugin, key, item } | Change::Create { plugin, key, item, .. } => {
                     let plugins = self.owned.entry(owner.to_owned()).or_default();
                     plugins.entry(plugin.clone()).or_default().entry(key.clone()).or_default().insert(item.clone());
                 }
-                Change::Remove { plugin, key, item } => {
+                Change::Remove { plugin, key, item } | Change::Delete { plugin, key, item, .. } => {
                     for plugins in self.owned.values_mut() {
                         if let Some(items) = plugins.get_mut(plugin).and_then(|keys| keys.get_mut(key)) {
                             items.remove(item);

@@ -111,8 +111,9 @@ impl StateManager<'_> {
         // From here on a wish to stop is heard between steps, not while waiting for one.
         self.bus.stop_when(Arc::default());
         let consent = Consent::was_given();
-        let (begun, error) = self.act(&consent, &planned.plugins, &plan.actions, &mut report, witness);
+        let (begun, error) = self.act(&consent, &planned.plugins, plan, &mut report, witness);
         let error = error.or_else(|| self.verify(&planned.plugins, &plan.actions, &mut report));
+        let error = error.or_else(|| self.let_go(&consent, &planned.plugins, &begun));
         // What nobody would remember having added must not stay either.
         let error = error.or_else(|| self.record(plan, &|_| true).err());
         if error.is_some() {
@@ -181,16 +182,25 @@ impl StateManager<'_> {
         &mut self,
         consent: &Consent,
         plugins: &Plugins,
-        actions: &[Action],
+        plan: &Plan,
         report: &mut Report,
         witness: &mut dyn Witness,
     ) -> (Begun, Option<Error>) {
-        let mut begun = Begun { done: Vec::new(), failed: None };
-        for (position, action) in actions.iter().enumerate() {
+        let mut begun = Begun { done: Vec::new(), failed: None, kept: BTreeMap::new() };
+        for (position, action) in plan.actions.iter().enumerate() {
             if self.is_interrupted() {
                 return (begun, Some(Error::failed("interrupted").on(format!("before {:?}", action.title))));
             }
             let Some(plugin) = plugins.get(&action.plugin) else { continue };
+            if plan.checkpoints.contains_key(&action.plugin) && !begun.kept.contains_key(&action.plugin) {
+                match self.bus.acting(consent, || plugin.keep(self.bus)) {
+                    Ok(checkpoint) => begun.kept.extend(checkpoint.map(|kept| (action.plugin.clone(), kept))),
+                    Err(error) => {
+                        let what = format!("{} could not keep its state, so it is not changed", action.plugin);
+                        return (begun, Some(Error { message: format!("{what}: {}", error.message), ..error }));
+                    }
+                }
+            }
             self.progress.say(&action.title, None);
             let started = Instant::now();
             let outcome = self.bus.acting(consent, || plugin.perform(self.bus, action, self.progress));
@@ -217,6 +227,15 @@ impl StateManager<'_> {
         (begun, error)
     }
 
+    /// Lets the services' own checkpoints go: from here on nothing goes back by itself.
+    fn let_go(&mut self, consent: &Consent, plugins: &Plugins, begun: &Begun) -> Option<Error> {
+        let end = |(name, checkpoint): (&String, &Value)| {
+            let plugin = plugins.get(name)?;
+            self.bus.acting(consent, || plugin.end(self.bus, checkpoint, true)).err()
+        };
+        Error::all(begun.kept.iter().filter_map(end).collect())
+    }
+
     /// Reads again: what a service said it did counts only when it shows.
     fn verify(&mut self, plugins: &Plugins, actions: &[Action], report: &mut Report) -> Option<Error> {
         let mut errors = Vec::new();
@@ -224,8 +243,8 @@ impl StateManager<'_> {
             let Some(plugin) = plugins.get(&action.plugin) else { continue };
             for change in self.not_holding(plugin.as_ref(), &action.changes) {
                 let resource = change.resource();
-                let keys = crate::plugin::Want::Keys(vec![resource.key.clone()]);
-                let now = plugin.query(self.bus, &keys, self.progress).values.remove(&resource.key);
+                let want = crate::plugin::Want::of_changes([&change]);
+                let now = plugin.query(self.bus, &want, self.progress).values.remove(&resource.key);
                 let error = mismatch(&change, now.as_ref());
                 report.actions[position].result = ActionResult::Failed;
                 report.actions[position].error = Some(error.message.clone());
@@ -241,7 +260,7 @@ impl StateManager<'_> {
         for action in &planned.plan.actions {
             let Some(plugin) = planned.plugins.get(&action.plugin) else { continue };
             let remains = |change: &&Change| report.residue.iter().any(|r| r.resource == change.resource().to_string());
-            let adds = action.changes.iter().filter(|change| matches!(change, Change::Add { .. })).filter(remains);
+            let adds = action.changes.iter().filter(|change| change.brings_item()).filter(remains);
             let adds: Vec<Change> = adds.cloned().collect();
             let absent = if adds.is_empty() { Vec::new() } else { self.not_holding(plugin.as_ref(), &adds) };
             kept.extend(adds.into_iter().filter(|change| !absent.contains(change)));
@@ -285,7 +304,8 @@ impl StateManager<'_> {
     /// Notes in the ledger those changes of `plan` that count.
     fn record(&self, plan: &Plan, counts: &dyn Fn(&Change) -> bool) -> Result<()> {
         let changes = plan.actions.iter().flat_map(|action| &action.changes).filter(|change| counts(change));
-        let changes: Vec<Change> = changes.filter(|change| !matches!(change, Change::Set { .. })).cloned().collect();
+        let changes: Vec<Change> =
+            changes.filter(|change| change.brings_item() || change.takes_item()).cloned().collect();
         if changes.is_empty() {
             return Ok(());
         }
@@ -308,13 +328,31 @@ type Plugins = BTreeMap<String, Box<dyn StatePlugin>>;
 
 fn mismatch(change: &Change, now: Option<&Value>) -> Error {
     let resource = change.resource().to_string();
-    let now = now.map_or_else(|| "nothing readable".into(), Value::to_string);
+    let now = match change.item() {
+        // Of an item, only the members that matter: it may have a hundred others.
+        Some(item) => now.map(|all| item_now(change, all.get(item))),
+        None => now.cloned(),
+    };
+    let now = now.map_or_else(|| "nothing readable".into(), |now| now.to_string());
     let message = match change {
         Change::Set { to, .. } => format!("the service accepted {to}, but reads {now}"),
         Change::Add { item, .. } => format!("the service says it added {item:?}, but does not list it"),
         Change::Remove { item, .. } => format!("the service says it removed {item:?}, but still lists it"),
+        Change::Create { item, to, .. } => format!("{item:?} was made as {to}, but reads {now}"),
+        Change::Update { to, .. } => format!("the service accepted {to}, but reads {now}"),
+        Change::Delete { item, .. } => format!("the service says it deleted {item:?}, but still has it"),
     };
     Error::failed(message).on(resource).hint("the service normalised, refused or ignored it without an error")
+}
+
+fn item_now(change: &Change, item: Option<&Value>) -> Value {
+    let (Change::Create { to, .. } | Change::Update { to, .. }) = change else { return Value::Null };
+    match (item, to) {
+        (Some(Value::Object(item)), Value::Object(to)) => {
+            item.iter().filter(|(name, _)| to.contains_key(*name)).map(|(k, v)| (k.clone(), v.clone())).collect()
+        }
+        _ => Value::Null,
+    }
 }
 
 /// The error of a run that failed after it began: its exit code says whether anything remains.

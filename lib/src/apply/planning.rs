@@ -2,9 +2,9 @@
 
 use super::ledger::Ledger;
 use super::{Options, Plugins, StateManager};
-use crate::base::{Error, Kind, Result, digest};
+use crate::base::{Call, Error, Kind, Result, digest};
 use crate::bus::names;
-use crate::plugin::{GenericPlugin, StatePlugin, Want};
+use crate::plugin::{GenericPlugin, StatePlugin, Want, Wanted};
 use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, diff_plugin};
 use crate::store::file::{self, Durability};
 use serde_json::{Map, Value, json};
@@ -37,12 +37,13 @@ impl StateManager<'_> {
         for name in &order {
             let (plugin, state) = (&plugins[name], &document.plugins[name]);
             self.bus.allow(plugin.safe_calls());
-            let keys: BTreeSet<String> = state.values.keys().chain(state.absent.keys()).cloned().collect();
-            let now = plugin.query(self.bus, &Want::Keys(keys.into_iter().collect()), self.progress);
             let removal = Removal {
                 owned: options.owner.as_deref().map(|owner| ledger.of(owner, name)).unwrap_or_default(),
                 is_prune: options.prune.is_some(),
             };
+            let wanted = wanted(plugin.as_ref(), state, &removal);
+            let now = plugin.query(self.bus, &Want::Keys(wanted.clone()), self.progress);
+            errors.extend(unclear_items(name, &wanted, &now.problems));
             match diff_plugin(name, state, &now.values, plugin.keys(), &removal) {
                 Ok(found) => drop(changes.insert(name.clone(), found)),
                 // Why a key could not be read is the better error than that it could not be compared.
@@ -71,7 +72,9 @@ impl StateManager<'_> {
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), plugins[name].mapping_digest()?)))
             .collect();
-        let plan = Plan::new(document.to_json_to_apply(), options.owner.clone(), options.prune, mappings, actions);
+        let checkpoints = checkpoints(&actions, &plugins)?;
+        let plan = Plan::new(document.to_json_to_apply(), options.owner.clone(), options.prune, mappings, actions)
+            .with_checkpoints(checkpoints);
         Ok(Planned { plan, plugins, current })
     }
 
@@ -113,6 +116,39 @@ impl StateManager<'_> {
     }
 }
 
+/// How the services of the plugins that act keep their state themselves.
+fn checkpoints(actions: &[Action], plugins: &Plugins) -> Result<BTreeMap<String, Call>> {
+    let names: BTreeSet<&String> = actions.iter().map(|action| &action.plugin).collect();
+    let mut calls = BTreeMap::new();
+    for name in names {
+        if let Some(call) = plugins[name].checkpoint_call()? {
+            calls.insert(name.clone(), call);
+        }
+    }
+    Ok(calls)
+}
+
+/// The keys a document speaks of, and of collections the items that it names or that may go.
+fn wanted(plugin: &dyn StatePlugin, state: &PluginState, removal: &Removal) -> Wanted {
+    let keys: BTreeSet<&String> = state.values.keys().chain(state.absent.keys()).collect();
+    let items = |key: &String| {
+        let has_items = plugin.keys().get(key).is_some_and(|spec| spec.strategy.has_items());
+        let named = state.values.get(key).and_then(Value::as_object).into_iter().flat_map(|items| items.keys());
+        let gone = state.absent.get(key).into_iter().flatten();
+        let owned = removal.owned.get(key).into_iter().flatten();
+        has_items.then(|| named.chain(gone).chain(owned).cloned().collect())
+    };
+    keys.into_iter().map(|key| (key.clone(), items(key))).collect()
+}
+
+/// Items that are named and cannot be told: one of two that share a name is not changed by chance.
+fn unclear_items(plugin: &str, wanted: &Wanted, problems: &[Error]) -> Vec<Error> {
+    let items = wanted.iter().flat_map(|(key, items)| items.iter().flatten().map(move |item| (key, item)));
+    let places: BTreeSet<String> = items.map(|(key, item)| format!("plugins.{plugin}.{key}.{item}")).collect();
+    let is_named = |error: &&Error| error.subject.as_ref().is_some_and(|subject| places.contains(subject));
+    problems.iter().filter(is_named).cloned().collect()
+}
+
 fn give_up_on(errors: &mut Vec<Error>) -> Result<()> {
     Error::all(std::mem::take(errors)).map_or(Ok(()), Err)
 }
@@ -129,8 +165,7 @@ fn better_reasons(error: Error, problems: &[Error]) -> Vec<Error> {
 
 fn check_prune<'c>(options: &Options, changes: impl Iterator<Item = &'c Change>) -> Result<()> {
     let Some(expected) = options.prune else { return Ok(()) };
-    let going: Vec<String> =
-        changes.filter(|change| matches!(change, Change::Remove { .. })).map(|c| c.resource().to_string()).collect();
+    let going: Vec<String> = changes.filter(|change| change.takes_item()).map(|c| c.resource().to_string()).collect();
     if going.len() == expected {
         return Ok(());
     }
@@ -170,7 +205,10 @@ fn number(actions: &mut [Action], plugins: &Plugins) {
         action.id = (position + 1).to_string();
         let mut resources: Vec<String> = action.changes.iter().map(|change| change.resource().to_string()).collect();
         resources.dedup();
-        action.resources = resources;
+        // What sets up an item that is being made changes nothing of its own.
+        if !resources.is_empty() {
+            action.resources = resources;
+        }
         let depends = plugins.get(&action.plugin).map(|plugin| plugin.dependencies()).unwrap_or_default();
         let needed = depends.iter().chain(std::iter::once(&action.plugin)).filter_map(|name| last.get(name));
         action.needs = needed.cloned().collect();

@@ -63,7 +63,9 @@ pub fn query(
         Selection::Plugins(names) => names.iter().map(|name| (name.clone(), want.clone())).collect(),
         Selection::Keys(plugins) => plugins
             .iter()
-            .map(|(name, keys)| (name.clone(), if keys.is_empty() { want.clone() } else { Want::Keys(keys.clone()) }))
+            .map(|(name, keys)| {
+                (name.clone(), if keys.is_empty() { want.clone() } else { Want::keys(keys.iter().cloned()) })
+            })
             .collect(),
     };
     let next = AtomicUsize::new(0);
@@ -108,7 +110,7 @@ fn query_one(bus: &Bus, catalog: &Catalog, name: &str, want: &Want, progress: &m
     };
     bus.allow(plugin.safe_calls());
     if let Want::Keys(keys) = want {
-        let unknown = keys.iter().filter(|key| !plugin.keys().contains_key(*key));
+        let unknown = keys.keys().filter(|key| !plugin.keys().contains_key(*key));
         found.problems.extend(
             unknown.map(|key| Error::bad_input("this plugin has no such key").on(format!("plugins.{name}.{key}"))),
         );

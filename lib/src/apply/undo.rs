@@ -11,12 +11,14 @@ use crate::state::document::items_of;
 use crate::state::{Action, Change, UndoClass};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What acting left behind: which actions were begun, and how sure it is that a failed one changed nothing.
 pub struct Begun {
     /// Positions of actions that were made, in order.
     pub done: Vec<usize>,
+    /// By plugin, the checkpoint that its service keeps itself.
+    pub kept: BTreeMap<String, Value>,
     /// The action that failed, and what is known about it.
     pub failed: Option<(usize, Touched)>,
 }
@@ -24,6 +26,12 @@ pub struct Begun {
 impl StateManager<'_> {
     /// Undoes what was begun and lists what remains in `report`.
     pub(super) fn undo(&mut self, consent: &Consent, planned: &Planned, begun: &Begun, report: &mut Report) {
+        // The service's own way back comes first; what it did not take back is undone like everything else.
+        for (name, checkpoint) in &begun.kept {
+            if let Some(plugin) = planned.plugins.get(name) {
+                let _ = self.bus.acting(consent, || plugin.end(self.bus, checkpoint, false));
+            }
+        }
         let failed = begun.failed.iter().map(|(position, touched)| (*position, *touched));
         let done = begun.done.iter().rev().map(|position| (*position, Touched::Surely));
         for (position, touched) in failed.chain(done) {
@@ -60,8 +68,7 @@ impl StateManager<'_> {
         if action.changes.is_empty() {
             return (false, Vec::new());
         }
-        let keys: Vec<String> = action.changes.iter().map(|change| change.resource().key).collect();
-        let now = plugin.query(self.bus, &Want::Keys(keys.clone()), self.progress);
+        let now = plugin.query(self.bus, &Want::of_changes(&action.changes), self.progress);
         let empty = Map::new();
         let before = before.get(&action.plugin).unwrap_or(&empty);
         let mut residue = Vec::new();
@@ -119,13 +126,17 @@ impl StateManager<'_> {
     /// The changes that reading again does not show, after bounded retries: some services settle late.
     pub(super) fn not_holding(&mut self, plugin: &dyn StatePlugin, changes: &[Change]) -> Vec<Change> {
         let mut left: Vec<Change> = changes.to_vec();
-        for wait_ms in [0, 20, 50, 100, 200, 400, 800] {
+        let settle = |change: &Change| plugin.keys().get(change.key()).map_or(Duration::ZERO, |spec| spec.settle);
+        let longest = changes.iter().map(settle).max().unwrap_or_default();
+        let started = Instant::now();
+        let usual = [0, 20, 50, 100, 200, 400, 800].map(Duration::from_millis);
+        let more = std::iter::repeat(Duration::from_secs(1)).take_while(|_| started.elapsed() < longest);
+        for wait in usual.into_iter().chain(more) {
             if left.is_empty() {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(wait_ms));
-            let keys: Vec<String> = left.iter().map(|change| change.resource().key).collect();
-            let now = plugin.query(self.bus, &Want::Keys(keys), self.progress);
+            std::thread::sleep(wait);
+            let now = plugin.query(self.bus, &Want::of_changes(&left), self.progress);
             left.retain(|change| {
                 let spec = plugin.keys().get(&change.resource().key);
                 spec.is_none_or(|spec| change.holds_in(&now.values, spec) != Some(true))

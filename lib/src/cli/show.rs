@@ -60,7 +60,9 @@ pub fn changes(out: &mut Out, plan: &Plan) {
         let text = match change {
             Change::Set { from, to, .. } => format!("~ {resource}: {from} -> {to}"),
             Change::Add { .. } => format!("+ {resource}"),
-            Change::Remove { .. } => format!("- {resource}"),
+            Change::Remove { .. } | Change::Delete { .. } => format!("- {resource}"),
+            Change::Create { to, .. } => format!("+ {resource}: {to}"),
+            Change::Update { from, to, .. } => format!("~ {resource}: {from} -> {to}"),
         };
         out.aside(&one_line(&text));
     }

@@ -17,11 +17,11 @@ pub use inventory::Inventory;
 pub use manifest::Manifest;
 pub use mapping::Mapping;
 
-use crate::base::{Error, Progress, Result};
+use crate::base::{Call, Error, Progress, Result};
 use crate::bus::{Bus, SafeCall};
 use crate::state::{Action, Change, KeySpec};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a query found.
 #[derive(Debug, Default)]
@@ -34,15 +34,58 @@ pub struct Queried {
     pub problems: Vec<Error>,
 }
 
+/// Keys, and the items of each that matter; all of them when none is named.
+pub type Wanted = BTreeMap<String, Option<BTreeSet<String>>>;
+
 /// How much a query is to bring home.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Want {
     /// The mapped keys; everything, for a plugin without mapping.
     State,
-    /// These keys only: what an apply needs.
-    Keys(Vec<String>),
+    /// These keys only, and of collections these items only: what an apply needs.
+    Keys(Wanted),
     /// The mapped keys, and everything else that can be seen under `observed`.
     All,
+}
+
+impl Want {
+    /// These keys, with all their items.
+    #[must_use]
+    pub fn keys(keys: impl IntoIterator<Item = String>) -> Self {
+        Self::Keys(keys.into_iter().map(|key| (key, None)).collect())
+    }
+
+    /// What these changes are about.
+    #[must_use]
+    pub fn of_changes<'c>(changes: impl IntoIterator<Item = &'c Change>) -> Self {
+        let mut wanted = Wanted::new();
+        for change in changes {
+            let items = wanted.entry(change.key().to_owned()).or_insert_with(|| Some(BTreeSet::new()));
+            match (items, change.item()) {
+                (Some(items), Some(item)) => drop(items.insert(item.to_owned())),
+                (items, _) => *items = None,
+            }
+        }
+        Self::Keys(wanted)
+    }
+
+    /// Whether the value of `key` is wanted.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        match self {
+            Self::Keys(keys) => keys.contains_key(key),
+            Self::State | Self::All => true,
+        }
+    }
+
+    /// The items of `key` that are wanted; all when none is named.
+    #[must_use]
+    pub fn items(&self, key: &str) -> Option<&BTreeSet<String>> {
+        match self {
+            Self::Keys(keys) => keys.get(key)?.as_ref(),
+            Self::State | Self::All => None,
+        }
+    }
 }
 
 /// Why an action failed, and what is known about the machine after it.
@@ -98,6 +141,21 @@ pub trait StatePlugin {
         current: &Map<String, Value>,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Action>>;
+
+    /// The call by which the service itself keeps its state before it is changed, if it can.
+    fn checkpoint_call(&self) -> Result<Option<Call>> {
+        Ok(None)
+    }
+
+    /// Has the service keep its state; what the checkpoint is called.
+    fn keep(&self, _bus: &Bus) -> Result<Option<Value>> {
+        Ok(None)
+    }
+
+    /// Ends a checkpoint: the state stays when `is_good`, else the service goes back.
+    fn end(&self, _bus: &Bus, _checkpoint: &Value, _is_good: bool) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether an action's pre-checks pass now.
     fn check(&self, bus: &Bus, action: &Action) -> Result<()>;

@@ -1,6 +1,7 @@
 //! The difference between what is wanted and what is there, as a list of changes. Every mismatch is reported, not only
 //! the first; what is not mentioned is left alone.
 
+use super::collection;
 use super::document::{PluginState, items_of, wrong};
 use super::spec::{KeySpec, Strategy, Writable};
 use crate::base::{Error, Kind, Result};
@@ -64,18 +65,92 @@ pub enum Change {
         /// The item.
         item: String,
     },
+    /// An item joins a collection.
+    Create {
+        /// Plugin name.
+        plugin: String,
+        /// Key.
+        key: String,
+        /// The item's name.
+        item: String,
+        /// The members it is to have; the service may add more.
+        to: Value,
+    },
+    /// Members of an item become others.
+    Update {
+        /// Plugin name.
+        plugin: String,
+        /// Key.
+        key: String,
+        /// The item's name.
+        item: String,
+        /// The members that change, as they are now; null for what is not there.
+        from: Value,
+        /// The members that change, as they are wanted; null for what is to go.
+        to: Value,
+    },
+    /// An item leaves a collection.
+    Delete {
+        /// Plugin name.
+        plugin: String,
+        /// Key.
+        key: String,
+        /// The item's name.
+        item: String,
+        /// The members it has now.
+        from: Value,
+    },
 }
 
 impl Change {
+    /// The key it is about.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        let (Self::Set { key, .. }
+        | Self::Add { key, .. }
+        | Self::Remove { key, .. }
+        | Self::Create { key, .. }
+        | Self::Update { key, .. }
+        | Self::Delete { key, .. }) = self;
+        key
+    }
+
+    /// The item it is about, of a set or a collection.
+    #[must_use]
+    pub fn item(&self) -> Option<&str> {
+        match self {
+            Self::Set { .. } => None,
+            Self::Add { item, .. }
+            | Self::Remove { item, .. }
+            | Self::Create { item, .. }
+            | Self::Update { item, .. }
+            | Self::Delete { item, .. } => Some(item),
+        }
+    }
+
+    /// Whether an item comes with it that was not there.
+    #[must_use]
+    pub fn brings_item(&self) -> bool {
+        matches!(self, Self::Add { .. } | Self::Create { .. })
+    }
+
+    /// Whether an item goes with it.
+    #[must_use]
+    pub fn takes_item(&self) -> bool {
+        matches!(self, Self::Remove { .. } | Self::Delete { .. })
+    }
+
     /// What the change is about.
     #[must_use]
     pub fn resource(&self) -> Resource {
-        let (Self::Set { plugin, key, .. } | Self::Add { plugin, key, .. } | Self::Remove { plugin, key, .. }) = self;
-        let item = match self {
-            Self::Set { .. } => None,
-            Self::Add { item, .. } | Self::Remove { item, .. } => Some(item.clone()),
-        };
-        Resource { plugin: plugin.clone(), key: key.clone(), item }
+        let (Self::Set { plugin, .. }
+        | Self::Add { plugin, .. }
+        | Self::Remove { plugin, .. }
+        | Self::Create { plugin, .. }
+        | Self::Update { plugin, .. }
+        | Self::Delete { plugin, .. }) = self;
+        let item = self.item().map(str::to_owned);
+        Resource { plugin: plugin.clone(), key: self.key().to_owned(), item }
     }
 
     /// The change that takes this one back.
@@ -85,6 +160,9 @@ impl Change {
             Self::Set { plugin, key, from, to } => Self::Set { plugin, key, from: to, to: from },
             Self::Add { plugin, key, item } => Self::Remove { plugin, key, item },
             Self::Remove { plugin, key, item } => Self::Add { plugin, key, item },
+            Self::Create { plugin, key, item, to } => Self::Delete { plugin, key, item, from: to },
+            Self::Delete { plugin, key, item, from } => Self::Create { plugin, key, item, to: from },
+            Self::Update { plugin, key, item, from, to } => Self::Update { plugin, key, item, from: to, to: from },
         }
     }
 
@@ -93,7 +171,8 @@ impl Change {
     pub fn before(&self) -> Value {
         match self {
             Self::Set { from, .. } => from.clone(),
-            Self::Add { .. } => Value::Bool(false),
+            Self::Update { from, .. } | Self::Delete { from, .. } => from.clone(),
+            Self::Add { .. } | Self::Create { .. } => Value::Bool(false),
             Self::Remove { .. } => Value::Bool(true),
         }
     }
@@ -110,6 +189,15 @@ impl Change {
             }),
             Self::Add { key, item, .. } => contains(current.get(key)?, item),
             Self::Remove { key, item, .. } => contains(current.get(key)?, item).map(|there| !there),
+            Self::Create { key, item, to, .. } => Some(
+                collection::item_of(current.get(key)?, item)
+                    .is_some_and(|now| collection::is_made(to, now, &spec.items)),
+            ),
+            Self::Update { key, item, from, to, .. } => {
+                let now = collection::item_of(current.get(key)?, item);
+                Some(now.is_some_and(|now| collection::is_updated(from, to, now, &spec.items)))
+            }
+            Self::Delete { key, item, .. } => Some(collection::item_of(current.get(key)?, item).is_none()),
         }
     }
 }
@@ -155,6 +243,7 @@ pub fn diff_plugin(
             continue;
         };
         let outcome = match spec.strategy {
+            strategy if strategy.has_items() => collection::diff(at, key, desired, current, spec, removal),
             Strategy::SetDifference => diff_set(at, key, desired, current, spec, removal),
             _ if desired.absent.contains_key(key) => Err(Error::bad_input("only the items of a set can be absent")
                 .on(format!("plugins.{at}.absent.{key}"))
@@ -225,10 +314,10 @@ fn diff_set(
             errors.push(Error::bad_input(format!("{both:?} is both wanted and absent")).on(place.clone()));
         }
         if removal.is_prune {
-            gone.extend(there.difference(wanted).filter(|item| !spec.protected.contains(item)).cloned());
+            gone.extend(there.difference(wanted).filter(|item| !spec.protects(item)).cloned());
         }
         if let Some(owned) = removal.owned.get(key) {
-            gone.extend(owned.difference(wanted).filter(|item| !spec.protected.contains(item)).cloned());
+            gone.extend(owned.difference(wanted).filter(|item| !spec.protects(item)).cloned());
         }
     }
     let add: Vec<&String> = wanted.iter().flatten().filter(|item| !there.contains(*item)).collect();
@@ -250,7 +339,7 @@ fn diff_set(
         }
     }
     for item in &remove {
-        if spec.protected.contains(item) {
+        if spec.protects(item) {
             errors.push(
                 Error::refused(format!("{item:?} is protected and is never removed"))
                     .hint("the mapping lists what is protected and why"),
@@ -267,7 +356,7 @@ fn diff_set(
     Ok(adds.chain(removes).collect())
 }
 
-fn check_writable(spec: &KeySpec) -> Result<()> {
+pub(super) fn check_writable(spec: &KeySpec) -> Result<()> {
     match &spec.writable {
         Writable::Yes => Ok(()),
         Writable::No { reason, hint } => Err(Error::refused(reason).hint(hint)),
@@ -292,7 +381,7 @@ fn satisfies(desired: &Value, now: &Value, spec: &KeySpec) -> bool {
 }
 
 /// Whether `now` still has a key of `from` that `to` has not.
-fn keeps_removed(from: &Value, to: &Value, now: &Value) -> bool {
+pub(super) fn keeps_removed(from: &Value, to: &Value, now: &Value) -> bool {
     let (Value::Object(from), Value::Object(to), Value::Object(now)) = (from, to, now) else { return false };
     from.iter().any(|(key, from)| match (to.get(key), now.get(key)) {
         (None, Some(_)) => true,
@@ -302,7 +391,7 @@ fn keeps_removed(from: &Value, to: &Value, now: &Value) -> bool {
 }
 
 /// Equal, where an integer and its decimal text are the same value: large integers travel as text.
-fn same(a: &Value, b: &Value) -> bool {
+pub(super) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(n), Value::String(text)) | (Value::String(text), Value::Number(n)) => {
             !n.is_f64() && n.to_string() == *text
@@ -317,7 +406,7 @@ fn same(a: &Value, b: &Value) -> bool {
 }
 
 /// `base` with the keys of `top` in its place, objects key by key.
-fn overlay(base: &Value, top: &Value) -> Value {
+pub(super) fn overlay(base: &Value, top: &Value) -> Value {
     match (base, top) {
         (Value::Object(base), Value::Object(top)) => {
             let mut merged = base.clone();

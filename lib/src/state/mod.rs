@@ -1,6 +1,7 @@
 //! Desired state, current state, their difference, and the plan: pure values, no I/O. Given the same documents, the
 //! same answer, on every machine.
 
+mod collection;
 pub mod diff;
 pub mod document;
 pub mod plan;
@@ -11,4 +12,4 @@ pub mod spec;
 pub use diff::{Change, Removal, Resource, diff_plugin};
 pub use document::{PluginState, StateDocument};
 pub use plan::{Action, Plan, Undo, UndoClass};
-pub use spec::{KeySpec, Strategy, Writable};
+pub use spec::{ItemSpec, KeySpec, MemberSpec, Strategy, Writable};

@@ -106,6 +106,9 @@ pub struct Plan {
     pub base: BTreeMap<String, String>,
     /// Digest of each mapping the plan was made with.
     pub mappings: BTreeMap<String, String>,
+    /// By plugin, the call that has the service itself keep its state before anything is changed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub checkpoints: BTreeMap<String, Call>,
     /// The calls, in order.
     pub actions: Vec<Action>,
     /// Digest of all of the above.
@@ -136,12 +139,22 @@ impl Plan {
             desired,
             base,
             mappings,
+            checkpoints: BTreeMap::new(),
             actions,
             digest: String::new(),
         };
         plan.digest = plan.compute_digest();
         plan.id = id_of(&plan.digest);
         plan
+    }
+
+    /// Adds the calls by which services keep their state themselves.
+    #[must_use]
+    pub fn with_checkpoints(mut self, checkpoints: BTreeMap<String, Call>) -> Self {
+        self.checkpoints = checkpoints;
+        self.digest = self.compute_digest();
+        self.id = id_of(&self.digest);
+        self
     }
 
     /// Reads a plan and checks that it is whole: nothing in it is unknown, and its digest is that of its content.
@@ -197,7 +210,7 @@ impl Plan {
             }
         }
         // By digest: a plan that was kept does not know the manner of its calls, which is the mapping's affair.
-        let actions_of = |plan: &Self| digest::of_json("actions", &json!(plan.actions));
+        let actions_of = |plan: &Self| digest::of_json("actions", &json!([plan.actions, plan.checkpoints]));
         if moved.is_empty() && actions_of(self) != actions_of(now) {
             moved.push("the same differences lead to other calls now".into());
         }
@@ -210,7 +223,7 @@ impl Plan {
     }
 
     fn compute_digest(&self) -> String {
-        let content = json!({
+        let mut content = json!({
             "owner": self.owner,
             "prune": self.prune,
             "desired": self.desired,
@@ -218,6 +231,9 @@ impl Plan {
             "mappings": self.mappings,
             "actions": self.actions,
         });
+        if !self.checkpoints.is_empty() {
+            content["checkpoints"] = json!(self.checkpoints);
+        }
         digest::of_json("plan", &content)
     }
 }

@@ -1,6 +1,8 @@
 //! What the diff needs to know about a key: how to compare it, and whether and how it may change.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// How the desired and the current value of a key are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -14,14 +16,27 @@ pub enum Strategy {
     ValueComparison,
     /// An object of which only the mentioned keys are compared.
     MergeStrategy,
+    /// Items with members, by name; what is not mentioned of an item, and items that are not mentioned, stay.
+    Collection,
+    /// Items that are there already, by name; their members are compared and written, none comes or goes.
+    ServiceStateDiff,
     /// Shown, never compared and never written.
     None,
 }
 
+impl Strategy {
+    /// Whether the value is an object of items.
+    #[must_use]
+    pub fn has_items(self) -> bool {
+        matches!(self, Self::Collection | Self::ServiceStateDiff)
+    }
+}
+
 /// Whether a key can be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Writable {
     /// It can.
+    #[default]
     Yes,
     /// It cannot, and why, and what would help.
     No {
@@ -33,7 +48,7 @@ pub enum Writable {
 }
 
 /// What the diff needs to know about one key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeySpec {
     /// How values are compared.
     pub strategy: Strategy,
@@ -45,6 +60,98 @@ pub struct KeySpec {
     pub can_add: bool,
     /// For a set: whether items can be removed.
     pub can_remove: bool,
-    /// Items that are never removed, whoever asks.
+    /// Items that are never removed, whoever asks; `*` stands for any text.
     pub protected: Vec<String>,
+    /// How long the service may take to show what was written, beyond what is usual.
+    pub settle: Duration,
+    /// For a collection: what its items are made of.
+    pub items: ItemSpec,
+}
+
+impl KeySpec {
+    /// Whether `item` is protected.
+    #[must_use]
+    pub fn protects(&self, item: &str) -> bool {
+        self.protected.iter().any(|pattern| matches(pattern, item))
+    }
+}
+
+/// What the items of a collection are made of, and what may become of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ItemSpec {
+    /// The members there are; empty when an item may hold anything.
+    pub members: BTreeMap<String, MemberSpec>,
+    /// Whether an item may hold what `members` does not name.
+    pub is_open: bool,
+    /// Whether items can be written as a whole.
+    pub can_update: bool,
+    /// Whether items can be made.
+    pub can_create: bool,
+    /// Whether items can be deleted.
+    pub can_delete: bool,
+    /// Paths of members whose content the service does not tell: an item that has one is not written as a whole.
+    pub hidden: Vec<String>,
+}
+
+/// What the diff needs to know about one member of an item.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MemberSpec {
+    /// Whether it can be changed on an item that is there.
+    pub can_write: bool,
+    /// Whether it can be given to an item that is made.
+    pub can_create: bool,
+    /// Whether it is a list of which only what is listed counts.
+    pub is_set: bool,
+    /// Whether the order of a list means nothing.
+    pub is_unordered: bool,
+    /// Whether a protected item keeps the value it has.
+    pub is_kept: bool,
+    /// Whether it is written together with the whole item.
+    pub is_of_whole: bool,
+    /// The values between which it can be changed; empty when any will do.
+    pub values: Vec<serde_json::Value>,
+}
+
+/// Whether `text` is what `pattern` says, where `*` stands for any text.
+#[must_use]
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut last = None;
+    for part in parts {
+        if let Some(part) = last.replace(part) {
+            match rest.find(part) {
+                Some(at) => rest = &rest[at + part.len()..],
+                None => return false,
+            }
+        }
+    }
+    match last {
+        Some(last) => rest.ends_with(last),
+        None => rest.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn stars_stand_for_any_text() {
+        for (pattern, text, is_match) in [
+            ("ssh", "ssh", true),
+            ("ssh", "sshd", false),
+            ("systemd-*", "systemd-journald.service", true),
+            ("*.mount", "home.mount", true),
+            ("*.mount", "mount", false),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "acb", false),
+            ("a*a", "a", false),
+            ("*", "", true),
+            ("**", "x", true),
+        ] {
+            assert_eq!(matches(pattern, text), is_match, "{pattern} {text}");
+        }
+    }
 }

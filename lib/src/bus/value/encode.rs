@@ -314,7 +314,8 @@ fn is_exact(value: &Value, number: f64) -> bool {
 }
 
 /// The bytes of `ay` in any of its forms but an array.
-fn bytes(value: &Value) -> Option<Vec<u8>> {
+#[must_use]
+pub fn bytes(value: &Value) -> Option<Vec<u8>> {
     match (value.as_str(), tagged(value, "$bytes")) {
         (Some(text), _) => Some(text.as_bytes().to_vec()),
         (None, Some(encoded)) => STANDARD.decode(encoded.as_str()?).ok(),

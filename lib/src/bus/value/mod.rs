@@ -22,7 +22,7 @@ mod reader;
 mod variant_types;
 
 pub use decode::{decode_args, decode_body, decode_message, decode_one};
-pub use encode::{encode, encode_body, encode_secret};
+pub use encode::{bytes as bytes_of, encode, encode_body, encode_secret};
 pub use variant_types::{VariantTypes, decode_variant_types, signature_of_variant};
 
 use crate::base::{Error, Result};

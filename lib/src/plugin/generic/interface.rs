@@ -4,14 +4,15 @@ use crate::base::{Error, Kind, Result};
 use crate::bus::introspection::{Interface, Method as LiveMethod, Node, Property};
 use crate::bus::{Bus, read};
 use crate::plugin::mapping::{Mapping, Method};
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 /// Introspection of the objects this plugin has to do with, by object path or by transaction.
 #[derive(Debug, Default)]
 pub struct LiveInterfaces {
     nodes: RefCell<HashMap<String, Rc<Node>>>,
+    is_checked: Cell<bool>,
 }
 
 impl LiveInterfaces {
@@ -19,6 +20,14 @@ impl LiveInterfaces {
     ///
     /// Fails with [`Kind::InterfaceChanged`] when the service lacks it, or has other types than the mapping says.
     pub fn input_signature(&self, bus: &Bus, mapping: &Mapping, method: &Method<'_>) -> Result<String> {
+        // An item that is not there yet has no object to ask: then the mapping's word is taken, and the service's own
+        // check of the call stands behind it.
+        if method.section.on.is_some() && method.path == mapping.path {
+            return method.section.arg_types.as_ref().map(|types| types.concat()).ok_or_else(|| {
+                Error::bad_input("a method that is called on items that are just being made needs its arg_types")
+                    .on(format!("{}: methods.{}", mapping.source, method.name))
+            });
+        }
         let node = match method.transaction {
             Some((name, _)) => self.transaction_node(bus, mapping, name)?,
             None => self.node(bus, mapping, &method.path)?,
@@ -50,6 +59,42 @@ impl LiveInterfaces {
         let property = found.cloned().ok_or_else(|| lacks(mapping, path, interface, &format!("property {name}")))?;
         check_fingerprint(mapping, interface, name, &property.type_signature)?;
         Ok(property)
+    }
+
+    /// Compares the mapping's fingerprint with the service's main object, and with others that its keys are read from.
+    ///
+    /// Fails with [`Kind::InterfaceChanged`], naming every member that is missing or another.
+    pub fn check_fingerprint(&self, bus: &Bus, mapping: &Mapping) -> Result<()> {
+        let pinned = &mapping.file.fingerprint;
+        if pinned.is_empty() || self.is_checked.get() {
+            return Ok(());
+        }
+        let methods = mapping.file.methods.values().filter(|m| m.transaction.is_none() && m.service.is_none());
+        let of_methods = methods.filter(|m| m.on.is_none()).filter_map(|m| m.path.as_deref());
+        let of_keys = mapping.file.state_mapping.values().filter_map(|key| key.read.as_ref()?.path.as_deref());
+        let paths: BTreeSet<&str> = of_methods.chain(of_keys).chain([mapping.path.as_str()]).collect();
+        let nodes = paths.iter().map(|path| self.node(bus, mapping, path)).collect::<Result<Vec<_>>>()?;
+        let mut errors = Vec::new();
+        for key in pinned.keys() {
+            let Some((interface, member)) = key.rsplit_once('.') else { continue };
+            let Some(live) = nodes.iter().find_map(|node| node.interfaces.get(interface)) else {
+                // Interfaces of items and transactions are compared when one is there to be asked.
+                if interface == mapping.interface {
+                    errors.push(lacks(mapping, &mapping.path, interface, "member of that interface"));
+                }
+                continue;
+            };
+            let of_method = live.methods.get(member).map(LiveMethod::input_signature);
+            let found = of_method.or_else(|| live.properties.get(member).map(|p| p.type_signature.clone()));
+            let checked = match found {
+                Some(signature) => check_fingerprint(mapping, interface, member, &signature),
+                None => Err(lacks(mapping, &mapping.path, interface, &format!("member {member}"))),
+            };
+            errors.extend(checked.err());
+        }
+        Error::all(errors).map_or(Ok(()), Err)?;
+        self.is_checked.set(true);
+        Ok(())
     }
 
     fn transaction_node(&self, bus: &Bus, mapping: &Mapping, name: &str) -> Result<Rc<Node>> {

@@ -3,8 +3,12 @@
 //! It knows no service by name; all it knows of one is the mapping and what the service says of itself.
 
 mod arguments;
+mod checkpoint;
 mod checks;
+mod collection;
+pub mod convert;
 mod interface;
+mod job;
 mod observe;
 mod perform;
 mod planning;
@@ -16,7 +20,7 @@ mod transaction;
 use super::manifest::Manifest;
 use super::mapping::Mapping;
 use super::{Failure, Queried, StatePlugin, Touched, Want};
-use crate::base::{Error, Progress, Result};
+use crate::base::{Call, Error, Progress, Result};
 use crate::bus::{Bus, SafeCall};
 use crate::state::{Action, Change, KeySpec};
 use interface::LiveInterfaces;
@@ -122,7 +126,10 @@ impl StatePlugin for GenericPlugin {
 
     fn query(&self, bus: &Bus, want: &Want, progress: &mut dyn Progress) -> Queried {
         let mut queried = match &self.mapping {
-            Some(mapping) => reading::read(bus, mapping, &self.name, want, progress),
+            Some(mapping) => match self.live.check_fingerprint(bus, mapping) {
+                Ok(()) => reading::read(bus, mapping, &self.name, want, progress),
+                Err(error) => Queried { problems: vec![error.or_on(self.name.clone())], ..Queried::default() },
+            },
             None => Queried::default(),
         };
         let sees_all = *want == Want::All || (self.mapping.is_none() && *want == Want::State);
@@ -147,6 +154,23 @@ impl StatePlugin for GenericPlugin {
     ) -> Result<Vec<Action>> {
         let mapping = self.need_mapping()?;
         planning::Planner { bus, mapping, plugin: &self.name, live: &self.live, current, progress }.plan(changes)
+    }
+
+    fn checkpoint_call(&self) -> Result<Option<Call>> {
+        self.mapping.as_ref().map_or(Ok(None), checkpoint::call)
+    }
+
+    fn keep(&self, bus: &Bus) -> Result<Option<Value>> {
+        self.mapping.as_ref().map_or(Ok(None), |mapping| checkpoint::create(bus, mapping))
+    }
+
+    fn end(&self, bus: &Bus, checkpoint: &Value, is_good: bool) -> Result<()> {
+        let mapping = self.need_mapping()?;
+        if is_good {
+            checkpoint::commit(bus, mapping, checkpoint)
+        } else {
+            checkpoint::rollback(bus, mapping, checkpoint)
+        }
     }
 
     fn check(&self, bus: &Bus, action: &Action) -> Result<()> {

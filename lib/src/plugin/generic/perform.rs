@@ -1,11 +1,12 @@
 //! Making a planned call: plainly, or as a transaction.
 
-use super::transaction;
+use super::{collection, job, transaction};
 use crate::base::{Error, Kind, Progress, Result};
-use crate::bus::Bus;
+use crate::bus::{Bus, Call};
 use crate::plugin::mapping::{Mapping, Method};
 use crate::plugin::{Failure, Touched};
 use crate::state::Action;
+use std::time::Duration;
 
 /// Makes `action`'s call and waits until the service says it is done.
 pub fn perform(bus: &Bus, mapping: &Mapping, action: &Action, progress: &mut dyn Progress) -> Result<(), Failure> {
@@ -14,8 +15,21 @@ pub fn perform(bus: &Bus, mapping: &Mapping, action: &Action, progress: &mut dyn
         Some(method) if method.transaction.is_some() => {
             transaction::run(bus, mapping, method, &action.call, progress).map(|_| ())
         }
+        Some(Method { section, .. }) if section.job.is_some() => {
+            let job = section.job.as_ref().and_then(|job| mapping.file.jobs.get(job));
+            let call = action.call.clone().in_manner(mapping.manner(Some(section)));
+            match (job, located(bus, mapping, action, call, progress)) {
+                (Some(job), Ok(call)) => job::run(bus, mapping, job, call, progress),
+                (_, Err(error)) => Err(Failure { error, touched: Touched::No }),
+                (None, _) => Ok(()),
+            }
+        }
         _ => {
-            let mut call = action.call.clone();
+            let call = match located(bus, mapping, action, action.call.clone(), progress) {
+                Ok(call) => call,
+                Err(error) => return Err(Failure { error, touched: Touched::No }),
+            };
+            let mut call = call;
             call.manner = mapping.manner(method.as_ref().map(|method| method.section));
             bus.call(call).map(|_| ()).map_err(|error| {
                 // Silence means nobody knows, and an error of the service's own may come after half of the work.
@@ -30,9 +44,27 @@ pub fn perform(bus: &Bus, mapping: &Mapping, action: &Action, progress: &mut dyn
     }
 }
 
+/// The call on the object it is for: of an item that was made a moment ago, that is only known now.
+fn located(bus: &Bus, mapping: &Mapping, action: &Action, mut call: Call, progress: &mut dyn Progress) -> Result<Call> {
+    let (Some(_), Some(resource)) = (&action.via, action.resources.first()) else { return Ok(call) };
+    let mut parts = resource.splitn(3, '/').skip(1);
+    let (Some(key), Some(item)) = (parts.next(), parts.next()) else { return Ok(call) };
+    let Some(section) = mapping.file.state_mapping.get(key) else { return Ok(call) };
+    let names = std::collections::BTreeSet::from([item.to_owned()]);
+    for wait_ms in [0, 20, 50, 100, 200, 400, 800, 1600] {
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        let items = collection::read(bus, mapping, section, Some(&names), progress)?;
+        if let Some(path) = items.found.get(item).and_then(|item| item.path.clone()) {
+            call.path = path;
+            return Ok(call);
+        }
+    }
+    Err(Error::failed("it was made, but the service does not list it").on(resource.clone()))
+}
+
 /// Whether the call surely reached no work: it was not allowed, has no such member, or was no call at all; or the bus
 /// itself says that it has no service of that name and could start none.
-fn was_turned_away(error: &Error) -> bool {
+pub fn was_turned_away(error: &Error) -> bool {
     if matches!(error.kind, Kind::Denied | Kind::InterfaceChanged | Kind::BadInput | Kind::Refused) {
         return true;
     }
@@ -54,7 +86,7 @@ pub fn method_of<'a>(mapping: &'a Mapping, action: &Action) -> Option<Method<'a>
 }
 
 /// Whether an error is one that the mapping says means "it is so already": `NAME`, or `NAME: text in the message`.
-fn is_already_so(method: &Method<'_>, error: &Error) -> bool {
+pub fn is_already_so(method: &Method<'_>, error: &Error) -> bool {
     method.section.already_ok.iter().any(|accepted| {
         let (name, text) = accepted.split_once(':').map_or((accepted.as_str(), ""), |(n, t)| (n, t.trim()));
         error.dbus_error.as_deref() == Some(name) && error.message.contains(text)

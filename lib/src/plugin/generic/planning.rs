@@ -28,7 +28,7 @@ impl Planner<'_> {
         let mut errors = Vec::new();
         let mut keys: Vec<&str> = Vec::new();
         for change in changes {
-            let key = key_of(change);
+            let key = change.key();
             if !keys.contains(&key) {
                 keys.push(key);
             }
@@ -42,11 +42,15 @@ impl Planner<'_> {
                 false
             }
         });
-        let mut actions = self.hooks(&sections, |section| &section.before)?;
+        let mut actions = self.hooks(sections.iter().map(|(key, section)| (*key, &section.before)))?;
         for (key, section) in &sections {
-            let of_key: Vec<&Change> = changes.iter().filter(|change| key_of(change) == *key).collect();
+            let of_key: Vec<&Change> = changes.iter().filter(|change| change.key() == *key).collect();
             match self.writes(key, section, &of_key, changes) {
                 Ok(writes) => writes.into_iter().for_each(|action| join_or_push(&mut actions, action)),
+                Err(error) => errors.push(error),
+            }
+            match self.collection(key, section, &of_key) {
+                Ok(items) => actions.extend(items),
                 Err(error) => errors.push(error),
             }
             for direction in [Direction::Add, Direction::Remove] {
@@ -56,7 +60,7 @@ impl Planner<'_> {
                 }
             }
         }
-        actions.extend(self.hooks(&sections, |section| &section.after)?);
+        actions.extend(self.hooks(sections.iter().map(|(key, section)| (*key, &section.after)))?);
         match Error::all(without_repetition(errors)) {
             Some(error) => Err(error),
             None => Ok(actions),
@@ -68,9 +72,10 @@ impl Planner<'_> {
         let check = |change: &Change| match change {
             Change::Set { to, .. } => check_value(&at, to, &section.validate).err(),
             Change::Add { item, .. } => check_value(&at, &json!(item), &section.validate).err(),
-            Change::Remove { .. } => None,
+            Change::Create { .. } | Change::Update { .. } => self.check_items(key, section, change).err(),
+            Change::Remove { .. } | Change::Delete { .. } => None,
         };
-        let of_key = changes.iter().filter(|change| key_of(change) == key);
+        let of_key = changes.iter().filter(|change| change.key() == key);
         Error::all(of_key.filter_map(check).collect()).map_or(Ok(()), Err)
     }
 
@@ -78,14 +83,13 @@ impl Planner<'_> {
         format!("plugins.{}.{key}", self.plugin)
     }
 
-    fn hooks(
+    pub(super) fn hooks<'h>(
         &mut self,
-        sections: &[(&str, &StateSection)],
-        which: impl Fn(&StateSection) -> &Vec<Operation>,
+        hooks: impl Iterator<Item = (&'h str, &'h Vec<Operation>)>,
     ) -> Result<Vec<Action>> {
         let mut actions: Vec<Action> = Vec::new();
-        for (key, section) in sections {
-            for operation in which(section) {
+        for (key, operations) in hooks {
+            for operation in operations {
                 let method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
                 let call = self.method_call(&method, operation, &self.place(key), &|_| None, None)?;
                 if actions.iter().any(|action| action.call == call) {
@@ -148,18 +152,7 @@ impl Planner<'_> {
             (Some(name), _) => {
                 let path = operation.path.as_deref().unwrap_or(&self.mapping.path);
                 let interface = operation.interface.as_deref().unwrap_or(&self.mapping.interface);
-                let property = self.live.property(self.bus, self.mapping, path, interface, name)?;
-                let value = arguments::typed(&value, &property.type_signature, &types)?;
-                let args = vec![
-                    json!(interface),
-                    json!(name),
-                    json!({"$variant": {"signature": property.type_signature, "value": value}}),
-                ];
-                let call = Call::new(&self.mapping.service, path, "org.freedesktop.DBus.Properties", "Set")
-                    .with("ssv", args)
-                    .in_manner(self.mapping.manner(None));
-                arguments::check_property(&value, &property.type_signature, &at)?;
-                Ok(call)
+                self.property_call(path, interface, name, &value, &types, &at)
             }
             (None, method) => {
                 let method = self.mapping.method(method.as_deref().unwrap_or_default())?;
@@ -262,7 +255,7 @@ impl Planner<'_> {
         }
     }
 
-    fn bare_action(&self, call: Call) -> Action {
+    pub(super) fn bare_action(&self, call: Call) -> Action {
         Action {
             id: String::new(),
             plugin: self.plugin.to_owned(),
@@ -305,11 +298,6 @@ fn join_or_push(actions: &mut Vec<Action>, action: Action) {
     }
 }
 
-fn key_of(change: &Change) -> &str {
-    let (Change::Set { key, .. } | Change::Add { key, .. } | Change::Remove { key, .. }) = change;
-    key
-}
-
 /// The members of `value` that differ from `current`; for the way back, `value` is `current` already.
 fn patch(value: &Value, current: Option<&Value>, is_back: bool) -> Value {
     match (value, current, is_back) {
@@ -321,7 +309,7 @@ fn patch(value: &Value, current: Option<&Value>, is_back: bool) -> Value {
 }
 
 /// A value in a title: short, on one line.
-fn short(value: &Value) -> String {
+pub fn short(value: &Value) -> String {
     let text = match value {
         Value::String(text) => format!("{text:?}"),
         other => other.to_string(),

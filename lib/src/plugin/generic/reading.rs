@@ -1,11 +1,13 @@
 //! Reading the mapped keys of a service: properties together, methods one by one.
 
+use super::collection;
 use super::rows::{self, Row};
 use super::transaction;
 use crate::base::{Error, Progress, Result};
 use crate::bus::read::{self, PropertyGroup};
 use crate::bus::{Bus, Call};
 use crate::plugin::mapping::file::ReadSection;
+use crate::plugin::mapping::items::is_collection;
 use crate::plugin::mapping::{Mapping, Method, StateSection, fixed_of, template};
 use crate::plugin::{Queried, Want};
 use serde_json::Value;
@@ -16,15 +18,20 @@ pub fn read(bus: &Bus, mapping: &Mapping, plugin: &str, want: &Want, progress: &
     let mut queried = Queried::default();
     let is_wanted = |key: &str| match want {
         // A call may need the values of other keys too: then they are read with it.
-        Want::Keys(keys) => keys.iter().any(|wanted| wanted == key || mapping.mentions(wanted, key)),
+        Want::Keys(keys) => keys.keys().any(|wanted| wanted == key || mapping.mentions(wanted, key)),
         Want::State | Want::All => true,
     };
     let sections = mapping.file.state_mapping.iter().filter(|(key, section)| is_wanted(key) && !section.secret);
     let mut groups: BTreeMap<PropertyGroup, Vec<String>> = BTreeMap::new();
     let mut of_properties: Vec<(&str, PropertyGroup, &str)> = Vec::new();
     let mut of_methods: Vec<(&str, &StateSection, &ReadSection)> = Vec::new();
+    let mut of_items: Vec<(&str, &StateSection)> = Vec::new();
     for (key, section) in sections {
         let Some(read) = &section.read else { continue };
+        if is_collection(section) {
+            of_items.push((key, section));
+            continue;
+        }
         match &read.property {
             Some(property) => {
                 let group = property_group(mapping, read);
@@ -46,6 +53,16 @@ pub fn read(bus: &Bus, mapping: &Mapping, plugin: &str, want: &Want, progress: &
     for (key, section, read) in of_methods {
         let outcome = by_method(bus, mapping, section, read, progress);
         keep(&mut queried, plugin, key, outcome);
+    }
+    for (key, section) in of_items {
+        match collection::read(bus, mapping, section, want.items(key), progress) {
+            Ok(items) => {
+                let (value, problems) = collection::to_state(&items, section, &format!("plugins.{plugin}.{key}"));
+                queried.values.insert(key.to_owned(), value);
+                queried.problems.extend(problems);
+            }
+            Err(error) => keep(&mut queried, plugin, key, Err(error)),
+        }
     }
     queried
 }
@@ -107,7 +124,7 @@ pub fn ask(
 }
 
 /// The call of a method that reads. Its argument types come from the mapping, so that reading needs no introspection.
-fn reading_call(mapping: &Mapping, method: &Method<'_>, free_args: Vec<Value>) -> Result<Call> {
+pub fn reading_call(mapping: &Mapping, method: &Method<'_>, free_args: Vec<Value>) -> Result<Call> {
     let args = template::with_fixed(free_args, &fixed_of(method.section))?;
     let types = match &method.section.arg_types {
         Some(types) => types.concat(),
@@ -118,7 +135,7 @@ fn reading_call(mapping: &Mapping, method: &Method<'_>, free_args: Vec<Value>) -
                 .hint(format!("op-discover {} shows them", mapping.service)));
         }
     };
-    Ok(Call::new(&mapping.service, &method.path, &method.interface, &method.member)
+    Ok(Call::new(&method.service, &method.path, &method.interface, &method.member)
         .with(&types, args)
         .in_manner(mapping.manner(Some(method.section))))
 }

@@ -1,7 +1,7 @@
 //! Rows: what query methods and transactions answer with, before it becomes state. Pure.
 
 use crate::base::{Error, Result};
-use crate::plugin::mapping::{Accepted, PartSection, StateSection};
+use crate::plugin::mapping::{Accepted, KeySection, PartSection, StateSection};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,9 +52,18 @@ pub fn part(row: &Row, part: &PartSection) -> Option<String> {
         _ => return None,
     };
     match &part.split {
-        Some(separator) => text.split(separator.as_str()).nth(part.part).map(str::to_owned),
+        Some(separator) => match usize::try_from(part.part) {
+            Ok(at) => text.split(separator.as_str()).nth(at).map(str::to_owned),
+            Err(_) => text.rsplit(separator.as_str()).nth(part.part.unsigned_abs() - 1).map(str::to_owned),
+        },
         None => Some(text),
     }
+}
+
+/// Whether a row has a value that must not count.
+#[must_use]
+pub fn is_excluded(row: &Row, exclude: &BTreeMap<String, Accepted>) -> bool {
+    exclude.iter().any(|(field, accepted)| row.get(field).is_some_and(|value| accepted.accepts(value)))
 }
 
 /// Makes the value of a key from rows: a set of items, an object by a column, or a list of rows.
@@ -63,7 +72,11 @@ pub fn part(row: &Row, part: &PartSection) -> Option<String> {
 /// look missing.
 pub fn to_value(rows: Vec<Row>, section: &StateSection) -> Result<Value> {
     if let Some(first) = rows.first() {
-        let named = section.filter.keys().chain(section.item.iter().map(|item| &item.field)).chain(&section.key);
+        let named = section
+            .filter
+            .keys()
+            .chain(section.item.iter().map(|item| &item.field))
+            .chain(section.key.iter().map(|key| key.column_ref()));
         for column in named {
             if !first.contains_key(column) {
                 let known = first.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -72,12 +85,13 @@ pub fn to_value(rows: Vec<Row>, section: &StateSection) -> Result<Value> {
             }
         }
     }
-    let rows = rows.into_iter().filter(|row| passes(row, &section.filter));
+    let counts = |row: &Row| passes(row, &section.filter) && !is_excluded(row, &section.exclude);
+    let rows = rows.into_iter().filter(counts);
     if let Some(item) = &section.item {
         let items: BTreeSet<String> = rows.filter_map(|row| part(&row, item)).filter(|item| !item.is_empty()).collect();
         return Ok(items.into_iter().map(Value::String).collect());
     }
-    let Some(key) = &section.key else {
+    let Some(key) = section.key.as_ref().map(KeySection::column_ref) else {
         return Ok(rows.map(|row| Value::Object(row.into_iter().collect())).collect());
     };
     let mut map = Map::new();

@@ -192,7 +192,7 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn is_vanished(signal: &Signal, service: &str) -> bool {
+pub fn is_vanished(signal: &Signal, service: &str) -> bool {
     let arg = |i: usize| signal.args.get(i).and_then(Value::as_str);
     signal.member == "NameOwnerChanged" && arg(0) == Some(service) && arg(2) == Some("")
 }

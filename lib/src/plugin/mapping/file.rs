@@ -3,6 +3,9 @@
 //! `docs/SEMANTIC-MAPPING-FORMAT.md` is the reference for people. What the words mean together is decided in the
 //! module above; here is only what may be written.
 
+use super::collection::{
+    CheckpointSection, JobSection, JoinSection, KeySection, MemberSection, Query, RefuseSection, Target,
+};
 use crate::state::{Strategy, UndoClass};
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,6 +21,10 @@ pub struct MappingFile {
     pub methods: BTreeMap<String, MethodSection>,
     /// How per-call transaction objects work, by a name of the author's choosing.
     pub transactions: BTreeMap<String, TransactionSection>,
+    /// How methods that answer with a job are waited for, by a name of the author's choosing.
+    pub jobs: BTreeMap<String, JobSection>,
+    /// How the service itself keeps and restores its state.
+    pub checkpoint: Option<CheckpointSection>,
     /// The keys of the plugin's state.
     pub state_mapping: BTreeMap<String, StateSection>,
     /// Type signatures of the members relied on, by `INTERFACE.MEMBER`; a service that differs is refused.
@@ -46,6 +53,10 @@ pub struct MethodSection {
     pub path: Option<String>,
     /// Interface, when it is not the service's main one.
     pub interface: Option<String>,
+    /// Bus name, when it is another service's: for `refuse_if` only.
+    pub service: Option<String>,
+    /// Whether it is called on the item's object.
+    pub on: Option<Target>,
     /// Whether it only reads.
     pub safe: bool,
     /// Whether it changes anything; for people.
@@ -72,6 +83,8 @@ pub struct MethodSection {
     pub fixed: BTreeMap<String, Value>,
     /// The transaction object it is a method of.
     pub transaction: Option<String>,
+    /// How the job it answers with is waited for.
+    pub job: Option<String>,
     /// The signal that brings its results, when it is not the transaction's.
     pub item: Option<SignalSection>,
     /// Limit in milliseconds.
@@ -88,6 +101,8 @@ impl Default for MethodSection {
             member: None,
             path: None,
             interface: None,
+            service: None,
+            on: None,
             safe: false,
             side_effects: true,
             requires_confirmation: true,
@@ -101,6 +116,7 @@ impl Default for MethodSection {
             arg_types: None,
             fixed: BTreeMap::new(),
             transaction: None,
+            job: None,
             item: None,
             timeout_ms: None,
             undo: None,
@@ -220,8 +236,24 @@ pub struct StateSection {
     pub filter: BTreeMap<String, Accepted>,
     /// The column, or a part of it, that is the item of a set.
     pub item: Option<PartSection>,
-    /// The column that keys an object of rows.
-    pub key: Option<String>,
+    /// The column that keys an object of rows, or the items of a collection.
+    pub key: Option<KeySection>,
+    /// What the name of a collection's item looks like; others are left out.
+    pub key_pattern: Option<String>,
+    /// The values that columns must not have for a row to count.
+    pub exclude: BTreeMap<String, Accepted>,
+    /// The members of a collection's items.
+    pub members: BTreeMap<String, MemberSection>,
+    /// The order in which members are written; those not named come last.
+    pub order: Vec<String>,
+    /// How an item of a collection is made.
+    pub create: Option<Operation>,
+    /// How an item of a collection is written as a whole.
+    pub update: Option<Operation>,
+    /// How an item of a collection is deleted.
+    pub delete: Option<Operation>,
+    /// How long the service may take to show what was written, in milliseconds.
+    pub settle_ms: Option<u64>,
     /// How a value is written.
     pub write: Option<Operation>,
     /// How items join a set.
@@ -264,6 +296,10 @@ pub enum Pattern {
     Set,
     /// A set whose methods run as transactions.
     Transaction,
+    /// Items with members.
+    Collection,
+    /// Items whose methods answer with jobs.
+    Job,
 }
 
 /// `read = { ... }`
@@ -278,8 +314,26 @@ pub struct ReadSection {
     pub args: Option<Vec<Value>>,
     /// Object path of the property, when it is not the service's main one.
     pub path: Option<String>,
-    /// Interface of the property, when it is not the service's main one.
+    /// Interface of the property, when it is not the service's main one; of the items' objects.
     pub interface: Option<String>,
+    /// A method that answers with the items' objects.
+    pub objects: Option<String>,
+    /// The object below which the items' objects are introspected.
+    pub children: Option<String>,
+    /// The object manager that has the items' objects.
+    pub manager: Option<String>,
+    /// How an item that is named, and not listed, is looked for.
+    pub find: Option<Query>,
+    /// The method that answers with an item's value.
+    pub get: Option<Query>,
+    /// How the first source is asked when only some items matter.
+    pub named: Option<Query>,
+    /// More columns, joined by their key.
+    pub join: Vec<JoinSection>,
+    /// Paths of an item's value that are not shown.
+    pub omit: Vec<String>,
+    /// Paths of an item's value that the service does not tell in full.
+    pub hidden: Vec<String>,
 }
 
 /// A column, or a part of it.
@@ -290,9 +344,12 @@ pub struct PartSection {
     pub field: String,
     /// Where to split its text.
     pub split: Option<String>,
-    /// Which part to take, from 0.
+    /// Which part to take, from 0; negative from the end.
     #[serde(default)]
-    pub part: usize,
+    pub part: isize,
+    /// How it becomes the text that people write.
+    #[serde(default)]
+    pub convert: Vec<String>,
 }
 
 /// `write`, `add`, `remove`, `before`, `after`, `setup`: a call and what is said about it.
@@ -319,6 +376,14 @@ pub struct Operation {
     pub done: Option<String>,
     /// Whether a merged object is written whole (`replace`) or only what changed (`patch`).
     pub merge: MergeWrite,
+    /// Other calls for other values, by the value as text.
+    pub when: BTreeMap<String, Operation>,
+    /// What members get that a document leaves out, when an item is made.
+    pub defaults: BTreeMap<String, Value>,
+    /// When the call must not be made.
+    pub refuse_if: Option<RefuseSection>,
+    /// Items in one call at most.
+    pub batch_size: Option<usize>,
 }
 
 /// How a merged object is written.
@@ -406,6 +471,8 @@ pub struct Rules {
     pub min: Option<f64>,
     /// A number at most.
     pub max: Option<f64>,
+    /// Whether the text names an executable file of this machine.
+    pub executable: bool,
     /// What a right value looks like, for people.
     pub hint: Option<String>,
 }

@@ -3,10 +3,13 @@
 //! [`file`] says what may be written, [`Mapping`] what it means: names resolved, strategies inferred, rules compiled,
 //! everything checked that can be checked without the service.
 
+pub mod collection;
 pub mod file;
+pub mod items;
 mod rules;
 pub mod template;
 
+pub use collection::{CheckpointSection, JobSection, KeySection, MemberSection, Target};
 pub use file::{Accepted, MappingFile, MergeWrite, MethodSection, Operation, PartSection, SignalSection, StateSection};
 pub use rules::check_value;
 
@@ -22,6 +25,9 @@ pub const PRE_CHECKS: [&str; 4] = ["check_disk_space", "check_network", "check_s
 
 /// Words a template gives a meaning to; a key of the state cannot have such a name.
 const TEMPLATE_WORDS: [&str; 6] = ["value", "item", "items", "id", "ids", "key"];
+
+/// Nobody waits longer for a service to show what it was given.
+const MAX_SETTLE_MS: u64 = 600_000;
 
 /// A mapping whose every reference is resolved.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +55,8 @@ pub struct Mapping {
 pub struct Method<'a> {
     /// Its name in the mapping.
     pub name: String,
+    /// Bus name of the service that has it.
+    pub service: String,
     /// The member.
     pub member: String,
     /// The interface.
@@ -83,6 +91,7 @@ impl Mapping {
             if let Err(error) = rules::compile(&section.validate) {
                 errors.push(error.on(format!("{place}.validate")));
             }
+            errors.extend(items::problems(section).into_iter().map(|(at, error)| error.or_on(format!("{place}{at}"))));
         }
         let mut calls: BTreeMap<String, &str> = BTreeMap::new();
         for (name, method) in &file.methods {
@@ -108,6 +117,16 @@ impl Mapping {
                 errors.push(
                     Error::bad_input(format!("there is no [transactions.{transaction}]"))
                         .on(format!("{place}.transaction")),
+                );
+            }
+            if let Some(job) = method.job.as_ref().filter(|job| !file.jobs.contains_key(*job)) {
+                errors.push(Error::bad_input(format!("there is no [jobs.{job}]")).on(format!("{place}.job")));
+            }
+            if method.service.is_some() && !method.safe {
+                errors.push(
+                    Error::bad_input("another service may only be asked")
+                        .on(format!("{place}.service"))
+                        .hint("a mapping writes to its own service only: say safe = true, if it only reads"),
                 );
             }
             for position in method.fixed.keys().filter(|position| position.parse::<usize>().is_err()) {
@@ -142,9 +161,14 @@ impl Mapping {
         let transaction = section.transaction.as_deref().and_then(|wanted| {
             self.file.transactions.get_key_value(wanted).map(|(name, section)| (name.as_str(), section))
         });
-        let own_interface = transaction.map_or(&self.interface, |(_, section)| &section.interface);
+        let own_interface = match (transaction, section.on) {
+            (Some((_, transaction)), _) => &transaction.interface,
+            (None, Some(Target::Item)) => items::interface(&self.file).unwrap_or(&self.interface),
+            (None, None) => &self.interface,
+        };
         Ok(Method {
             name: name.to_owned(),
+            service: section.service.clone().unwrap_or_else(|| self.service.clone()),
             member: section.member.clone().unwrap_or_else(|| name::camel_case(name)),
             interface: section.interface.clone().unwrap_or_else(|| own_interface.clone()),
             path: section.path.clone().unwrap_or_else(|| self.path.clone()),
@@ -159,7 +183,7 @@ impl Mapping {
         let safe = self.file.methods.iter().filter(|(_, section)| section.safe);
         safe.filter_map(|(name, _)| self.method(name).ok())
             .map(|method| SafeCall {
-                service: self.service.clone(),
+                service: method.service,
                 interface: method.interface,
                 member: method.member,
                 fixed: fixed_of(method.section),
@@ -178,8 +202,9 @@ impl Mapping {
     #[must_use]
     pub fn mentions(&self, key: &str, other: &str) -> bool {
         let Some(section) = self.file.state_mapping.get(key) else { return false };
-        let operations = section.write.iter().chain(&section.add).chain(&section.remove);
-        operations.filter_map(|operation| operation.args.as_ref()).any(|args| template::mentions(args, other))
+        operations_of(section)
+            .filter_map(|operation| operation.args.as_ref())
+            .any(|args| template::mentions(args, other))
     }
 
     /// Whether any key can be written.
@@ -234,15 +259,19 @@ fn add_implicit_methods(file: &mut MappingFile) {
     let mut named: Vec<String> = Vec::new();
     let mut of_operation = |operation: &Operation| {
         named.extend(operation.method.clone());
+        named.extend(operation.refuse_if.iter().map(|r| r.method.clone()));
         named.extend(operation.resolve.iter().map(|r| r.method.clone()));
         named.extend(operation.preview.iter().map(|p| p.method.clone()));
         named.extend(operation.preview.iter().filter_map(|p| Some(p.sizes.as_ref()?.method.clone())));
     };
     for section in file.state_mapping.values() {
-        let operations = section.write.iter().chain(&section.add).chain(&section.remove);
-        operations.chain(&section.before).chain(&section.after).for_each(&mut of_operation);
+        operations_of(section).for_each(&mut of_operation);
     }
-    named.extend(file.state_mapping.values().filter_map(|s| s.read.as_ref()?.method.clone()));
+    if let Some(checkpoint) = &file.checkpoint {
+        [&checkpoint.create, &checkpoint.commit, &checkpoint.rollback].into_iter().for_each(&mut of_operation);
+    }
+    file.jobs.values().flat_map(|job| &job.setup).for_each(&mut of_operation);
+    named.extend(file.state_mapping.values().flat_map(items::readers));
     named.extend(file.state_mapping.values().filter_map(|s| Some(s.resolve.as_ref()?.method.clone())));
     named.extend(file.transactions.values().map(|t| t.create.clone()));
     let own = named.into_iter().map(|reference| (reference, None));
@@ -259,12 +288,23 @@ fn add_implicit_methods(file: &mut MappingFile) {
     }
 }
 
+/// Every call a key speaks of.
+fn operations_of(section: &StateSection) -> impl Iterator<Item = &Operation> {
+    let of_key = [&section.write, &section.add, &section.remove, &section.create, &section.update, &section.delete];
+    let of_members = section.members.values().flat_map(|member| member.write.iter().chain(&member.after));
+    let direct = of_key.into_iter().flatten().chain(of_members).chain(&section.before).chain(&section.after);
+    direct.flat_map(|operation| std::iter::once(operation).chain(operation.when.values()))
+}
+
 fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
+    if items::is_collection(section) {
+        return items::key_spec(key, section);
+    }
     let is_set = section.add.is_some() || section.remove.is_some();
     let strategy = section.diff_strategy.unwrap_or(match section.pattern {
         Some(Pattern::Set | Pattern::Transaction) => Strategy::SetDifference,
         Some(Pattern::Property | Pattern::Setter) => Strategy::ValueComparison,
-        Some(Pattern::Query) => Strategy::None,
+        Some(Pattern::Query | Pattern::Collection | Pattern::Job) => Strategy::None,
         None if is_set => Strategy::SetDifference,
         // A property that can only be read is compared all the same: asking for another value is refused, not ignored.
         None if section.write.is_some() || section.read.as_ref().is_some_and(|r| r.property.is_some()) => {
@@ -310,7 +350,13 @@ fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         can_add: section.add.is_some(),
         can_remove: section.remove.is_some(),
         protected: section.protected.clone(),
+        settle: settle(section),
+        ..KeySpec::default()
     })
+}
+
+fn settle(section: &StateSection) -> Duration {
+    Duration::from_millis(section.settle_ms.unwrap_or_default().min(MAX_SETTLE_MS))
 }
 
 /// What resolves names for an operation: its own section, or the key's.

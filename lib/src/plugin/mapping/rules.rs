@@ -44,6 +44,11 @@ fn check_one(at: &str, value: &Value, rules: &Rules) -> Result<()> {
     {
         return fail(format!("is longer than {most} characters"));
     }
+    if let Some(path) = value.as_str().filter(|_| rules.executable)
+        && !is_executable(path)
+    {
+        return fail("is no executable file of this machine".into());
+    }
     if let Some(number) = value.as_f64() {
         if let Some(min) = rules.min.filter(|min| number < *min) {
             return fail(format!("is less than {min}"));
@@ -53,6 +58,12 @@ fn check_one(at: &str, value: &Value, rules: &Rules) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_executable(path: &str) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let path = std::path::Path::new(path);
+    path.is_absolute() && path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

@@ -1,0 +1,9 @@
+//! Collections: objects of items, read from wherever the service keeps them, and made, changed and deleted by whatever
+//! calls the mapping says.
+
+mod changes;
+mod items;
+mod shape;
+
+pub use items::read;
+pub use shape::to_state;
