@@ -4,7 +4,7 @@ use crate::base::Error;
 use crate::plugin::author::places::{Places, line_of};
 use crate::plugin::author::{Finding, Level};
 use crate::plugin::mapping::file::{ServiceSection, TransactionSection};
-use crate::plugin::mapping::{MappingFile, MethodSection, StateSection};
+use crate::plugin::mapping::{JobSection, MappingFile, MethodSection, StateSection};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -25,6 +25,7 @@ pub fn findings(text: &str, file: &str, places: &Places, error: &Error) -> Vec<F
         let check = match name {
             "methods" => each::<MethodSection>,
             "transactions" => each::<TransactionSection>,
+            "jobs" => each::<JobSection>,
             "state_mapping" => each::<StateSection>,
             "fingerprint" => each::<String>,
             "service" => whole::<ServiceSection>,

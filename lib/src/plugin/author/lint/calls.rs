@@ -37,20 +37,21 @@ impl<'a> Lint<'a> {
             );
         }
         for word in one.args.into_iter().flat_map(words_in) {
-            let is_key = one.role.sees_keys() && self.mapping.file.state_mapping.contains_key(&word);
-            if !is_key && !one.role.words().contains(&word.as_str()) {
-                let known: Vec<String> = one.role.words().iter().map(|word| format!("${word}")).collect();
-                let known = if known.is_empty() { "only literals".to_owned() } else { known.join(", ") };
-                let keys = if one.role.sees_keys() { ", and the keys of the state" } else { "" };
-                self.add(
-                    Level::Error,
-                    "word",
-                    &[&at[..], &["args"]].concat(),
-                    format!("${word} has no meaning here"),
-                    "a call with an argument that has no value is never made",
-                    &format!("here may stand {known}{keys}; write ${word} with two dollars if the text is meant"),
-                );
+            if one.role.words().contains(&word.as_str()) || one.names.contains(&word.as_str()) {
+                continue;
             }
+            let mut known: Vec<String> =
+                one.role.words().iter().chain(&one.names).map(|word| format!("${word}")).collect();
+            known.dedup();
+            let known = if known.is_empty() { "only literals".to_owned() } else { known.join(", ") };
+            self.add(
+                Level::Error,
+                "word",
+                &[&at[..], &["args"]].concat(),
+                format!("${word} has no meaning here"),
+                "a call with an argument that has no value is never made",
+                &format!("here may stand {known}; write $${word} if the text is meant"),
+            );
         }
         let Some(live) = self.surface.and_then(|s| s.method(&method.interface, &method.member)).cloned() else {
             return;

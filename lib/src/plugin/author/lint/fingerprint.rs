@@ -11,6 +11,9 @@ impl Lint<'_> {
         let mut right = BTreeMap::new();
         for one in &self.uses.methods {
             let Ok(method) = self.mapping.method(one.reference) else { continue };
+            if method.service != self.mapping.service {
+                continue;
+            }
             if let Some(live) = surface.method(&method.interface, &method.member) {
                 right.insert(format!("{}.{}", method.interface, method.member), live.input_signature());
             }

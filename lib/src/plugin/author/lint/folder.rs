@@ -3,7 +3,7 @@
 use super::Subject;
 use crate::bus::value::{VariantTypes, encode, single_type};
 use crate::plugin::author::{Finding, Level, Surface};
-use crate::plugin::mapping::check_value;
+use crate::plugin::mapping::{StateSection, check_value, items};
 use crate::plugin::{Manifest, Mapping};
 use crate::state::{PluginState, StateDocument};
 use serde_json::{Value, json};
@@ -121,6 +121,10 @@ fn misfits(state: &PluginState, mapping: &Mapping, surface: Option<&Surface>) ->
                 (format!("{place}: {}", error.message), error.hint.clone().unwrap_or_default())
             }));
         }
+        if items::is_collection(section) {
+            found.extend(misfit_items(key, &value, section));
+            continue;
+        }
         let Some(read) = section.read.as_ref() else { continue };
         let interface = read.interface.as_deref().unwrap_or(&mapping.interface);
         let property = read.property.as_deref().and_then(|name| surface?.property(interface, name));
@@ -133,6 +137,37 @@ fn misfits(state: &PluginState, mapping: &Mapping, surface: Option<&Surface>) ->
             && !open
         {
             found.push((format!("{key}: {}", error.message), error.hint.unwrap_or_default()));
+        }
+    }
+    found
+}
+
+/// What of a collection's items does not fit: each is an object of known members with right values.
+fn misfit_items(key: &str, value: &Value, section: &StateSection) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let Some(items) = value.as_object() else {
+        // Items listed as absent, or a mistake that the reader of documents tells.
+        return found;
+    };
+    for (name, item) in items {
+        let place = format!("{key}.{name}");
+        let Some(members) = item.as_object() else {
+            found.push((format!("{place}: {item} is no object of members"), String::new()));
+            continue;
+        };
+        for (member, value) in members.iter().filter(|(member, _)| !matches!(member.as_str(), "state" | "absent")) {
+            let Some(known) = section.members.get(member) else {
+                if !section.members.is_empty() {
+                    let known: Vec<&str> = section.members.keys().map(String::as_str).collect();
+                    let hint = format!("the members are: {}", known.join(", "));
+                    found.push((format!("{place}: {key} has no member {member}"), hint));
+                }
+                continue;
+            };
+            if let Err(error) = check_value(&format!("{place}.{member}"), value, &known.validate) {
+                let at = error.subject.clone().unwrap_or_default();
+                found.push((format!("{at}: {}", error.message), error.hint.clone().unwrap_or_default()));
+            }
         }
     }
     found

@@ -5,7 +5,7 @@ use crate::bus::introspection::EmitsChanged;
 use crate::bus::value::complete_types;
 use crate::plugin::author::Level;
 use crate::plugin::mapping::file::Rules;
-use crate::plugin::mapping::{Operation, StateSection, fixed_of};
+use crate::plugin::mapping::{Operation, StateSection, fixed_of, items};
 use crate::state::UndoClass;
 
 impl Lint<'_> {
@@ -34,9 +34,13 @@ impl Lint<'_> {
                     "say what it is, and what its values mean: description = \"...\"",
                 );
             }
-            self.columns(key, section);
             self.undo(key, section);
-            self.value(key, section);
+            if items::is_collection(section) {
+                self.collection(key, section);
+            } else {
+                self.columns(key, section);
+                self.value(key, section);
+            }
         }
     }
 
@@ -51,7 +55,7 @@ impl Lint<'_> {
         let named = section.filter.keys().map(|column| ("filter", column));
         let named = named.chain(section.item.iter().map(|item| ("item", &item.field)));
         let named: Vec<(&str, String)> =
-            named.chain(section.key.iter().map(|column| ("key", column))).map(|(w, c)| (w, c.clone())).collect();
+            named.chain(section.key.iter().map(|key| ("key", key.column_ref()))).map(|(w, c)| (w, c.clone())).collect();
         for (word, column) in named {
             if !fields.contains(&column) {
                 let known = if fields.is_empty() { "none".to_owned() } else { fields.join(", ") };
@@ -120,10 +124,15 @@ impl Lint<'_> {
     }
 
     fn undo(&mut self, key: &str, section: &StateSection) {
-        for (word, missing, operation) in [("add", "remove", &section.add), ("remove", "add", &section.remove)] {
+        let pairs = [
+            ("add", &section.add, "remove", &section.remove),
+            ("remove", &section.remove, "add", &section.add),
+            ("create", &section.create, "delete", &section.delete),
+            ("delete", &section.delete, "create", &section.create),
+        ];
+        for (word, operation, missing, other) in pairs {
             let Some(operation) = operation else { continue };
-            let has_other = if word == "add" { section.remove.is_some() } else { section.add.is_some() };
-            if has_other || self.undo_of(operation) == Some(UndoClass::Irreversible) {
+            if other.is_some() || self.undo_of(operation) == Some(UndoClass::Irreversible) {
                 continue;
             }
             self.add(
@@ -135,11 +144,12 @@ impl Lint<'_> {
                 &format!("say {missing} as well; if there is no such method, say undo = \"irreversible\" in the method's table"),
             );
         }
-        if section.remove.is_some() && section.protected.is_empty() {
+        let loses = [("remove", &section.remove), ("delete", &section.delete)].into_iter().find(|(_, o)| o.is_some());
+        if let Some((word, _)) = loses.filter(|_| section.protected.is_empty()) {
             self.add(
                 Level::Advice,
                 "no_protected",
-                &["state_mapping", key, "remove"],
+                &["state_mapping", key, word],
                 format!("{key} can lose any item"),
                 "an item whose loss locks people out should not go by a slip",
                 "if there is such an item, name it in protected",
@@ -201,11 +211,11 @@ impl Lint<'_> {
             );
         }
         if let (Some(read), Some(operation)) = (type_signature, &section.write) {
-            self.written_type(key, &read, operation);
+            self.written_type(key, &read, operation, &["state_mapping", key, "write"]);
         }
     }
 
-    fn written_type(&mut self, key: &str, read: &str, operation: &Operation) {
+    pub(super) fn written_type(&mut self, key: &str, read: &str, operation: &Operation, place: &[&str]) {
         let Some(surface) = self.surface else { return };
         let Some(method) = operation.method.as_deref().and_then(|name| self.mapping.method(name).ok()) else { return };
         let Some(live) = surface.method(&method.interface, &method.member) else { return };
@@ -229,6 +239,6 @@ impl Lint<'_> {
         let what = format!("{key} is read as {read:?}, and argument {position} of {} takes {wanted:?}", method.member);
         let why = "what is read cannot be written back, so it can be neither undone nor applied as queried";
         let hint = "is it the right setter, and the right argument?";
-        self.add(Level::Error, "types", &["state_mapping", key, "write"], what, why, hint);
+        self.add(Level::Error, "types", place, what, why, hint);
     }
 }

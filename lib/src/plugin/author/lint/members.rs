@@ -6,7 +6,7 @@ use crate::bus::introspection::Method as Live;
 use crate::bus::value::{VariantTypes, encode, single_type};
 use crate::bus::walk::is_standard;
 use crate::plugin::author::{Level, Surface, words};
-use crate::plugin::mapping::{Method, fixed_of};
+use crate::plugin::mapping::{Method, SignalSection, fixed_of};
 use std::collections::BTreeSet;
 
 impl Lint<'_> {
@@ -46,6 +46,18 @@ impl Lint<'_> {
                     format!("no method runs in [transactions.{name}]"),
                     "a table without use misleads readers",
                     &format!("say transaction = {name:?} in the tables of its methods, or remove it"),
+                );
+            }
+        }
+        for name in self.mapping.file.jobs.keys() {
+            if !self.mapping.file.methods.values().any(|method| method.job.as_ref() == Some(name)) {
+                self.add(
+                    Level::Warning,
+                    "unused",
+                    &["jobs", name],
+                    format!("no method answers with [jobs.{name}]"),
+                    "a table without use misleads readers",
+                    &format!("say job = {name:?} in the tables of its methods, or remove it"),
                 );
             }
         }
@@ -107,13 +119,14 @@ impl Lint<'_> {
 
     /// The method on the service: is it there, with these types?
     fn live(&mut self, method: &Method<'_>, place: &[String]) {
-        let Some(surface) = self.surface else { return };
+        let Some(surface) = self.surface.filter(|_| method.service == self.mapping.service) else { return };
         let at = parts(place);
         let Some(live) = surface.method(&method.interface, &method.member) else {
             return self.missing(surface, &method.interface, &method.member, &at, "method");
         };
         let live = live.clone();
-        if method.transaction.is_none() && surface.lacks(&method.path, &method.interface) {
+        let has_own_object = method.transaction.is_some() || method.section.on.is_some();
+        if !has_own_object && surface.lacks(&method.path, &method.interface) {
             self.wrong_object(surface, &method.path, &method.interface, &at);
         }
         if live.deprecated {
@@ -199,8 +212,8 @@ impl Lint<'_> {
         let Some(live) = surface.property(one.interface, one.name) else {
             return self.missing(surface, one.interface, one.name, &at, "property");
         };
-        if surface.lacks(one.path, one.interface) {
-            self.wrong_object(surface, one.path, one.interface, &at);
+        if let Some(path) = one.path.filter(|path| surface.lacks(path, one.interface)) {
+            self.wrong_object(surface, path, one.interface, &at);
         }
         if one.is_written && !live.access.is_writable() {
             let setters = words::nearest(
@@ -228,9 +241,9 @@ impl Lint<'_> {
     }
 
     fn signals(&mut self) {
-        let Some(surface) = self.surface else { return };
-        for (name, section) in &self.mapping.file.transactions {
-            let of_methods = self.mapping.file.methods.values().filter(|m| m.transaction.as_ref() == Some(name));
+        let mapping = self.mapping;
+        for (name, section) in &mapping.file.transactions {
+            let of_methods = mapping.file.methods.values().filter(|m| m.transaction.as_ref() == Some(name));
             let named = [
                 ("item", section.item.as_ref()),
                 ("error", section.error.as_ref()),
@@ -240,47 +253,48 @@ impl Lint<'_> {
             ];
             let items = of_methods.filter_map(|m| Some(("item", Some(m.item.as_ref()?))));
             for (word, signal) in named.into_iter().chain(items) {
-                let Some(signal) = signal else { continue };
-                let at = ["transactions", name.as_str(), word];
-                let Some(live) = surface.interfaces.get(&section.interface).and_then(|i| i.signals.get(&signal.signal))
-                else {
-                    self.missing(surface, &section.interface, &signal.signal, &at, "signal");
-                    continue;
-                };
-                if signal.fields.len() > live.args.len() {
-                    self.add(
-                        Level::Error,
-                        "fields",
-                        &at,
-                        format!(
-                            "{} has {} arguments, and fields names {}",
-                            signal.signal,
-                            live.args.len(),
-                            signal.fields.len()
-                        ),
-                        "a signal that cannot be read fails the transaction",
-                        "name at most as many as there are, in their order",
-                    );
-                }
-                let unknown: Vec<&String> = signal
-                    .r#match
-                    .keys()
-                    .chain(&signal.text)
-                    .chain(&signal.percent)
-                    .filter(|field| !signal.fields.contains(field))
-                    .collect();
-                if let Some(field) = unknown.first() {
-                    let what = format!("{} has no field {field:?}", signal.signal);
-                    self.add(
-                        Level::Error,
-                        "fields",
-                        &at,
-                        what,
-                        "it is never found, so the signal never counts",
-                        "name it in fields",
-                    );
+                if let Some(signal) = signal {
+                    self.signal(&section.interface, signal, None, &["transactions", name.as_str(), word]);
                 }
             }
+        }
+        for (name, job) in &mapping.file.jobs {
+            let interface = job.interface.as_ref().unwrap_or(&mapping.interface);
+            self.signal(interface, &job.done, Some(&job.id), &["jobs", name.as_str(), "done"]);
+        }
+    }
+
+    fn signal(&mut self, interface: &str, signal: &SignalSection, id: Option<&String>, at: &[&str]) {
+        let Some(surface) = self.surface else { return };
+        let Some(live) = surface.interfaces.get(interface).and_then(|i| i.signals.get(&signal.signal)) else {
+            return self.missing(surface, interface, &signal.signal, at, "signal");
+        };
+        if signal.fields.len() > live.args.len() {
+            self.add(
+                Level::Error,
+                "fields",
+                at,
+                format!(
+                    "{} has {} arguments, and fields names {}",
+                    signal.signal,
+                    live.args.len(),
+                    signal.fields.len()
+                ),
+                "a signal that cannot be read fails what waits for it",
+                "name at most as many as there are, in their order",
+            );
+        }
+        let named = signal.r#match.keys().chain(&signal.text).chain(&signal.percent).chain(id);
+        for field in named.filter(|field| !signal.fields.contains(field)) {
+            let what = format!("{} has no field {field:?}", signal.signal);
+            self.add(
+                Level::Error,
+                "fields",
+                at,
+                what,
+                "it is never found, so the signal never counts",
+                "name it in fields",
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod broken;
 mod calls;
+mod collections;
 mod fingerprint;
 mod folder;
 mod keys;
