@@ -27,7 +27,8 @@ fn text(folder: &Path, name: &str) -> Option<String> {
 fn subject(case: &Path) -> Subject {
     let shared = case.parent().unwrap();
     let xml = text(case, "introspection.xml").or_else(|| text(shared, "introspection.xml")).unwrap();
-    let surface = Surface::of_texts(SERVICE, &[("introspection.xml".into(), xml)]).unwrap();
+    let mut surface = Surface::of_texts(SERVICE, &[("introspection.xml".into(), xml)]).unwrap();
+    surface.is_live = case.join("live").exists();
     let has = |name: &str| case.join(name).exists();
     Subject {
         manifest: (

@@ -1,6 +1,7 @@
 //! `op-install`: makes plugins from what services say of themselves, lists them, removes them.
 
 mod lint;
+mod map;
 
 use op_dbus::base::name::PluginName;
 use op_dbus::base::{Error, Kind, Result};
@@ -24,6 +25,7 @@ enum Command {
     Create(Create),
     Lint(lint::Lint),
     List(List),
+    Map(map::Map),
     Remove(Remove),
 }
 
@@ -67,6 +69,7 @@ const PROGRAM: Program = Program {
     examples: "op-install create packagekit --from-dbus org.freedesktop.PackageKit\n\
                op-discover org.freedesktop.UPower | op-install create power -\n\
                op-install list\n\
+               op-install map power\n\
                op-install lint mappings/hostname\n\
                op-install remove power",
 };
@@ -76,6 +79,7 @@ fn main() -> std::process::ExitCode {
         Command::Create(args) => create(&args, cli),
         Command::Lint(args) => lint::run(&args, cli),
         Command::List(_) => list(cli),
+        Command::Map(args) => map::run(&args, cli),
         Command::Remove(args) => remove(&args, cli),
     })
 }

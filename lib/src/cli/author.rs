@@ -3,9 +3,10 @@
 use super::escape::one_line;
 use super::{Cli, Out};
 use crate::base::Result;
-use crate::bus::{Bus, Manner, names, walk};
+use crate::bus::{Bus, Manner, names, offline, walk};
 use crate::plugin::author::lint::fingerprint_text;
-use crate::plugin::author::{Level, LintReport, Surface};
+use crate::plugin::author::{DraftDocument, Level, LintReport, Surface};
+use std::path::PathBuf;
 
 impl Cli {
     /// What a service says of itself now. It was named by a person, so it is started if it has to be.
@@ -17,8 +18,62 @@ impl Cli {
         let progress = self.out.progress();
         let mut on_object = |count: usize| progress.spinner(&format!("{service}: {count} objects"));
         let tree = walk::walk(bus, service, want, Manner::default(), &mut on_object)?;
-        Ok(Surface::of_tree(service, tree))
+        let mut surface = Surface::of_tree(service, tree);
+        surface.find_managers(bus);
+        // What the machine describes beside the service: the interfaces of objects of which there is none now.
+        let described = offline::read(&[PathBuf::from(offline::INTERFACES)], service).ok().filter(|_| !bus.is_remote());
+        Ok(match described {
+            Some(tree) => surface
+                .with_absent_of(&Surface { source: offline::INTERFACES.into(), ..Surface::of_tree(service, tree) }),
+            None => surface,
+        })
     }
+}
+
+/// Prints a draft: where it went, what is in it, what is open; the text itself when it went nowhere.
+pub fn draft(out: &mut Out, draft: &DraftDocument) -> Result<()> {
+    if out.look().is_json {
+        return out.document(draft);
+    }
+    let mut text = String::new();
+    if draft.file.is_none() {
+        text.push_str(&draft.mapping);
+        text.push('\n');
+    }
+    let rows: Vec<String> = draft
+        .keys
+        .iter()
+        .filter(|key| key.makes != "read_only" || key.is_active)
+        .map(|key| {
+            let state = match (key.is_active, key.needs_safe.is_empty()) {
+                (true, _) => "taken".to_owned(),
+                (false, false) if key.sureness != "guess" => {
+                    format!("waits for your word that this only reads: {}", key.needs_safe.join(", "))
+                }
+                (false, _) => "as a comment".to_owned(),
+            };
+            format!("  {:<28} {:<7} {state}", key.key, key.sureness)
+        })
+        .collect();
+    let about = if draft.file.is_some() { "" } else { "# " };
+    let mut say = |line: &str| text.push_str(&format!("{about}{line}\n"));
+    if let Some(file) = &draft.file {
+        say(&format!("Wrote {file}, drafted from {}", draft.drafted_from));
+    }
+    rows.iter().for_each(|row| say(&one_line(row)));
+    say(&format!(
+        "Check: {} errors, {} warnings, {} of advice",
+        draft.lint.errors, draft.lint.warnings, draft.lint.advice
+    ));
+    match &draft.round_trip {
+        Some(trip) => {
+            say(&format!("Round trip: keys read: {}, changes: {}", trip.read.len(), trip.changes.len()));
+            trip.changes.iter().for_each(|change| say(&format!("  would change: {}", one_line(change))));
+            trip.problems.iter().for_each(|problem| say(&format!("  could not be read: {}", one_line(problem))));
+        }
+        None => say("Round trip: the service was not asked"),
+    }
+    out.text(&text)
 }
 
 /// Prints what a check found.

@@ -19,6 +19,7 @@ mod progress;
 pub mod show;
 mod table;
 pub mod tree;
+pub mod wizard;
 
 pub use args::{Exit, Parsed, Program, parse};
 pub use common::Common;

@@ -3,11 +3,15 @@
 //!
 //! They guess, by names and types, and say so. They know words, such as "Add" and "interactive", and no service.
 
+pub mod check;
+pub mod draft;
 pub mod finding;
 pub mod lint;
 pub mod places;
 pub mod surface;
 pub mod words;
 
+pub use check::{DraftDocument, RoundTrip};
+pub use draft::Draft;
 pub use finding::{Finding, Level, LintReport};
 pub use surface::Surface;

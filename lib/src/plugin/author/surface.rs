@@ -3,6 +3,7 @@
 use crate::base::{Error, Result};
 use crate::bus::introspection::{self, Interface, Method, Node, Property};
 use crate::bus::walk::{Tree, is_standard};
+use crate::bus::{Bus, Manner};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -26,6 +27,8 @@ pub struct Surface {
     pub source: String,
     /// What could not be read.
     pub problems: Vec<String>,
+    /// Whether the service itself was asked: then an interface that is missing may only have no object now.
+    pub is_live: bool,
 }
 
 impl Surface {
@@ -40,6 +43,24 @@ impl Surface {
             values: tree.values,
             source: format!("{service}, live"),
             problems: tree.problems,
+            is_live: true,
+        }
+    }
+
+    /// Asks the objects above others whether they manage them: a walk leaves standard interfaces out.
+    pub fn find_managers(&mut self, bus: &Bus) {
+        const MOST: usize = 16;
+        let mut above: BTreeSet<String> = BTreeSet::new();
+        for path in self.objects.keys() {
+            above.extend(
+                path.match_indices('/').map(|(at, _)| if at == 0 { "/".to_owned() } else { path[..at].to_owned() }),
+            );
+        }
+        for path in above.into_iter().take(MOST) {
+            let node = crate::bus::read::introspect(bus, &self.service, &path, Manner::default());
+            if node.is_ok_and(|node| node.interfaces.contains_key(OBJECT_MANAGER)) {
+                self.managers.insert(path);
+            }
         }
     }
 
@@ -109,6 +130,31 @@ impl Surface {
         }
         for (name, inner) in &node.inline {
             self.add(inner, Some(&format!("{}/{name}", path.unwrap_or_default())));
+        }
+    }
+
+    /// The interfaces that `known` does not describe, as introspection XML.
+    #[must_use]
+    pub fn beyond(&self, known: &Self) -> Option<String> {
+        let new =
+            self.interfaces.iter().filter(|(name, _)| !is_standard(name) && !known.interfaces.contains_key(*name));
+        let interfaces: BTreeMap<String, Interface> = new.map(|(name, one)| (name.clone(), one.clone())).collect();
+        (!interfaces.is_empty()).then(|| introspection::to_xml(&Node { interfaces, ..Node::default() }))
+    }
+
+    /// The same, of a service whose name is known.
+    #[must_use]
+    pub fn named(mut self, service: &str) -> Self {
+        service.clone_into(&mut self.service);
+        self
+    }
+
+    /// Takes the shortest interface's name for the service's, as services have it by convention.
+    pub fn guess_service(self) -> Result<Self> {
+        let own = self.interfaces.keys().filter(|name| !is_standard(name)).min_by_key(|name| name.len());
+        match own.cloned() {
+            Some(name) => Ok(self.named(&name)),
+            None => Err(Error::bad_input("no interface of a service is described there").on(self.source)),
         }
     }
 

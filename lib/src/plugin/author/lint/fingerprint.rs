@@ -50,6 +50,9 @@ impl Lint<'_> {
                     "each plan that uses it is refused (exit code 6)",
                     &format!("if the mapping fits this version, write {name:?} = {live:?}"),
                 ),
+                None if name.rsplit_once('.').is_some_and(|(i, _)| {
+                    surface.is_live && !surface.interfaces.contains_key(i) && self.is_of_items(i)
+                }) => {}
                 None => {
                     let near = words::nearest(name, right.keys().map(String::as_str));
                     let hint = near.first().map_or(String::new(), |near| format!("did you mean {near:?}?"));

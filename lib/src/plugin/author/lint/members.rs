@@ -6,7 +6,7 @@ use crate::bus::introspection::Method as Live;
 use crate::bus::value::{VariantTypes, encode, single_type};
 use crate::bus::walk::is_standard;
 use crate::plugin::author::{Level, Surface, words};
-use crate::plugin::mapping::{Method, SignalSection, fixed_of};
+use crate::plugin::mapping::{Method, SignalSection, fixed_of, items};
 use std::collections::BTreeSet;
 
 impl Lint<'_> {
@@ -324,6 +324,12 @@ impl Lint<'_> {
     }
 
     fn no_interface(&mut self, surface: &Surface, interface: &str, member: &str, at: &[&str]) {
+        if surface.is_live && self.is_of_items(interface) {
+            let what = format!("no object has {interface} now");
+            let why = "whether its members are there, and with which types, cannot be told";
+            let hint = "check when there is one, or keep its introspection beside the mapping";
+            return self.add(Level::Advice, "not_seen", at, what, why, hint);
+        }
         let owners: Vec<&str> = surface.interfaces_with(member).collect();
         let near = words::nearest(interface, surface.interfaces.keys().map(String::as_str));
         let hint = match (owners.as_slice(), near.as_slice()) {
@@ -334,6 +340,18 @@ impl Lint<'_> {
         let what = format!("no interface {interface} is described in {}", surface.source);
         let why = "whether its members are there, and with which types, cannot be told";
         self.add(Level::Error, "unknown_interface", at, what, why, &hint);
+    }
+
+    /// Whether objects with this interface come and go.
+    pub(super) fn is_of_items(&self, interface: &str) -> bool {
+        let mapping = self.mapping;
+        let sections = mapping.file.state_mapping.values().filter(|section| items::is_collection(section));
+        let mut of_items = sections.flat_map(|section| {
+            let members = section.members.values().filter_map(|member| member.interface.as_deref());
+            section.read.iter().filter_map(|read| read.interface.as_deref()).chain(members)
+        });
+        of_items.any(|name| name == interface)
+            || mapping.file.transactions.values().any(|transaction| transaction.interface == interface)
     }
 
     fn wrong_object(&mut self, surface: &Surface, path: &str, interface: &str, at: &[&str]) {
