@@ -41,7 +41,8 @@ fn every_toml_block_of_the_documentation_parses() {
 #[test]
 fn the_reference_names_every_key() {
     let reference = read(&repository().join("docs/SEMANTIC-MAPPING-FORMAT.md"));
-    let source = read(&repository().join("lib/src/plugin/mapping/file.rs"));
+    let files = ["file.rs", "collection.rs"].map(|file| repository().join("lib/src/plugin/mapping").join(file));
+    let source = files.map(|file| read(&file)).concat();
     let mut missing = Vec::new();
     for line in source.lines().map(str::trim) {
         let Some((name, _)) = line.strip_prefix("pub ").and_then(|field| field.split_once(':')) else { continue };

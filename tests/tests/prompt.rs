@@ -56,7 +56,7 @@ const SHOWN: &str = r#"About to call D-Bus method:
 
 About to call D-Bus method:
   Service: org.freedesktop.PackageKit
-  Path: a transaction made by CreateTransaction
+  Path: the object that CreateTransaction makes
   Method: InstallPackages
   Interface: org.freedesktop.PackageKit.Transaction
   Arguments: 2, ["greeter-op;1.0;all;local"]

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
 use jsonschema::Validator;
+use op_dbus::apply::checkpoints::Checkpoint;
 use op_dbus::apply::report::{Report, RunOutcome};
 use op_dbus::base::error::ErrorDocument;
 use op_dbus::base::{Error, Kind};
@@ -13,8 +14,10 @@ use op_dbus::bus::Service;
 use op_dbus::bus::introspection::Node;
 use op_dbus::bus::walk::Tree;
 use op_dbus::package::create::IntrospectionDocument;
+use op_dbus::plugin::Manifest;
 use op_dbus::plugin::inventory::{Inventory, InventoryService};
 use op_dbus::plugin::listing::{ListedPlugin, Listing};
+use op_dbus::plugin::mapping::MappingFile;
 use op_dbus::state::{Plan, StateDocument};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
@@ -35,6 +38,9 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("inventory", Some("inventory"), of::<Inventory>()),
         ("introspection", Some("introspection"), of::<IntrospectionDocument>()),
         ("plugins", Some("plugins"), of::<Listing>()),
+        ("checkpoint", Some("checkpoint"), of::<Checkpoint>()),
+        ("semantic-mapping", None, of::<MappingFile>()),
+        ("plugin", None, of::<Manifest>()),
     ]
 }
 
@@ -132,6 +138,25 @@ fn shipped_schemas_fit_the_types() {
         expected.insert(file);
     }
     assert_eq!(entries(&folder).into_iter().collect::<BTreeSet<_>>(), expected, "a schema without a type");
+}
+
+/// Editors read these beside the TOML files: what is shipped must look right in them, and a slip must not.
+#[test]
+fn toml_files() {
+    let toml = |file: &Path| -> Value { toml::from_str(&fs::read_to_string(file).unwrap()).unwrap() };
+    let (mapping, manifest) = (validator("semantic-mapping"), validator("plugin"));
+    for folder in entries(&repository().join("mappings")).iter().filter(|path| path.is_dir()) {
+        accepts(&mapping, &toml(&folder.join("semantic-mapping.toml")));
+        accepts(&manifest, &toml(&folder.join("plugin.toml")));
+    }
+    let slips = [
+        json!({"state_mapping": {"a": {"raed": {"property": "A"}}}}),
+        json!({"methods": {"a": {"safe": "yes"}}}),
+        json!({"state_mapping": {"a": {"members": {"b": {"write": {"methods": "set"}}}}}}),
+    ];
+    for slip in slips {
+        assert!(!mapping.is_valid(&slip), "{slip}");
+    }
 }
 
 #[test]

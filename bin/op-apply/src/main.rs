@@ -53,6 +53,9 @@ struct Apply {
     /// exit 2 when changes are pending or were made
     #[argh(switch)]
     detailed_exitcode: bool,
+    /// go back to before the run of this name, or the newest that was not rolled back: --rollback [RUN]
+    #[argh(option, arg_name = "RUN")]
+    rollback: Option<String>,
     /// how long to wait for another run (10s)
     #[argh(option, arg_name = "DUR")]
     lock_timeout: Option<String>,
@@ -62,11 +65,12 @@ const PROGRAM: Program = Program {
     name: "op-apply",
     version: env!("CARGO_PKG_VERSION"),
     default_subcommand: Some("apply"),
-    optional_values: &[],
+    optional_values: &[("--rollback", "last")],
     examples: "op-apply want.json\n\
                op-apply --dry-run want.json > plan.json && op-apply plan.json\n\
                op-query --plugin hostname | jq '.plugins.hostname.location = \"rack 3\"' | op-apply\n\
-               op-apply --check want.json",
+               op-apply --check want.json\n\
+               op-apply --rollback",
 };
 
 fn main() -> std::process::ExitCode {
@@ -76,6 +80,10 @@ fn main() -> std::process::ExitCode {
 }
 
 fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
+    if let Some(run) = &args.rollback {
+        refuse_documents(args)?;
+        return bring_about(args, cli, Desired::Rollback(run.clone()), &Interrupt::install()?);
+    }
     // Whoever stops it while it waits for its document just ends it: a read would not hear of a counted signal.
     let input = cli::input::read_document(args.file.as_deref())?;
     let interrupt = Interrupt::install()?;
@@ -87,6 +95,11 @@ fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
         }
         _ => Desired::State(StateDocument::from_json_for(&document, args.plugin.as_deref())?),
     };
+    bring_about(args, cli, desired, &interrupt)
+}
+
+/// Plans it, or does it.
+fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: &Interrupt) -> Result<Outcome> {
     let options = Options {
         owner: args.owner.clone(),
         prune: args.prune,
@@ -114,7 +127,7 @@ fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
         let is_detailed = args.check || args.detailed_exitcode;
         return Ok(if is_detailed && !plan.is_empty() { Outcome::Changes } else { Outcome::Done });
     }
-    let mut asker = Asker { has_said_yes: args.yes, interrupt: &interrupt };
+    let mut asker = Asker { has_said_yes: args.yes, interrupt };
     let Applied { report, error } =
         manager.apply_state(desired, &options, &mut asker, &mut Ticks { out: &mut cli.out, shows_diff: args.diff })?;
     progress.finish();
@@ -130,6 +143,22 @@ fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
         Error::new(Kind::Residue, told).hint("op-apply --check shows that it is so")
     })?;
     Ok(if args.detailed_exitcode { Outcome::Changes } else { Outcome::Done })
+}
+
+/// A rollback knows what is wanted.
+fn refuse_documents(args: &Apply) -> Result<()> {
+    let said = [
+        ("FILE", args.file.is_some()),
+        ("--plugin", args.plugin.is_some()),
+        ("--owner", args.owner.is_some()),
+        ("--prune", args.prune.is_some()),
+    ];
+    match said.into_iter().find(|(_, is_said)| *is_said) {
+        Some((what, _)) => Err(Error::usage("a rollback goes back to what there was, and takes no document")
+            .on(what)
+            .hint("name the run right after the option: op-apply --rollback RUN")),
+        None => Ok(()),
+    }
 }
 
 /// A plan says all of this itself; what would be ignored is refused.

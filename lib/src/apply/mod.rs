@@ -3,24 +3,25 @@
 //!
 //! Never prints and never asks by itself: [`Confirm`] and [`Witness`] are given by the caller.
 
+pub mod checkpoints;
 pub mod confirmation;
 mod ledger;
 mod planning;
 pub mod query;
 pub mod report;
+mod rollback;
 mod undo;
 
 pub use report::{ActionResult, Applied, Report, RunOutcome};
 
-use crate::base::{Error, Kind, Progress, Result, digest, time};
+use crate::base::{Error, Kind, Progress, Result, time};
 use crate::bus::{Bus, Consent};
 use crate::plugin::{Catalog, StatePlugin};
 use crate::state::{Action, Change, Plan, StateDocument, UndoClass};
-use crate::store::file::{self, Durability};
 use crate::store::{Lock, StateRoot};
 use ledger::Ledger;
 use planning::Planned;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,6 +50,14 @@ pub enum Desired {
     State(StateDocument),
     /// Do exactly this or refuse.
     Plan(Box<Plan>),
+    /// Go back to before the run of this name; `last` is the newest that was not rolled back.
+    Rollback(String),
+}
+
+/// What a plan is computed from.
+enum Goal {
+    State(StateDocument),
+    Rollback(rollback::Target),
 }
 
 /// How to apply.
@@ -91,8 +100,8 @@ impl StateManager<'_> {
     ) -> Result<Applied> {
         self.bus.stop_when(Arc::clone(&self.interrupts));
         let _lock = self.lock(options.lock_timeout)?;
-        let (given, document, options) = self.unpack(desired, options)?;
-        let planned = self.compute(&document, &options)?;
+        let (given, goal, options) = self.unpack(desired, options)?;
+        let planned = self.compute_goal(&goal, &options)?;
         let plan = &planned.plan;
         if let Some(given) = &given {
             given.check_fresh(plan)?;
@@ -105,8 +114,9 @@ impl StateManager<'_> {
         if plan.actions.iter().any(|action| action.requires_confirmation) {
             confirm.confirm(&confirmation::text(plan))?;
         }
-        let run = run_id(plan);
-        self.write_checkpoint(&run, plan, &planned.current)?;
+        let run = checkpoints::new_run(self.root, plan)?;
+        let rolls_back = if let Goal::Rollback(target) = &goal { target.runs.clone() } else { Vec::new() };
+        checkpoints::write(self.root, &checkpoint(&run, &planned, rolls_back))?;
         let mut report = Report::new(&run, &plan.actions);
         // From here on a wish to stop is heard between steps, not while waiting for one.
         self.bus.stop_when(Arc::default());
@@ -125,6 +135,9 @@ impl StateManager<'_> {
             (Some(_), true) => RunOutcome::Undone,
             (Some(_), false) => RunOutcome::Residue,
         };
+        if report.outcome == RunOutcome::Undone {
+            checkpoints::remove(self.root, &run);
+        }
         let error = error.map(|error| final_error(error, &report));
         Ok(Applied { report, error })
     }
@@ -132,22 +145,33 @@ impl StateManager<'_> {
     /// The plan for `desired`, without changing anything.
     pub fn plan(&mut self, desired: Desired, options: &Options) -> Result<Plan> {
         self.bus.stop_when(Arc::clone(&self.interrupts));
-        let (given, document, options) = self.unpack(desired, options)?;
-        let planned = self.compute(&document, &options)?;
+        let (given, goal, options) = self.unpack(desired, options)?;
+        let planned = self.compute_goal(&goal, &options)?;
         if let Some(given) = given {
             given.check_fresh(&planned.plan)?;
         }
         Ok(planned.plan)
     }
 
-    fn unpack(&self, desired: Desired, options: &Options) -> Result<(Option<Plan>, StateDocument, Options)> {
+    fn unpack(&self, desired: Desired, options: &Options) -> Result<(Option<Plan>, Goal, Options)> {
         match desired {
-            Desired::State(document) => Ok((None, document, options.clone())),
+            Desired::State(document) => Ok((None, Goal::State(document), options.clone())),
+            Desired::Rollback(id) => Ok((None, Goal::Rollback(rollback::target(self.root, &id)?), options.clone())),
             Desired::Plan(plan) => {
-                let document = StateDocument::from_json(&plan.desired)?;
+                let goal = match rollback::run_of(&plan.desired) {
+                    Some(run) => Goal::Rollback(rollback::target(self.root, &run)?),
+                    None => Goal::State(StateDocument::from_json(&plan.desired)?),
+                };
                 let of_plan = Options { owner: plan.owner.clone(), prune: plan.prune, ..options.clone() };
-                Ok((Some(*plan), document, of_plan))
+                Ok((Some(*plan), goal, of_plan))
             }
+        }
+    }
+
+    fn compute_goal(&mut self, goal: &Goal, options: &Options) -> Result<Planned> {
+        match goal {
+            Goal::State(document) => self.compute(document, options),
+            Goal::Rollback(target) => self.compute_rollback(target),
         }
     }
 
@@ -270,37 +294,6 @@ impl StateManager<'_> {
         }
     }
 
-    fn write_checkpoint(&self, run: &str, plan: &Plan, before: &BTreeMap<String, Map<String, Value>>) -> Result<()> {
-        let path = self.root.checkpoint(run);
-        self.root.make_parent(&path)?;
-        let touched: BTreeMap<String, Value> = plan
-            .actions
-            .iter()
-            .flat_map(|action| &action.changes)
-            .filter_map(|change| {
-                let resource = change.resource();
-                let value = before.get(&resource.plugin)?.get(&resource.key)?;
-                let is_set = resource.item.is_some();
-                // A set of thousands of items is told by what changes in it.
-                Some((resource.to_string(), if is_set { change.before() } else { value.clone() }))
-            })
-            .collect();
-        let checkpoint = json!({
-            "kind": "checkpoint",
-            "version": 1,
-            "run": run,
-            "time": time::rfc3339(SystemTime::now()),
-            "before": touched,
-            "plan": plan,
-        });
-        let bytes = serde_json::to_vec(&checkpoint).map_err(|e| Error::failed(e.to_string()))?;
-        file::replace(&path, &bytes, Durability::Durable).map_err(|e| {
-            e.hint(
-                "nothing was changed: without a checkpoint nothing is; free some space there, or choose another --root",
-            )
-        })
-    }
-
     /// Notes in the ledger those changes of `plan` that count.
     fn record(&self, plan: &Plan, counts: &dyn Fn(&Change) -> bool) -> Result<()> {
         let changes = plan.actions.iter().flat_map(|action| &action.changes).filter(|change| counts(change));
@@ -374,10 +367,22 @@ fn final_error(mut error: Error, report: &Report) -> Error {
 }
 
 /// Names a run: its time, and what it does.
-fn run_id(plan: &Plan) -> String {
-    let now = SystemTime::now();
-    let nanos = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let unique = digest::of_bytes("run", format!("{nanos} {} {}", std::process::id(), plan.digest).as_bytes());
-    let time = time::rfc3339(now).replace([':', '-'], "");
-    format!("{time}-{}", unique.trim_start_matches("sha256:").chars().take(8).collect::<String>())
+/// What is kept before a run: the values it is to change. Of sets and collections, only what changes in them.
+fn checkpoint(run: &str, planned: &Planned, rolls_back: Vec<String>) -> checkpoints::Checkpoint {
+    let changes = planned.plan.actions.iter().flat_map(|action| &action.changes);
+    let before = changes.filter_map(|change| {
+        let resource = change.resource();
+        let value = planned.current.get(&resource.plugin)?.get(&resource.key)?;
+        Some((resource.to_string(), if resource.item.is_some() { change.before() } else { value.clone() }))
+    });
+    let came_along = planned.plan.actions.iter().flat_map(|action| undo::announced(action, &planned.current));
+    checkpoints::Checkpoint {
+        kind: "checkpoint".into(),
+        version: 1,
+        run: run.to_owned(),
+        time: time::rfc3339(SystemTime::now()),
+        rolls_back,
+        before: before.chain(came_along).collect(),
+        plan: planned.plan.clone(),
+    }
 }

@@ -17,6 +17,28 @@ pub struct Planned {
     pub current: BTreeMap<String, Map<String, Value>>,
 }
 
+impl Planned {
+    /// Numbers the actions and makes the plan of them.
+    pub fn new(
+        desired: Value,
+        owner: Option<String>,
+        prune: Option<usize>,
+        mut actions: Vec<Action>,
+        plugins: Plugins,
+        current: BTreeMap<String, Map<String, Value>>,
+    ) -> Result<Self> {
+        number(&mut actions, &plugins);
+        let with_actions: BTreeSet<&str> = actions.iter().map(|action| action.plugin.as_str()).collect();
+        let mappings = with_actions
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), plugins[name].mapping_digest()?)))
+            .collect();
+        let checkpoints = checkpoints(&actions, &plugins)?;
+        let plan = Plan::new(desired, owner, prune, mappings, actions).with_checkpoints(checkpoints);
+        Ok(Self { plan, plugins, current })
+    }
+}
+
 impl StateManager<'_> {
     /// Computes the plan, live. Every problem of every plugin is reported, not only the first.
     pub(super) fn compute(&mut self, document: &StateDocument, options: &Options) -> Result<Planned> {
@@ -66,20 +88,12 @@ impl StateManager<'_> {
             }
         }
         give_up_on(&mut errors)?;
-        number(&mut actions, &plugins);
-        let with_actions: BTreeSet<&str> = actions.iter().map(|action| action.plugin.as_str()).collect();
-        let mappings = with_actions
-            .into_iter()
-            .filter_map(|name| Some((name.to_owned(), plugins[name].mapping_digest()?)))
-            .collect();
-        let checkpoints = checkpoints(&actions, &plugins)?;
-        let plan = Plan::new(document.to_json_to_apply(), options.owner.clone(), options.prune, mappings, actions)
-            .with_checkpoints(checkpoints);
-        Ok(Planned { plan, plugins, current })
+        let desired = document.to_json_to_apply();
+        Planned::new(desired, options.owner.clone(), options.prune, actions, plugins, current)
     }
 
     /// The plugin a document speaks of; `None` when it says nothing that could be applied.
-    fn plugin_for(&self, name: &str, state: &PluginState) -> Result<Option<Box<dyn StatePlugin>>> {
+    pub(super) fn plugin_for(&self, name: &str, state: &PluginState) -> Result<Option<Box<dyn StatePlugin>>> {
         let says_nothing = state.values.is_empty() && state.absent.is_empty();
         if says_nothing && state.observed.is_some() {
             return Ok(None);
@@ -179,7 +193,7 @@ fn check_prune<'c>(options: &Options, changes: impl Iterator<Item = &'c Change>)
 }
 
 /// Plugin names so that each comes after those it depends on; alphabetical otherwise.
-fn in_order(plugins: &Plugins) -> Result<Vec<String>> {
+pub(super) fn in_order(plugins: &Plugins) -> Result<Vec<String>> {
     let mut order: Vec<String> = Vec::new();
     let mut left: BTreeSet<&String> = plugins.keys().collect();
     while !left.is_empty() {

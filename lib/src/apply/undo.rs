@@ -160,6 +160,15 @@ fn side_effects(action: &Action, before: &Map<String, Value>, now: &Map<String, 
         .collect()
 }
 
+/// Whether the items that the service's preview announced besides those asked for were there before, by resource.
+pub fn announced(action: &Action, current: &BTreeMap<String, Map<String, Value>>) -> Vec<(String, Value)> {
+    let Some(preview) = &action.preview else { return Vec::new() };
+    let Some(Change::Add { plugin, key, .. }) = action.changes.first() else { return Vec::new() };
+    let set = current.get(plugin).and_then(|state| items_of("", state.get(key)?).ok()).unwrap_or_default();
+    let is_there = |item: &String| (format!("{plugin}/{key}/{item}"), Value::Bool(set.contains(item)));
+    preview.also.iter().map(is_there).collect()
+}
+
 fn remains(report: &mut Report, action: &Action, message: &str) {
     report.residue.extend(action.resources.iter().map(|resource| residue_of(resource, message)));
 }

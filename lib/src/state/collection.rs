@@ -1,7 +1,8 @@
 //! The difference of collections: objects of items, each an object of members. Compared item by item and member by
 //! member; what is not mentioned stays.
 
-use super::diff::{Change, Removal, check_writable, keeps_removed, overlay, same};
+use super::change::Change;
+use super::diff::{Removal, check_writable, keeps_removed, overlay, same};
 use super::document::{PluginState, wrong};
 use super::spec::{ItemSpec, KeySpec, MemberSpec, Strategy};
 use crate::base::{Error, Kind, Result};

@@ -1,6 +1,7 @@
 //! Desired state, current state, their difference, and the plan: pure values, no I/O. Given the same documents, the
 //! same answer, on every machine.
 
+pub mod change;
 mod collection;
 pub mod diff;
 pub mod document;
@@ -9,7 +10,8 @@ pub mod plan;
 mod schema;
 pub mod spec;
 
-pub use diff::{Change, Removal, Resource, diff_plugin};
+pub use change::{Change, Resource};
+pub use diff::{Removal, diff_plugin};
 pub use document::{PluginState, StateDocument};
 pub use plan::{Action, Plan, Undo, UndoClass};
 pub use spec::{ItemSpec, KeySpec, MemberSpec, Strategy, Writable};

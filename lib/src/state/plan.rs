@@ -1,6 +1,6 @@
 //! The plan: a value that can be printed, kept, and performed later, exactly or not at all.
 
-use super::diff::Change;
+use super::change::Change;
 use crate::base::{Call, Error, Kind, Result, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -74,10 +74,16 @@ impl StateRoot {
         self.state.join("ownership.json")
     }
 
+    /// The folder of checkpoints.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        self.state.join("checkpoints")
+    }
+
     /// The checkpoint of a run.
     #[must_use]
     pub fn checkpoint(&self, run: &str) -> PathBuf {
-        self.state.join("checkpoints").join(format!("{run}.json"))
+        self.checkpoints().join(format!("{run}.json"))
     }
 
     /// Where a computed difference is kept for people to look at.

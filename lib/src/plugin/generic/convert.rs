@@ -22,26 +22,18 @@ pub fn check(codecs: &[String]) -> Result<()> {
 
 /// The service's value as people write it.
 pub fn read(value: Value, codecs: &[String]) -> Result<Value> {
-    codecs.iter().try_fold(value, |value, codec| each(codec, value, &|codec, one| read_one(codec, one)))
+    codecs.iter().try_fold(value, |value, codec| match &value {
+        Value::Array(items) if !is_single(codec, items) => items.iter().map(|item| read_one(codec, item)).collect(),
+        value => read_one(codec, value),
+    })
 }
 
 /// What people write as the service's value.
 pub fn write(value: Value, codecs: &[String]) -> Result<Value> {
-    codecs.iter().rev().try_fold(value, |value, codec| {
-        let is_list = value.is_array();
-        match value {
-            Value::Array(items) if is_list => items.into_iter().map(|item| write_one(codec, item)).collect(),
-            one => write_one(codec, one),
-        }
+    codecs.iter().rev().try_fold(value, |value, codec| match &value {
+        Value::Array(items) => items.iter().map(|item| write_one(codec, item)).collect(),
+        value => write_one(codec, value),
     })
-}
-
-/// Applies a codec to a value, or to each item of a list of them.
-fn each(codec: &str, value: Value, one: &dyn Fn(&str, Value) -> Result<Value>) -> Result<Value> {
-    match value {
-        Value::Array(items) if !is_single(codec, &items) => items.into_iter().map(|item| one(codec, item)).collect(),
-        value => one(codec, value),
-    }
 }
 
 /// Whether a list is what the codec takes as one value: a tuple, or bytes.
@@ -57,23 +49,23 @@ fn unfit(codec: &str, value: &Value) -> Error {
     Error::bad_input(format!("{value} is nothing that the codec {codec:?} can convert"))
 }
 
-fn read_one(codec: &str, value: Value) -> Result<Value> {
-    let fail = || unfit(codec, &value);
+fn read_one(codec: &str, value: &Value) -> Result<Value> {
+    let fail = || unfit(codec, value);
     Ok(match codec {
         "label" => json!(from_label(value.as_str().ok_or_else(fail)?).ok_or_else(fail)?),
-        "link" => json!(link_name(number(&value).ok_or_else(fail)?)?),
-        "user" => json!(user_name(number(&value).ok_or_else(fail)?)?),
+        "link" => json!(link_name(number(value).ok_or_else(fail)?)?),
+        "user" => json!(user_name(number(value).ok_or_else(fail)?)?),
         "ip" => match value.as_array().map(Vec::as_slice) {
             Some([_, bytes]) => json!(address(&bytes_of(bytes).ok_or_else(fail)?).ok_or_else(fail)?.to_string()),
             _ => return Err(fail()),
         },
         "bytestring" => {
-            let bytes = bytes_of(&value).ok_or_else(fail)?;
+            let bytes = bytes_of(value).ok_or_else(fail)?;
             let text = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
             json!(std::str::from_utf8(text).map_err(|_| fail())?)
         }
         "not" => json!(!value.as_bool().ok_or_else(fail)?),
-        "usec" => match number(&value).ok_or_else(fail)? {
+        "usec" => match number(value).ok_or_else(fail)? {
             whole if whole.is_multiple_of(1_000_000) => json!(whole / 1_000_000),
             #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
             part => json!(part as f64 / 1e6),
@@ -86,8 +78,8 @@ fn read_one(codec: &str, value: Value) -> Result<Value> {
     })
 }
 
-fn write_one(codec: &str, value: Value) -> Result<Value> {
-    let fail = || unfit(codec, &value);
+fn write_one(codec: &str, value: &Value) -> Result<Value> {
+    let fail = || unfit(codec, value);
     let text = || value.as_str().ok_or_else(fail);
     Ok(match codec {
         "label" => json!(to_label(text()?)),

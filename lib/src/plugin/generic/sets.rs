@@ -46,8 +46,8 @@ impl Planner<'_> {
             Some(args) => template::mentions(args, "items") || template::mentions(args, "ids"),
             None => self.free_type(&method)?.is_some_and(|free| free.starts_with('a')),
         };
-        let batches: Vec<Vec<String>> =
-            if takes_all { vec![items] } else { items.into_iter().map(|item| vec![item]).collect() };
+        let size = if takes_all { operation.batch_size.unwrap_or(usize::MAX).max(1) } else { 1 };
+        let batches: Vec<Vec<String>> = items.chunks(size).map(<[String]>::to_vec).collect();
         let mut actions = Vec::new();
         for batch in batches {
             let ids: Vec<String> = batch.iter().map(|item| ids.get(item).unwrap_or(item).clone()).collect();

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 /// What a method is called on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// The object of the item it is about.
@@ -16,6 +17,7 @@ pub enum Target {
 
 /// `key = "name"` or `key = { field = "path", split = "/", part = -1 }`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "expected a column, or a table { field = \"...\" }")]
 pub enum KeySection {
     /// A column, or a dotted path into the item's value.
@@ -37,6 +39,7 @@ impl KeySection {
 
 /// A safe method and its arguments.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct Query {
     /// The method.
@@ -47,6 +50,7 @@ pub struct Query {
 
 /// `join = [{ ... }]`: more columns for the items of a collection.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct JoinSection {
     /// The method that answers with rows.
@@ -64,6 +68,7 @@ pub struct JoinSection {
 
 /// `[state_mapping.KEY.members.NAME]`: one member of the items.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct MemberSection {
     /// What it is, for people.
@@ -102,6 +107,7 @@ pub struct MemberSection {
 
 /// `refuse_if = { ... }`: rows that mean that a call must not be made.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct RefuseSection {
     /// The safe method that answers with rows; it may be another service's.
@@ -119,6 +125,7 @@ pub struct RefuseSection {
 
 /// `[jobs.NAME]`: how a method that answers with a job is waited for.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct JobSection {
     /// Calls before the real one.
@@ -138,6 +145,7 @@ pub struct JobSection {
 
 /// `[checkpoint]`: how the service itself keeps its state and goes back to it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct CheckpointSection {
     /// Makes one; its answer is `$checkpoint`.

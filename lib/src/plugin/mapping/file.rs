@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct MappingFile {
     /// Where the service's main object is.
@@ -33,6 +34,7 @@ pub struct MappingFile {
 
 /// `[service]`: defaults for everything below.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct ServiceSection {
     /// Object path; the service's name with slashes for dots when absent.
@@ -45,6 +47,7 @@ pub struct ServiceSection {
 
 /// `[methods.NAME]`: what is known about a method. Nothing is safe unless it says so.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct MethodSection {
     /// The member; the name in camel case when absent.
@@ -127,6 +130,7 @@ impl Default for MethodSection {
 
 /// One text or a list of them.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "expected a text or a list of texts")]
 pub enum OneOrMany {
     /// `"check_root"`
@@ -154,6 +158,7 @@ impl OneOrMany {
 
 /// `[transactions.NAME]`: an object made for one call, whose results are signals.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct TransactionSection {
     /// The method that makes the object and returns its path.
@@ -179,6 +184,7 @@ pub struct TransactionSection {
 
 /// A signal and what its arguments are called.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct SignalSection {
     /// The signal's name.
@@ -197,6 +203,7 @@ pub struct SignalSection {
 
 /// One value or a list of accepted ones.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "expected a value or a list of values")]
 pub enum Accepted {
     /// Any of these.
@@ -218,6 +225,7 @@ impl Accepted {
 
 /// `[state_mapping.KEY]`: how one key of the state is read, compared and written.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct StateSection {
     /// What the key is, for people.
@@ -284,6 +292,7 @@ pub struct StateSection {
 
 /// The ways services work that a mapping can express.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Pattern {
     /// A property, written by `Properties.Set`.
@@ -304,6 +313,7 @@ pub enum Pattern {
 
 /// `read = { ... }`
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct ReadSection {
     /// A property.
@@ -338,6 +348,7 @@ pub struct ReadSection {
 
 /// A column, or a part of it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct PartSection {
     /// The column.
@@ -354,6 +365,7 @@ pub struct PartSection {
 
 /// `write`, `add`, `remove`, `before`, `after`, `setup`: a call and what is said about it.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct Operation {
     /// A method, by its name in `[methods]` or as the member itself.
@@ -388,6 +400,7 @@ pub struct Operation {
 
 /// How a merged object is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum MergeWrite {
     /// The service replaces everything: send the merged object.
@@ -399,6 +412,7 @@ pub enum MergeWrite {
 
 /// `resolve = { ... }`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct ResolveSection {
     /// The method that is asked.
@@ -416,6 +430,7 @@ pub struct ResolveSection {
 
 /// `preview = { ... }`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct PreviewSection {
     /// The method that simulates.
@@ -443,6 +458,7 @@ pub struct PreviewSection {
 
 /// `sizes = { ... }`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct SizesSection {
     /// The method that is asked; `$ids` are the identifiers of the preview.
@@ -459,6 +475,7 @@ pub struct SizesSection {
 
 /// `validate = { ... }`: what a desired value must look like, checked before anything is called.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct Rules {
     /// One of these.
