@@ -70,6 +70,7 @@ const PROGRAM: Program = Program {
                op-discover org.freedesktop.UPower | op-install create power -\n\
                op-install list\n\
                op-install map power\n\
+               op-install map --learn hostname -- hostnamectl location \"rack 4\"\n\
                op-install lint mappings/hostname\n\
                op-install remove power",
 };

@@ -6,7 +6,7 @@ use op_dbus::bus::{Bus, walk};
 use op_dbus::cli::confirm::Terminal;
 use op_dbus::cli::{Cli, Interrupt, Outcome, author, wizard};
 use op_dbus::package::create::draft_file;
-use op_dbus::plugin::author::{Draft, DraftDocument, RoundTrip, Surface};
+use op_dbus::plugin::author::{Draft, DraftDocument, LearnedCommand, Lessons, RoundTrip, Surface};
 use op_dbus::plugin::{Manifest, Origin};
 use std::path::{Path, PathBuf};
 
@@ -19,12 +19,16 @@ use std::path::{Path, PathBuf};
 with every entry how sure it is and why. No method is called safe without your word:
 it is asked for on a terminal, or given with --safe. The draft is checked, and read
 with when the service is there. For an installed plugin it is written into its
-folder; otherwise it is printed."
+folder; otherwise it is printed.
+
+With --learn, COMMAND is run, and the entries for what it changed are printed. While it
+runs, every call to this one service is heard, whoever makes it, and nothing that others
+say to other services. Its own calls need no word: seen is what it really does."
 )]
 pub struct Map {
-    /// the plugin to draft for
+    /// the plugin to draft for; with --learn, the command to run follows after --
     #[argh(positional, arg_name = "NAME")]
-    name: Option<String>,
+    words: Vec<String>,
     /// the service to ask
     #[argh(option, arg_name = "SERVICE")]
     from_dbus: Option<String>,
@@ -37,6 +41,9 @@ pub struct Map {
     /// your word that a method changes nothing at all, so that it may be called while reading (may be repeated)
     #[argh(option, arg_name = "METHOD")]
     safe: Vec<String>,
+    /// run COMMAND, watch what is called on the service meanwhile, and draft entries for that
+    #[argh(switch)]
+    learn: bool,
     /// never ask; take what is sure and likely
     #[argh(switch)]
     no_input: bool,
@@ -56,7 +63,16 @@ struct Target {
 
 /// Drafts a mapping, checks it, and writes or prints it.
 pub fn run(args: &Map, cli: &mut Cli) -> Result<Outcome> {
-    let target = target(args, cli)?;
+    if args.learn {
+        return learn(args, cli);
+    }
+    if let Some(word) = args.words.get(1) {
+        return Err(Error::usage("one plugin is mapped at a time")
+            .on(word.clone())
+            .hint("only --learn takes a command"));
+    }
+    let name = args.words.first().map(String::as_str);
+    let target = target(args, name, cli)?;
     let file = destination(args, &target)?;
     let (surface, bus) = survey(args, &target, cli)?;
     for problem in &surface.problems {
@@ -81,7 +97,7 @@ pub fn run(args: &Map, cli: &mut Cli) -> Result<Outcome> {
         }
     }
     let mut document = DraftDocument::new(&draft, &target.manifest, &surface);
-    document.plugin = Some(target.name.clone()).filter(|_| args.name.is_some());
+    document.plugin = name.map(str::to_owned);
     if let Some(bus) = &bus {
         let manifest = Manifest::parse(&target.manifest, "plugin.toml")?;
         let mut progress = cli.out.progress();
@@ -103,15 +119,67 @@ pub fn run(args: &Map, cli: &mut Cli) -> Result<Outcome> {
     Ok(if is_clean { Outcome::Done } else { Outcome::Partial })
 }
 
-fn target(args: &Map, cli: &Cli) -> Result<Target> {
+/// Drafts what a command was seen to do.
+fn learn(args: &Map, cli: &mut Cli) -> Result<Outcome> {
+    // With --from-dbus no plugin has to be named: all words are the command.
+    let (name, command) = match (&args.from_dbus, args.words.split_first()) {
+        (Some(_), Some(_)) => (None, &args.words[..]),
+        (None, Some((name, command))) if !command.is_empty() => (Some(name.as_str()), command),
+        _ => {
+            return Err(Error::usage("to learn, there has to be a service to watch, and a command")
+                .hint("op-install map --learn NAME -- COMMAND, or --learn --from-dbus SERVICE -- COMMAND"));
+        }
+    };
+    if !args.introspection.is_empty() {
+        return Err(Error::usage("what a command does is seen on a running service only").on("--introspection"));
+    }
+    let target = target(args, name, cli)?;
+    let file = args.output.as_ref().filter(|file| *file != "-").map(PathBuf::from);
+    if let Some(file) = file.as_ref().filter(|file| file.exists() && !args.force) {
+        return Err(there_already(file));
+    }
+    let lesson = op_dbus::cli::learn::run(cli, &target.service, command)?;
+    let mut draft = lesson.learned.draft;
+    for method in &args.safe {
+        draft.agree(method);
+    }
+    let mut document = DraftDocument::new(&draft, &target.manifest, &lesson.surface);
+    document.plugin = name.map(str::to_owned);
+    let is_learned = !document.keys.is_empty();
+    document.learned = Some(Lessons {
+        command: LearnedCommand { program: command[0].clone(), exit_code: lesson.exit_code, seconds: lesson.seconds },
+        calls: lesson.learned.calls,
+        changes: lesson.learned.changes,
+    });
+    if let Some(file) = &file {
+        draft_file(file, &document.mapping, args.force)?;
+        document.file = Some(file.display().to_string());
+    }
+    match args.output.as_deref() {
+        Some("-") => cli.out.text(&document.mapping)?,
+        _ => author::draft(&mut cli.out, &document)?,
+    }
+    if !is_learned {
+        cli.out.warn(&format!("no call to {} was seen that changes anything", target.service));
+    }
+    Ok(if is_learned { Outcome::Done } else { Outcome::Partial })
+}
+
+fn there_already(file: &Path) -> Error {
+    Error::refused("there is a mapping already, and it was not overwritten")
+        .on(file.display().to_string())
+        .hint("--output - prints the draft instead; --force overwrites the mapping")
+}
+
+fn target(args: &Map, name: Option<&str>, cli: &Cli) -> Result<Target> {
     let mut target = Target {
-        name: args.name.clone().unwrap_or_else(|| "draft".into()),
+        name: name.unwrap_or("draft").to_owned(),
         manifest: String::new(),
         service: args.from_dbus.clone().unwrap_or_default(),
         folder: None,
         installed: None,
     };
-    if let Some(name) = &args.name {
+    if let Some(name) = name {
         PluginName::new(name)?;
         let catalog = cli.catalog(&cli.root()?)?;
         if let Some((origin, folder)) = catalog.folder(name) {
@@ -153,11 +221,8 @@ fn destination(args: &Map, target: &Target) -> Result<Option<PathBuf>> {
         (None, None) => None,
     };
     match file {
-        Some(file) if file.exists() && !args.force => {
-            Err(Error::refused("there is a mapping already, and it was not overwritten")
-                .on(file.display().to_string())
-                .hint("--output - prints the draft instead; --force overwrites the mapping"))
-        }
+        Some(file) if file.exists() && !args.force => Err(there_already(&file)),
+
         file => Ok(file),
     }
 }

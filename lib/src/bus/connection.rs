@@ -120,6 +120,12 @@ impl Bus {
         self.is_remote
     }
 
+    /// The name the bus gave this connection, for example `:1.42`.
+    #[must_use]
+    pub fn unique_name(&self) -> String {
+        self.connection.unique_name().map(ToString::to_string).unwrap_or_default()
+    }
+
     /// Lets the calls a mapping calls safe out while the gate is closed.
     pub fn allow(&self, safe: impl IntoIterator<Item = SafeCall>) {
         self.gate.borrow_mut().allow(safe);

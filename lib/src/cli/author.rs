@@ -4,8 +4,9 @@ use super::escape::one_line;
 use super::{Cli, Out};
 use crate::base::Result;
 use crate::bus::{Bus, Manner, names, offline, walk};
+use crate::plugin::author::learn::LearnedChange;
 use crate::plugin::author::lint::fingerprint_text;
-use crate::plugin::author::{DraftDocument, Level, LintReport, Surface};
+use crate::plugin::author::{DraftDocument, LearnedCommand, Level, LintReport, Surface};
 use std::path::PathBuf;
 
 impl Cli {
@@ -61,6 +62,18 @@ pub fn draft(out: &mut Out, draft: &DraftDocument) -> Result<()> {
         say(&format!("Wrote {file}, drafted from {}", draft.drafted_from));
     }
     rows.iter().for_each(|row| say(&one_line(row)));
+    if let Some(lessons) = &draft.learned {
+        let LearnedCommand { program, exit_code, seconds } = &lessons.command;
+        say(&format!("{} ended with {exit_code} after {seconds:.1} s", one_line(program)));
+        for call in &lessons.calls {
+            let args = call.args.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            say(&one_line(&format!("  {}({args}) on {}: {}", call.member, call.path, call.became)));
+        }
+        for change in &lessons.changes {
+            let LearnedChange { path, property, from, to, .. } = change;
+            say(&one_line(&format!("  {property} on {path}: {from} -> {to}")));
+        }
+    }
     say(&format!(
         "Check: {} errors, {} warnings, {} of advice",
         draft.lint.errors, draft.lint.warnings, draft.lint.advice
@@ -71,6 +84,7 @@ pub fn draft(out: &mut Out, draft: &DraftDocument) -> Result<()> {
             trip.changes.iter().for_each(|change| say(&format!("  would change: {}", one_line(change))));
             trip.problems.iter().for_each(|problem| say(&format!("  could not be read: {}", one_line(problem))));
         }
+        None if draft.learned.is_some() => {}
         None => say("Round trip: the service was not asked"),
     }
     out.text(&text)

@@ -13,6 +13,7 @@ pub mod front;
 pub mod input;
 mod interrupt;
 mod json;
+pub mod learn;
 pub mod machine;
 mod out;
 mod progress;

@@ -1,6 +1,7 @@
 //! What becomes of a draft: its own check, the round trip with the live service, and the document that tells of it.
 
 use super::draft::{Draft, Kind};
+use super::learn::{LearnedCall, LearnedChange};
 use super::lint::{self, Subject};
 use super::{LintReport, Surface};
 use crate::base::{Progress, Result};
@@ -64,6 +65,30 @@ pub struct DraftedKey {
     pub needs_safe: Vec<String>,
 }
 
+/// How the command ended that was learnt from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct LearnedCommand {
+    /// The program; its arguments are its own affair.
+    pub program: String,
+    /// Its exit code; 128 + N when signal N killed it.
+    pub exit_code: i32,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// What was seen while a command ran.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Lessons {
+    /// The command.
+    pub command: LearnedCommand,
+    /// The calls to the service, by whomever.
+    pub calls: Vec<LearnedCall>,
+    /// The properties that had another value afterwards.
+    pub changes: Vec<LearnedChange>,
+}
+
 /// What was drafted: the document of `op-install map`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -93,6 +118,9 @@ pub struct DraftDocument {
     /// What reading with it showed, when the service was there.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub round_trip: Option<RoundTrip>,
+    /// What it was learnt from, with `--learn`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub learned: Option<Lessons>,
 }
 
 impl DraftDocument {
@@ -141,6 +169,7 @@ impl DraftDocument {
             unused: draft.unused.clone(),
             lint,
             round_trip: None,
+            learned: None,
         }
     }
 

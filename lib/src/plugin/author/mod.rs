@@ -6,12 +6,13 @@
 pub mod check;
 pub mod draft;
 pub mod finding;
+pub mod learn;
 pub mod lint;
 pub mod places;
 pub mod surface;
 pub mod words;
 
-pub use check::{DraftDocument, RoundTrip};
+pub use check::{DraftDocument, LearnedCommand, Lessons, RoundTrip};
 pub use draft::Draft;
 pub use finding::{Finding, Level, LintReport};
 pub use surface::Surface;

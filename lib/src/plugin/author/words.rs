@@ -192,6 +192,8 @@ const SECRET: &[&str] = &[
     "passwords",
     "passwd",
     "passphrase",
+    "pin",
+    "wep",
     "secret",
     "secrets",
     "psk",

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// Words that put in and those that take out again.
-const OPPOSITES: &[(&str, &[&str])] = &[
+pub const OPPOSITES: &[(&str, &[&str])] = &[
     ("add", &["remove", "delete"]),
     ("enable", &["disable"]),
     ("install", &["remove", "uninstall"]),

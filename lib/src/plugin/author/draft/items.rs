@@ -154,8 +154,13 @@ impl Drafter<'_> {
             (verbs.contains(&verb.as_str()) && rest.join("_") == items.noun)
                 .then(|| verbs.iter().position(|v| v == verb))?
         };
+        // zone.addService is not about the items of config.service.
+        let is_above = |owner: &str| {
+            let base = owner.strip_suffix(".Manager").unwrap_or(owner);
+            items.name.starts_with(&format!("{base}."))
+        };
         let mut found: Vec<(usize, &(String, String), String)> = Vec::new();
-        for single in &self.singles {
+        for single in self.singles.iter().filter(|(_, name)| is_above(name)) {
             let Some(interface) = self.surface.interfaces.get(&single.1) else { continue };
             let free = interface.methods.keys().filter(|member| self.is_free(&single.1, member));
             found.extend(free.filter_map(|member| Some((is_about(member)?, single, member.clone()))));

@@ -12,6 +12,7 @@ mod others;
 mod pairs;
 mod render;
 
+pub use families::OPPOSITES;
 pub use model::{Choice, Entry, Kind, MethodDraft, Safe, Sureness, Table};
 
 use super::{Surface, words};
@@ -40,6 +41,8 @@ pub struct Draft {
     pub fingerprint: BTreeMap<String, String>,
     /// Members nothing was made of.
     pub unused: Vec<String>,
+    /// Whether it is of calls that were seen, not of everything there is.
+    pub is_learned: bool,
 }
 
 impl Draft {
@@ -224,6 +227,7 @@ impl<'a> Drafter<'a> {
             entries: self.entries,
             fingerprint: BTreeMap::new(),
             unused,
+            is_learned: false,
         }
     }
 }
@@ -262,7 +266,8 @@ fn item_interfaces(surface: &Surface, placed: &BTreeMap<String, BTreeSet<String>
 }
 
 /// `Static hostname` for `StaticHostname`, `Use NTP` for `UseNTP`: better than nothing, and to be replaced.
-fn described(member: &str) -> String {
+#[must_use]
+pub fn described(member: &str) -> String {
     let upper =
         |word: &String| Some(word.to_ascii_uppercase()).filter(|upper| word.len() > 1 && member.contains(upper));
     let text: Vec<String> =
@@ -277,7 +282,8 @@ fn flat(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// Whether a method's table needs its member said.
-fn needs_member(method: &MethodDraft) -> bool {
-    camel_case(&method.name) != method.member
+/// Whether a method's table needs its member said, because its name does not.
+#[must_use]
+pub fn needs_member_of(name: &str, member: &str) -> bool {
+    camel_case(name) != member
 }

@@ -97,16 +97,22 @@ pub struct Table {
 }
 
 impl Table {
-    pub(super) fn new(name: &[&str]) -> Self {
+    /// A table without lines.
+    #[must_use]
+    pub fn new(name: &[&str]) -> Self {
         Self { name: name.iter().map(|part| (*part).to_owned()).collect(), ..Self::default() }
     }
 
-    pub(super) fn line(mut self, key: &str, value: &Value) -> Self {
+    /// With a line more.
+    #[must_use]
+    pub fn line(mut self, key: &str, value: &Value) -> Self {
         self.lines.push((key.to_owned(), render::toml(value)));
         self
     }
 
-    pub(super) fn raw(mut self, key: &str, toml: impl Into<String>) -> Self {
+    /// With a line more, its value in TOML already.
+    #[must_use]
+    pub fn raw(mut self, key: &str, toml: impl Into<String>) -> Self {
         self.lines.push((key.to_owned(), toml.into()));
         self
     }

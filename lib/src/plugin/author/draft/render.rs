@@ -1,6 +1,6 @@
 //! A draft as TOML: what is taken as it is, what waits for a word or is a guess as comments.
 
-use super::{Draft, Entry, Kind, MethodDraft, Safe, Table, needs_member};
+use super::{Draft, Entry, Kind, MethodDraft, Safe, Table, needs_member_of};
 use crate::plugin::author::lint::fingerprint_text;
 use crate::plugin::mapping::default_path;
 use serde_json::Value;
@@ -54,14 +54,19 @@ fn toml_key(key: &str) -> String {
 /// The whole file.
 pub fn mapping(draft: &Draft) -> String {
     let mut text = String::new();
-    prose(
-        &mut text,
-        &format!(
-            "Drafted by op-install map from what {} says of itself ({}): a beginning, to be read and finished. Names \
-             and types are all it knows.",
-            draft.service, draft.source
+    let service = &draft.service;
+    let intro = match draft.is_learned {
+        true => format!(
+            "Learned by op-install map --learn from calls to {service} that were seen while a command ran: entries to \
+             be read, finished, and copied into the plugin's semantic-mapping.toml."
         ),
-    );
+        false => format!(
+            "Drafted by op-install map from what {service} says of itself ({}): a beginning, to be read and finished. \
+             Names and types are all it knows.",
+            draft.source
+        ),
+    };
+    prose(&mut text, &intro);
     text.push_str("#\n");
     prose(
         &mut text,
@@ -140,7 +145,7 @@ fn entry(text: &mut String, entry: &Entry, written: &mut BTreeSet<String>) {
 
 fn method(text: &mut String, method: &MethodDraft, is_off: bool) {
     let mut one = Table::new(&["methods", &method.name]);
-    if needs_member(method) {
+    if needs_member_of(&method.name, &method.member) {
         one = one.line("member", &method.member.clone().into());
     }
     if let Some(interface) = &method.interface {
