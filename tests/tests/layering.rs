@@ -29,6 +29,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("zbus", &["bus/", "plugin/generic/arguments.rs", "plugin/manifest.rs"]),
     ("toml", &["plugin/"]),
     ("sha2", &["base/digest.rs"]),
+    ("libbtrfs", &["store/volumes/btrfs.rs"]),
     ("serde_json_canonicalizer", &["base/digest.rs"]),
 ];
 

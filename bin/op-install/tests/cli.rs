@@ -66,7 +66,19 @@ fn a_plugin_is_made_listed_and_removed() {
     assert_eq!(code, 0, "{stderr}");
     assert!(!folder.exists());
     assert_eq!(run(root.path(), &["remove", "lamp", "--yes"], "").0, 65);
-    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0, "nothing is left behind");
+    let left: Vec<_> = std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [".lock"], "nothing is left behind");
+}
+
+#[test]
+fn what_a_killed_run_left_behind_is_swept() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join(".staging-lamp-1/examples")).unwrap();
+    assert_eq!(run(root.path(), &["list"], "").0, 0);
+    assert!(root.path().join(".staging-lamp-1").exists(), "who only looks changes nothing");
+    let (code, _, stderr) = run(root.path(), &["create", "lamp", "-"], DOCUMENT);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!root.path().join(".staging-lamp-1").exists());
 }
 
 #[test]
@@ -100,6 +112,53 @@ fn wrong_names_documents_and_use_are_refused() {
         assert_eq!((code, stdout.as_str()), (expected, ""), "{args:?}: {stderr}");
     }
     assert!(!root.path().join("@plugin-lamp").exists());
+}
+
+const RECORDING: &str = r#"{"kind":"recording","version":1,"service":"org.example.Lamp",
+    "introspection":[{"paths":["/org/example/Lamp"],"xml":["<node><interface name=\"org.example.Lamp\">",
+        "<method name=\"SetColor\"><arg name=\"color\" type=\"s\" direction=\"in\"/></method>",
+        "<property name=\"Color\" type=\"s\" access=\"read\"/></interface></node>"]}],
+    "calls":[{"path":"/org/example/Lamp","interface":"org.freedesktop.DBus.Properties","member":"GetAll",
+        "type_signature":"s","args":["org.example.Lamp"],
+        "reply":{"type_signature":"a{sv}","values":[{"Color":{"$variant":{"signature":"s","value":"red"}}}]}}]}"#;
+
+#[test]
+fn a_plugins_scenarios_are_run() {
+    let root = tempfile::tempdir().unwrap();
+    assert_eq!(run(root.path(), &["create", "lamp", "-"], DOCUMENT).0, 0);
+    let (code, _, stderr) = run(root.path(), &["test", "lamp"], "");
+    assert_eq!(code, 65, "{stderr}");
+    assert!(stderr.contains("no scenarios"), "{stderr}");
+
+    let folder = root.path().join("@plugin-lamp");
+    let write = |name: &str, text: &str| {
+        std::fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+        std::fs::write(folder.join(name), text).unwrap();
+    };
+    write("recordings/red.json", RECORDING);
+    write(
+        "semantic-mapping.toml",
+        "[state_mapping.color]\nread = { property = \"Color\" }\nwrite = { method = \"SetColor\" }\n",
+    );
+    write(
+        "scenarios/blue.toml",
+        "given = \"recordings/red.json\"\nwhen = { color = \"blue\" }\n\
+         then = { query = { color = \"red\" }, calls = [{ member = \"SetColor\", args = [\"blue\"] }] }\n",
+    );
+    let (code, stdout, stderr) = run(root.path(), &["test", "lamp"], "");
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&report["kind"], &report["scenarios"][0]["result"]), (&"test_report".into(), &"passed".into()));
+    // By its path, too; without a bus, live is not possible; nobody agreed.
+    assert_eq!(run(root.path(), &["test", folder.to_str().unwrap()], "").0, 0);
+    assert_eq!(run(root.path(), &["test", "lamp", "--live", "--yes"], "").0, 69);
+    write("scenarios/blue.toml", "given = \"recordings/red.json\"\nthen = { query = { color = \"blue\" } }\n");
+    let (code, stdout, stderr) = run(root.path(), &["test", "lamp", "--no-json"], "");
+    assert_eq!(code, 1, "{stdout}{stderr}");
+    assert!(stdout.contains("blue: then.query.color\n  expected \"blue\"\n  actual   \"red\""), "{stdout}");
+    assert_eq!(run(root.path(), &["test", "nobody"], "").0, 65);
+    assert_eq!(run(root.path(), &["test", "./nowhere"], "").0, 65);
+    assert_eq!(run(root.path(), &["test"], "").0, 64);
 }
 
 #[test]

@@ -8,8 +8,11 @@ pub mod confirmation;
 mod ledger;
 mod planning;
 pub mod query;
+pub mod record;
 pub mod report;
 mod rollback;
+pub mod scenarios;
+mod secrets;
 mod undo;
 
 pub use report::{ActionResult, Applied, Report, RunOutcome};
@@ -98,6 +101,11 @@ impl StateManager<'_> {
         confirm: &mut dyn Confirm,
         witness: &mut dyn Witness,
     ) -> Result<Applied> {
+        if let Some(recording) = self.bus.replayed() {
+            return Err(Error::refused("a recording only repeats what was: nothing can be changed on it")
+                .on(recording.service.clone())
+                .hint("--dry-run shows the plan; to make the changes, leave --address replay:... out"));
+        }
         self.bus.stop_when(Arc::clone(&self.interrupts));
         let _lock = self.lock(options.lock_timeout)?;
         let (given, goal, options) = self.unpack(desired, options)?;

@@ -10,8 +10,10 @@ pub mod names;
 pub mod offline;
 mod pump;
 pub mod read;
+pub mod recording;
 pub mod value;
 pub mod walk;
+mod wire;
 
 pub use crate::base::{Call, Manner};
 pub use call::{Reply, Signal};
@@ -19,3 +21,4 @@ pub use connection::{Bus, SubscriptionId, Target};
 pub use gate::{Consent, SafeCall};
 pub use monitor::{Monitor, SeenCall, Watched};
 pub use names::Service;
+pub use recording::{Recorder, Recording};

@@ -6,13 +6,14 @@
 
 use super::connection::Target;
 use super::pump::{Received, next};
+use super::wire::Wire;
 use super::{Bus, value};
 use crate::base::{Error, Kind, Result};
 use serde_json::Value;
 use std::pin::pin;
 use std::time::{Duration, Instant};
+use zbus::Message;
 use zbus::message::Type;
-use zbus::{Message, MessageStream};
 
 /// Calls that are kept at most: a command that makes more is no example of a setting.
 const MAX_CALLS: usize = 4096;
@@ -51,10 +52,7 @@ pub enum Watched {
 
 /// A running watch.
 pub struct Monitor {
-    stream: MessageStream,
-    // Kept: the stream ends with it.
-    _connection: zbus::Connection,
-    runtime: zruntime::SharedRuntime,
+    wire: Wire,
     service: String,
     owner: String,
     own: String,
@@ -72,40 +70,33 @@ impl Monitor {
             format!("type='method_call',destination='{owner}'"),
             format!("type='error',sender='{owner}'"),
         ];
-        let own = bus.unique_name();
-        // It is turned into a monitor at once: its gate has nothing to let out.
-        let Bus { connection, runtime, stream, .. } = Bus::connect(target, None)?;
-        let denied = |error: &dyn std::fmt::Display| {
+        let Some(own) = bus.unique_name() else {
+            return Err(Error::usage("on a recording nothing happens that could be watched").on(service));
+        };
+        let wire = Wire::connect(target, None)?;
+        let asked = zbus::block_on(async {
+            let path = "/org/freedesktop/DBus";
+            let interface = "org.freedesktop.DBus.Monitoring";
+            let body = (rules, 0_u32);
+            let bus = Some(super::names::BUS_NAME);
+            wire.connection.call_method(bus, path, Some(interface), "BecomeMonitor", &body).await
+        });
+        asked.map_err(|error| {
             Error::new(Kind::Denied, format!("the bus lets nobody watch without the right to: {error}"))
                 .on(service)
                 .hint("run it as root: watching shows what others say to the service")
-        };
-        zbus::block_on(async {
-            let path = "/org/freedesktop/DBus";
-            let interface = "org.freedesktop.DBus.Monitoring";
-            connection
-                .call_method(Some(super::names::BUS_NAME), path, Some(interface), "BecomeMonitor", &(rules, 0_u32))
-                .await
-        })
-        .map_err(|e| denied(&e))?;
-        Ok(Self {
-            stream: stream.into_inner(),
-            _connection: connection,
-            runtime,
-            service: service.to_owned(),
-            owner,
-            own,
-            calls: Vec::new(),
-        })
+        })?;
+        Ok(Self { wire, service: service.to_owned(), owner, own, calls: Vec::new() })
     }
 
     /// Listens for one message, at most as long as `limit`.
     pub fn listen(&mut self, limit: Duration) -> Watched {
-        let Self { stream, runtime, .. } = self;
+        let mut stream = self.wire.stream.borrow_mut();
         let received = zbus::block_on(async {
-            let mut limit = pin!(runtime.sleep_until(Instant::now() + limit));
-            next(stream, &mut limit).await
+            let mut limit = pin!(self.wire.runtime.sleep_until(Instant::now() + limit));
+            next(&mut stream, &mut limit).await
         });
+        drop(stream);
         match received {
             Received::Message(message) => self.keep(&message),
             Received::Nothing => Watched::Anything,

@@ -59,7 +59,7 @@ pub(super) const COMMON: &[CommonOption] = &[
         name: "--address",
         short: None,
         value: Some("ADDR"),
-        about: "talk to the bus at this D-Bus address",
+        about: "talk to the bus at this D-Bus address; replay:FILE is a recording of a service",
         set: |to, value| to.choose("--address", Target::Address(value.to_owned())),
     },
     CommonOption {

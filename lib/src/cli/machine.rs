@@ -3,11 +3,11 @@
 use super::confirm::{Terminal, no_terminal};
 use super::{Cli, Interrupt, Out, Progress};
 use crate::apply::{Confirm, Witness};
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Kind, Result, time};
 use crate::bus::{Bus, Call, Target};
 use crate::plugin::Catalog;
 use crate::state::Plan;
-use crate::store::StateRoot;
+use crate::store::{StateRoot, Store, Wait};
 use serde_json::Value;
 use std::path::Path;
 
@@ -22,15 +22,23 @@ impl Cli {
         StateRoot::find(self.common.root.as_deref())
     }
 
+    /// The state root, locked to change its volumes. Another run is waited for as long as `lock_timeout` says.
+    pub fn store(&mut self, root: &StateRoot, lock_timeout: Option<&str>) -> Result<Store> {
+        let timeout = time::parse_duration(lock_timeout.unwrap_or("10s"))?;
+        let mut on_wait = |text: &str| self.out.note(text);
+        Store::open(root, &mut Wait { timeout, on_wait: &mut on_wait, is_interrupted: &|| false })
+    }
+
     /// The plugins there are.
     pub fn catalog(&self, root: &StateRoot) -> Result<Catalog> {
         Catalog::open(root, &StateRoot::mappings())
     }
 
-    /// Where process information of the services lies; nowhere when the bus is another machine's.
+    /// Where process information of the services lies; nowhere when the bus is another machine's, or a recording.
     #[must_use]
     pub fn proc(&self) -> Option<&'static Path> {
-        (!matches!(self.common.bus, Target::Host(_))).then(|| Path::new("/proc"))
+        let is_here = !matches!(self.common.bus, Target::Host(_)) && self.common.bus.replayed().is_none();
+        is_here.then(|| Path::new("/proc"))
     }
 
     /// The root to plan with: another machine's state is kept apart.
@@ -38,6 +46,8 @@ impl Cli {
         let root = self.root()?;
         match &self.common.bus {
             Target::Host(host) => Ok(root.for_machine(&machine_id(bus, host)?)),
+            // Nothing was ever added to a recording, whatever this machine's ledger says.
+            _ if bus.replayed().is_some() => Ok(root.for_machine("replay")),
             _ => Ok(root),
         }
     }

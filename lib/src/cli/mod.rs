@@ -16,6 +16,7 @@ mod json;
 pub mod learn;
 pub mod machine;
 mod out;
+pub mod output;
 mod progress;
 pub mod show;
 mod table;

@@ -90,6 +90,16 @@ impl Catalog {
         Ok(Self { folders, mappings: mappings.to_owned() })
     }
 
+    /// The catalog of one plugin, whose folder lies anywhere, and its name.
+    pub fn of_folder(folder: &Path) -> Result<(Self, String)> {
+        if !folder.is_dir() {
+            return Err(Error::bad_input("there is no such folder").on(folder.display().to_string()));
+        }
+        let name = read_entry(folder, Origin::Installed)?.manifest.plugin.name;
+        let folders = BTreeMap::from([(name.clone(), vec![(Origin::Installed, folder.to_owned())])]);
+        Ok((Self { folders, mappings: PathBuf::new() }, name))
+    }
+
     /// The names of all plugins.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.folders.keys().map(String::as_str)

@@ -10,6 +10,7 @@ pub mod inventory;
 pub mod listing;
 pub mod manifest;
 pub mod mapping;
+pub mod scenario;
 
 pub use catalog::{Catalog, Origin};
 pub use generic::GenericPlugin;

@@ -194,8 +194,9 @@ impl Diff<'_> {
     fn create(&self, item: &str, members: Map<String, Value>) -> Result<Change> {
         let spec = &self.spec.items;
         if self.spec.strategy == Strategy::ServiceStateDiff {
+            let hint = "check the spelling; this key changes what is there and makes nothing new";
             return Err(Error::bad_input(format!("the service knows no {item:?}"))
-                .hint("check the spelling; this key changes what is there and makes nothing new"));
+                .hint(self.spec.name_hint.as_deref().unwrap_or(hint)));
         }
         check_writable(self.spec)?;
         if !spec.can_create {
@@ -324,6 +325,11 @@ impl Diff<'_> {
                 return Err(Error::bad_input(format!("{both} is both wanted and absent")));
             }
             let before = there.as_array().cloned().unwrap_or_default();
+            let is_kept = |gone: &&Value| has(&before, gone) && spec.protects(gone);
+            if let Some(kept) = absent.iter().find(is_kept) {
+                return Err(Error::refused(format!("{kept} is protected and is never removed from {item:?}"))
+                    .hint("the mapping lists what is protected and why; use the service's own tool if it must go"));
+            }
             let mut list: Vec<Value> = before.iter().filter(|item| !has(&absent, item)).cloned().collect();
             let is_shorter = list.len() < before.len();
             list.extend(wanted.iter().filter(|item| !has(&before, item)).cloned());
@@ -343,9 +349,13 @@ impl Diff<'_> {
         if !spec.can_write {
             return Err(Error::refused("the mapping says no way to write it").hint("it can only be read; leave it out"));
         }
-        if spec.is_kept && self.spec.protects(item) {
+        if spec.keeps(&to) && self.spec.protects(item) {
             return Err(Error::refused(format!("{item:?} is protected and keeps {name} = {there}"))
                 .hint("the mapping lists what is protected and why"));
+        }
+        if spec.forbids(item, &to) {
+            return Err(Error::refused(format!("{item:?} is never given {name} = {to}"))
+                .hint("the mapping lists which items are not, and why"));
         }
         check_choice(spec, &to)?;
         if !spec.values.is_empty() && !there.is_null() && !spec.values.contains(there) {

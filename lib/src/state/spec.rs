@@ -62,6 +62,8 @@ pub struct KeySpec {
     pub can_remove: bool,
     /// Items that are never removed, whoever asks; `*` stands for any text.
     pub protected: Vec<String>,
+    /// What a right name of an item looks like, for people.
+    pub name_hint: Option<String>,
     /// How long the service may take to show what was written, beyond what is usual.
     pub settle: Duration,
     /// For a collection: what its items are made of.
@@ -104,12 +106,40 @@ pub struct MemberSpec {
     pub is_set: bool,
     /// Whether the order of a list means nothing.
     pub is_unordered: bool,
+    /// What never leaves a set, whoever asks; `*` stands for any text.
+    pub protected: Vec<String>,
     /// Whether a protected item keeps the value it has.
     pub is_kept: bool,
+    /// The only value that a protected item may be given.
+    pub kept_as: Option<serde_json::Value>,
+    /// By value as text, the names of items that are never given it.
+    pub never: BTreeMap<String, Vec<String>>,
     /// Whether it is written together with the whole item.
     pub is_of_whole: bool,
     /// The values between which it can be changed; empty when any will do.
     pub values: Vec<serde_json::Value>,
+}
+
+impl MemberSpec {
+    /// Whether `item` is never given `to`.
+    #[must_use]
+    pub fn forbids(&self, item: &str, to: &serde_json::Value) -> bool {
+        let text = to.as_str().map_or_else(|| to.to_string(), str::to_owned);
+        self.never.get(&text).is_some_and(|patterns| patterns.iter().any(|pattern| matches(pattern, item)))
+    }
+
+    /// Whether a protected item must not be given `to`.
+    #[must_use]
+    pub fn keeps(&self, to: &serde_json::Value) -> bool {
+        self.is_kept || self.kept_as.as_ref().is_some_and(|only| only != to)
+    }
+
+    /// Whether `value` never leaves the set.
+    #[must_use]
+    pub fn protects(&self, value: &serde_json::Value) -> bool {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        self.protected.iter().any(|pattern| matches(pattern, &text))
+    }
 }
 
 /// Whether `text` is what `pattern` says, where `*` stands for any text.

@@ -258,13 +258,7 @@ impl Items {
             );
         }
         let has_get = self.is_by_settings() || !is_object;
-        let key = if has_get && is_object {
-            self.word("Name")
-        } else if is_object {
-            self.word("Name")
-        } else {
-            "name"
-        };
+        let key = if is_object { self.word("Name") } else { "name" };
         let _ = write!(out, "\n[state_mapping.{}]\nkey = {key:?}\nsettle_ms = 2200\n", self.key);
         if self.listing == Listing::Rows {
             out.push_str("fields = [\"text\", \"path\", \"number\"]\n");

@@ -92,6 +92,8 @@ pub struct MethodSection {
     pub item: Option<SignalSection>,
     /// Limit in milliseconds.
     pub timeout_ms: Option<u64>,
+    /// How long the service is left alone after it, in milliseconds.
+    pub pause_ms: Option<u64>,
     /// How a use of it is taken back, when the default is wrong.
     pub undo: Option<UndoClass>,
     /// D-Bus errors that mean "it is so already"; a text after a colon must be in the message.
@@ -122,6 +124,7 @@ impl Default for MethodSection {
             job: None,
             item: None,
             timeout_ms: None,
+            pause_ms: None,
             undo: None,
             already_ok: Vec::new(),
         }
@@ -272,6 +275,8 @@ pub struct StateSection {
     pub resolve: Option<ResolveSection>,
     /// Items that are never removed.
     pub protected: Vec<String>,
+    /// The values of columns by which items of a collection are protected too.
+    pub protected_if: BTreeMap<String, Accepted>,
     /// Methods called before the key's first change.
     pub before: Vec<Operation>,
     /// Methods called after the key's last change.
@@ -344,6 +349,14 @@ pub struct ReadSection {
     pub omit: Vec<String>,
     /// Paths of an item's value that the service does not tell in full.
     pub hidden: Vec<String>,
+}
+
+impl ReadSection {
+    /// Whether what is read are objects.
+    #[must_use]
+    pub fn has_objects(&self) -> bool {
+        self.objects.is_some() || self.children.is_some() || self.manager.is_some()
+    }
 }
 
 /// A column, or a part of it.
@@ -480,6 +493,8 @@ pub struct SizesSection {
 pub struct Rules {
     /// One of these.
     pub one_of: Option<Vec<Value>>,
+    /// None of these.
+    pub none_of: Vec<Value>,
     /// A regular expression the whole text, or each item, must match.
     pub pattern: Option<String>,
     /// Characters at most.
@@ -490,6 +505,8 @@ pub struct Rules {
     pub max: Option<f64>,
     /// Whether the text names an executable file of this machine.
     pub executable: bool,
+    /// Whether the text names a path of this machine at which nothing is.
+    pub unused_path: bool,
     /// What a right value looks like, for people.
     pub hint: Option<String>,
 }

@@ -3,8 +3,8 @@
 use super::Lint;
 use crate::bus::introspection::EmitsChanged;
 use crate::bus::value::complete_types;
-use crate::plugin::author::Level;
-use crate::plugin::mapping::file::Rules;
+use crate::plugin::author::{Level, words};
+use crate::plugin::mapping::file::{ReadSection, Rules};
 use crate::plugin::mapping::{Operation, StateSection, fixed_of, items};
 use crate::state::UndoClass;
 
@@ -46,6 +46,9 @@ impl Lint<'_> {
 
     /// Columns that are spoken of have to be named.
     fn columns(&mut self, key: &str, section: &StateSection) {
+        if section.read.as_ref().is_some_and(ReadSection::has_objects) {
+            return self.columns_of_objects(key, section);
+        }
         let transaction = section.read.as_ref().and_then(|read| self.mapping.method(read.method.as_deref()?).ok());
         let of_signal = transaction.as_ref().and_then(|method| {
             let (_, transaction) = method.transaction?;
@@ -70,6 +73,28 @@ impl Lint<'_> {
             }
         }
         self.columns_of_reply(key, section);
+    }
+
+    /// A set of objects: its columns are their properties.
+    fn columns_of_objects(&mut self, key: &str, section: &StateSection) {
+        let (Some(surface), Some(read)) = (self.surface, &section.read) else { return };
+        let interface = read.interface.as_deref().unwrap_or(&self.mapping.interface);
+        let Some(known) = surface.interfaces.get(interface) else { return };
+        let named =
+            section.filter.keys().chain(section.exclude.keys()).chain(section.item.iter().map(|item| &item.field));
+        for column in named {
+            let is_field = section.fields.contains(column) || column == "path";
+            if !is_field && !known.properties.contains_key(column) {
+                let near = words::nearest(column, known.properties.keys().map(String::as_str));
+                let hint = match near.as_slice() {
+                    [] => format!("the columns are path, fields, and the properties of {interface}"),
+                    near => format!("did you mean {}?", near.join(" or ")),
+                };
+                let what = format!("no object of {key} has a property {column:?}");
+                let why = "a column that is never there makes every item look missing";
+                self.add(Level::Error, "columns", &["state_mapping", key], what, why, &hint);
+            }
+        }
     }
 
     /// `fields` against what the method returns.

@@ -166,7 +166,8 @@ impl<'a> Uses<'a> {
         if items::is_collection(section) {
             let read = section.read.as_ref();
             at.items = Some(read.and_then(|read| read.interface.as_deref()).unwrap_or(&at.mapping.interface));
-            let columns = section.filter.keys().chain(section.exclude.keys()).chain(&section.fields);
+            let tables = [&section.filter, &section.exclude, &section.protected_if];
+            let columns = tables.into_iter().flat_map(|table| table.keys()).chain(&section.fields);
             let of_joins = read.iter().flat_map(|read| &read.join).flat_map(|join| &join.fields);
             at.names = section.members.keys().chain(columns).chain(of_joins).map(String::as_str).collect();
             at.names.push("path");
@@ -237,10 +238,18 @@ impl<'a> Uses<'a> {
         for (i, join) in read.join.iter().enumerate() {
             let i = i.to_string();
             let at = at.below(&["join", i.as_str()]);
-            self.method(&join.method, Role::Read, &at, Some(join.args.as_deref().unwrap_or_default()));
-            if let Some(named) = &join.named {
-                let args = Some(named.args.as_deref().unwrap_or_default());
-                self.method(&named.method, Role::Rows, &at.below(&["named"]), args);
+            if let Some(method) = &join.method {
+                self.method(method, Role::Read, &at, Some(join.args.as_deref().unwrap_or_default()));
+            }
+            for (word, query, role) in [("named", &join.named, Role::Rows), ("each", &join.each, Role::Find)] {
+                if let Some(query) = query {
+                    self.method(
+                        &query.method,
+                        role,
+                        &at.below(&[word]),
+                        Some(query.args.as_deref().unwrap_or_default()),
+                    );
+                }
             }
         }
     }

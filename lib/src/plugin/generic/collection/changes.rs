@@ -1,14 +1,15 @@
 //! From changes of items to exact calls: makes, members in their order, whole items, deletes.
 
 use super::super::planning::Planner;
-use super::super::{arguments, convert, reading, rows};
+use super::super::{arguments, convert};
 use super::items::{self, Item};
+use super::protection;
 use super::shape::{at_path, put, raw_member, take, to_raw};
 use crate::base::{Call, Error, Result};
 use crate::bus::value::{self, VariantTypes};
 use crate::plugin::mapping::file::StateSection;
 use crate::plugin::mapping::items::{covers, is_collection};
-use crate::plugin::mapping::{KeySection, MemberSection, MergeWrite, Method, Operation, Target, check_value, template};
+use crate::plugin::mapping::{KeySection, MemberSection, MergeWrite, Method, Operation, Target, template};
 use crate::state::plan::Undo;
 use crate::state::{Action, Change, UndoClass};
 use serde_json::{Map, Value, json};
@@ -86,6 +87,9 @@ impl Planner<'_> {
         let (Change::Create { item, to, .. } | Change::Update { item, to, .. }) = change else { return Ok(()) };
         let place = format!("{}.{item}", self.place(key));
         let mut errors = Vec::new();
+        if matches!(change, Change::Create { .. }) {
+            errors.extend(self.check_value(&place, &json!(item), &section.validate).err());
+        }
         if let (Change::Create { .. }, Some(pattern)) = (change, &section.key_pattern) {
             let regex =
                 regex_lite::Regex::new(&format!("^(?:{pattern})$")).map_err(|e| Error::bad_input(e.to_string()))?;
@@ -99,7 +103,7 @@ impl Planner<'_> {
         }
         for (name, value) in to.as_object().into_iter().flatten() {
             if let Some(member) = section.members.get(name).filter(|_| !value.is_null()) {
-                errors.extend(check_value(&format!("{place}.{name}"), value, &member.validate).err());
+                errors.extend(self.check_value(&format!("{place}.{name}"), value, &member.validate).err());
             }
         }
         Error::all(errors).map_or(Ok(()), Err)
@@ -224,15 +228,18 @@ impl Planner<'_> {
     ) -> Result<Option<Action>> {
         let Change::Update { plugin, item, .. } = wish.change else { return Ok(None) };
         let (to, from) = (&wish.to[name], wish.from.get(name).unwrap_or(&Value::Null));
+        let only = |value: &Value| Map::from_iter([(name.to_owned(), value.clone())]);
+        if let Some(now) = wish.now {
+            protection::check_members(section, wish.name, now, &only(to))?;
+        }
         let (operation, call) = self.member_call(key, section, (name, member), write, wish, to)?;
         let back = self.member_call(key, section, (name, member), write, wish, from).ok().map(|(_, call)| call);
-        let only = |value: &Value| Value::Object(Map::from_iter([(name.to_owned(), value.clone())]));
         let change = Change::Update {
             plugin: plugin.clone(),
             key: key.to_owned(),
             item: item.clone(),
-            from: only(from),
-            to: only(to),
+            from: Value::Object(only(from)),
+            to: Value::Object(only(to)),
         };
         let title = title(operation, "Set {member} of {item} to {value}", key, wish.name, name, to);
         let mut action = match operation.method.as_deref() {
@@ -305,6 +312,7 @@ impl Planner<'_> {
         let Some(now) = wish.now else {
             return Err(Error::failed("it is not there any more, so it cannot be changed").on(at));
         };
+        protection::check_members(section, name, now, &to).map_err(|error| error.on(at.clone()))?;
         self.check_refusal(key, operation, name)?;
         let call = self.whole_call(key, section, operation, wish, now, (&from, &to))?;
         let back = self.whole_call(key, section, operation, wish, now, (&to, &from)).ok();
@@ -373,6 +381,7 @@ impl Planner<'_> {
         let Some(now) = wish.now else {
             return Err(Error::failed("it is not there any more, so it cannot be deleted").on(at));
         };
+        protection::check_delete(section, wish.name, now).map_err(|error| error.on(at.clone()))?;
         self.check_refusal(key, operation, wish.name)?;
         let method = self.method_on(operation, now.path.as_deref())?;
         let types = VariantTypes::none();
@@ -466,24 +475,6 @@ impl Planner<'_> {
                 to.get(word).cloned().or_else(|| wish.now?.columns.get(word).cloned())
             }
         }
-    }
-
-    /// Refuses a call that another reading says must not be made.
-    fn check_refusal(&mut self, key: &str, operation: &Operation, name: &str) -> Result<()> {
-        let Some(refuse) = &operation.refuse_if else { return Ok(()) };
-        let method = self.mapping.method(&refuse.method)?;
-        let words = |word: &str| (word == "item").then(|| json!(name));
-        let args = template::fill(refuse.args.as_deref().unwrap_or_default(), &words)?;
-        let place = format!("{}.{name}", self.place(key));
-        let rows =
-            reading::ask(self.bus, self.mapping, &method, args, &refuse.fields, self.progress).map_err(|mut e| {
-                e.message = format!("could not make sure that this may be done: {}", e.message);
-                e.on(place.clone())
-            })?;
-        if rows.iter().any(|row| rows::part(row, &refuse.r#match).as_deref() == Some(name)) {
-            return Err(Error::refused(template::text(&refuse.reason, &[("item", name)])).on(place));
-        }
-        Ok(())
     }
 
     /// The call that sets a property, its value checked to fit.

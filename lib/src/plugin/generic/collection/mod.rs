@@ -3,7 +3,9 @@
 
 mod changes;
 mod items;
+mod join;
+mod protection;
 mod shape;
 
-pub use items::read;
+pub use items::{read, rows};
 pub use shape::to_state;
