@@ -52,6 +52,7 @@ impl Case {
             mapping: ("expected.toml".into(), Some(text.to_owned())),
             readme: ("README.md".into(), Some("# x".into())),
             examples: vec![("examples/x.json".into(), "{\"plugins\":{\"x\":{}}}".into())],
+            has_scenarios: true,
             surface: Some(self.surface.clone()),
         }
     }

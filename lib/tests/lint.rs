@@ -42,6 +42,7 @@ fn subject(case: &Path) -> Subject {
             None if has("no-examples") => vec![],
             None => vec![("examples/empty.json".into(), "{\"plugins\":{\"lamp\":{}}}".into())],
         },
+        has_scenarios: !has("no-examples"),
         surface: (!has("no-introspection")).then_some(surface),
     }
 }

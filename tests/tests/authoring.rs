@@ -124,7 +124,8 @@ fn on_terminal(session: &Session, command: &str, answers: &[&str]) -> (String, i
     for (count, answer) in answers.iter().enumerate() {
         let asked = || running.stdout_so_far().matches("]: ").count();
         wait_until("a question", || asked() > count);
-        session.run(&["sh", "-c", "cat >/run/keys"], &format!("{answer}\n")).ok();
+        let end = if answer.starts_with('\x03') { "" } else { "\n" };
+        session.run(&["sh", "-c", "cat >/run/keys"], &format!("{answer}{end}")).ok();
     }
     let end = Instant::now() + Duration::from_secs(60);
     while running.is_running() {

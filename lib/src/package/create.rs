@@ -136,7 +136,7 @@ fn manifest(name: &PluginName, document: &IntrospectionDocument) -> String {
 fn readme(name: &PluginName, document: &IntrospectionDocument) -> String {
     let mut text = format!(
         "# {name}\n\nGenerated from the introspection of `{}`. It can be read:\n\n    op-query --plugin {name}\n\n\
-         To make it writable, write a `semantic-mapping.toml` beside this file.\n\n## Candidates\n\n\
+         To make it writable, draft a `semantic-mapping.toml`, and read it:\n\n    op-install map {name}\n\n## Candidates\n\n\
          Properties that a method seems to set (a guess by their names; look before you map):\n\n",
         document.service
     );

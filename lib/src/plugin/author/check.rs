@@ -135,6 +135,7 @@ impl DraftDocument {
                 mapping: (name, Some(text.to_owned())),
                 readme: ("README.md".into(), Some("-".into())),
                 examples: Vec::new(),
+                has_scenarios: true,
                 surface: Some(surface.clone()),
             })
         };

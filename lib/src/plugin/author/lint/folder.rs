@@ -66,6 +66,14 @@ pub fn documents(subject: &Subject, findings: &mut Vec<Finding>) {
                 .hint("say what is covered, what is not and why, and the service's quirks"),
         );
     }
+    if !subject.has_scenarios {
+        let place = file.replace("README.md", "scenarios");
+        findings.push(
+            Finding::new(Level::Advice, "no_scenarios", place, "there are no scenarios")
+                .why("nobody notices when a change of the mapping, or of the service, breaks it")
+                .hint("op-discover record and op-install test: see docs/PLUGIN-SCENARIOS.md"),
+        );
+    }
     if subject.examples.is_empty() {
         findings.push(
             Finding::new(Level::Warning, "no_examples", file.replace("README.md", "examples"), "there are no examples")

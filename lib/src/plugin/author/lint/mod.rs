@@ -30,6 +30,8 @@ pub struct Subject {
     pub readme: (String, Option<String>),
     /// The state documents in `examples/`, by the names of their files.
     pub examples: Vec<(String, String)>,
+    /// Whether there are scenarios, by which the plugin is tested.
+    pub has_scenarios: bool,
     /// The service, by its introspection.
     pub surface: Option<Surface>,
 }
@@ -57,6 +59,8 @@ impl Subject {
             mapping,
             readme: text("README.md")?,
             examples: examples(&folder.join("examples"))?,
+            has_scenarios: std::fs::read_dir(folder.join("scenarios"))
+                .is_ok_and(|mut entries| entries.next().is_some()),
             surface: None,
         };
         let service = subject.service().unwrap_or_default();
