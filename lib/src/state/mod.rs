@@ -5,6 +5,7 @@ pub mod change;
 mod collection;
 pub mod diff;
 pub mod document;
+mod holding;
 pub mod plan;
 #[cfg(feature = "schema")]
 mod schema;
