@@ -142,10 +142,11 @@ fn the_wizard_asks_what_only_the_author_knows() {
     let session = RealRoot::get().session();
     create(&session, "users", "org.freedesktop.Accounts");
     // Without an answer nothing is safe, so the users wait.
-    let (shown, code) = on_terminal(&session, "op-install map users", &["", "", "", ""]);
+    let (shown, code) = on_terminal(&session, "op-install map users", &["", "", "", "", ""]);
     assert_eq!(code, 0, "{shown}");
     for question in [
         "Take these keys: (y)es, (n)o, (c)hoose each? [y]: ",
+        "Take users_languages, which can only be read? [n]: ",
         "ListCachedUsers() -> ao",
         "Do you know that it changes nothing at all? [n]: ",
         "Take them too, to be shown and never compared? [y]: ",
@@ -153,7 +154,7 @@ fn the_wizard_asks_what_only_the_author_knows() {
         assert!(shown.contains(question), "{question:?} was not asked:\n{shown}");
     }
     assert!(!mapping_of(&session, "users").lines().any(|line| line.starts_with("safe")));
-    let answers = ["y", "n", "y", "yes", "2"];
+    let answers = ["y", "n", "n", "y", "yes", "2"];
     let (shown, code) = on_terminal(&session, "op-install map users --force", &answers);
     assert_eq!(code, 0, "{shown}");
     assert!(shown.contains("What names an item of users?\n  1) \"UserName\"\n"), "{shown}");

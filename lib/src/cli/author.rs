@@ -44,7 +44,7 @@ pub fn draft(out: &mut Out, draft: &DraftDocument) -> Result<()> {
     let rows: Vec<String> = draft
         .keys
         .iter()
-        .filter(|key| key.makes != "read_only" || key.is_active)
+        .filter(|key| !["read_only", "query"].contains(&key.makes.as_str()) || key.is_active)
         .map(|key| {
             let state = match (key.is_active, key.needs_safe.is_empty()) {
                 (true, _) => "taken".to_owned(),

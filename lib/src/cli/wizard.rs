@@ -52,6 +52,11 @@ fn keys(draft: &mut Draft, terminal: &mut Terminal, intro: &str) -> Result<()> {
             entry.is_taken = is_yes(&terminal.ask_or(&text, &format!("Take {}, which is a guess?", entry.key), "n")?);
         }
     }
+    for entry in draft.entries.iter_mut().filter(|entry| entry.kind == Kind::Query) {
+        let text = entry.why.iter().map(|why| format!("  {why}")).collect::<Vec<_>>().join("\n");
+        entry.is_taken =
+            is_yes(&terminal.ask_or(&text, &format!("Take {}, which can only be read?", entry.key), "n")?);
+    }
     let read_only: Vec<String> =
         draft.entries.iter().filter(|entry| entry.kind == Kind::ReadOnly).map(|entry| entry.key.clone()).collect();
     if !read_only.is_empty() {

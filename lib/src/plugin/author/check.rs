@@ -52,7 +52,7 @@ impl RoundTrip {
 pub struct DraftedKey {
     /// The key of the state.
     pub key: String,
-    /// `writable`, `collection`, `read_only`, or `skeleton` for what a person has to finish.
+    /// `writable`, `collection`, `query`, `read_only`, or `skeleton` for what a person has to finish.
     pub makes: String,
     /// `sure`, `likely` or `guess`.
     pub sureness: String,
@@ -149,6 +149,7 @@ impl DraftDocument {
             makes: match entry.kind {
                 Kind::Writable => "writable",
                 Kind::Collection => "collection",
+                Kind::Query => "query",
                 Kind::ReadOnly => "read_only",
                 Kind::Skeleton => "skeleton",
             }

@@ -1,8 +1,9 @@
 //! Methods that belong together: what gets and sets a value, and what adds to, removes from and lists a set.
 
 use super::pairs::{Free, pinned, write};
-use super::{Drafter, Entry, Kind, MethodDraft, Sureness, Table, described};
+use super::{Drafter, Entry, Kind, MethodDraft, Safe, Sureness, Table, described};
 use crate::bus::introspection::{Arg, Interface, Method};
+use crate::bus::value::complete_types;
 use crate::plugin::author::words::{self, plural, singular};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ impl Drafter<'_> {
             if noun.is_empty() || !self.is_free(name, member) {
                 continue;
             }
-            if verb == "set" {
+            if ["set", "switch", "select", "change"].contains(&verb.as_str()) {
                 self.getter_and_setter(path, name, &interface, member, method, &noun.join("_"));
             } else if let Some((_, opposites)) = OPPOSITES.iter().find(|(word, _)| word == verb) {
                 self.set(path, name, &interface, (member, method), opposites, &noun.join("_"));
@@ -58,14 +59,21 @@ impl Drafter<'_> {
         method: &Method,
         noun: &str,
     ) {
-        let is_getter = |(other, getter): &(&String, &Method)| {
-            matches!(words::words(other).split_first(), Some((verb, rest)) if verb == "get" && rest.join("_") == noun)
-                && getter.inputs.is_empty()
-                && getter.outputs.len() == 1
+        let names =
+            ["get_", "get_active_", "get_current_", "active_", "current_", ""].map(|prefix| format!("{prefix}{noun}"));
+        let rank = |(other, getter): &(&String, &Method)| {
+            let text = words::words(other).join("_");
+            let answers = getter.inputs.is_empty() && getter.outputs.len() == 1;
+            names.iter().position(|name| *name == text).filter(|_| answers)
         };
-        let Some((getter_name, getter)) = interface.methods.iter().find(is_getter) else { return };
+        let getters = interface.methods.iter().filter_map(|one| Some((rank(&one)?, one)));
+        let Some((_, (getter_name, getter))) = getters.min_by_key(|(rank, _)| *rank) else { return };
         let wanted = getter.output_signature();
-        let Some(reader) = self.reader(Some(path), name, getter_name, getter) else { return };
+        if words::is_secret(getter_name) || words::writing_word(getter_name).is_some() || wanted.contains('h') {
+            return;
+        }
+        let doubtful = MethodDraft { safe: Safe::Doubtful, ..self.method(Some(path), name, getter_name, getter) };
+        let reader = self.reader(Some(path), name, getter_name, getter).unwrap_or(doubtful);
         let Some((fixed, notes, _)) = value_and_pins(&method.inputs, &wanted) else { return };
         let setter = MethodDraft { fixed, ..self.method(Some(path), name, member, method) };
         let key = self.key(noun, name);
@@ -76,16 +84,28 @@ impl Drafter<'_> {
             .raw("write", write(&setter.name, &[Free::Value], &BTreeMap::new()));
         let mut why = format!("{getter_name} answers with what {member} takes ({wanted})");
         notes.iter().for_each(|note| why.push_str(&format!("; {note}")));
+        if !setter.outputs.is_empty() {
+            let said = &setter.outputs;
+            why.push_str(&format!(
+                "; what {member} answers ({said}) nobody looks at: reading again tells whether it worked"
+            ));
+        }
+        let is_exact = member.to_lowercase().starts_with("set") && words::words(getter_name)[0] == "get";
+        let sureness = match (reader.safe == Safe::Doubtful, is_exact && notes.is_empty()) {
+            (true, _) => Sureness::Guess,
+            (false, true) => Sureness::Sure,
+            (false, false) => Sureness::Likely,
+        };
         self.take(name, member);
         self.take(name, getter_name);
         self.entries.push(Entry {
             key,
             kind: Kind::Writable,
-            sureness: if notes.is_empty() { Sureness::Sure } else { Sureness::Likely },
+            sureness,
             why: vec![why],
             methods: vec![reader, setter],
             tables: vec![table],
-            is_taken: true,
+            is_taken: sureness != Sureness::Guess,
             choice: None,
         });
     }
@@ -161,6 +181,48 @@ impl Drafter<'_> {
             is_taken: sureness != Sureness::Guess,
             choice: None,
         });
+    }
+
+    /// `ListUnits() -> a(ssb)`: what is left of the methods that read, shown as rows or texts.
+    pub(super) fn queries(&mut self) {
+        for (path, name) in self.singles.clone() {
+            for (member, method) in self.interface(&name).methods {
+                let output = method.output_signature();
+                let rows = output.strip_prefix("a(").and_then(|rest| rest.strip_suffix(')'));
+                let columns = rows.and_then(|inner| complete_types(inner).ok()).map(|types| types.len());
+                let is_listing =
+                    method.inputs.is_empty() && method.outputs.len() == 1 && (columns.is_some() || output == "as");
+                let reader = self.reader(Some(&path), &name, &member, &method).filter(|_| is_listing);
+                let (Some(reader), true) = (reader, self.is_free(&name, &member)) else { continue };
+                let many = words::words(&member)[1..].join("_");
+                if many.is_empty() {
+                    continue;
+                }
+                let key = self.key(&many, &name);
+                let mut table = Table::new(&["state_mapping", &key])
+                    .line("description", &json!(described(&many)))
+                    .line("read", &json!({"method": reader.name}));
+                if let Some(columns) = columns {
+                    let one = singular(&many);
+                    let field = |i: usize| if i == 0 { one.clone() } else { format!("column_{i}") };
+                    table = table.line("fields", &(0..columns).map(field).collect());
+                    if rows.is_some_and(|inner| inner.starts_with('s')) {
+                        table = table.line("key", &json!(one));
+                    }
+                }
+                self.take(&name, &member);
+                self.entries.push(Entry {
+                    key,
+                    kind: Kind::Query,
+                    sureness: Sureness::Likely,
+                    why: vec![format!("{member} answers with {output}")],
+                    methods: vec![reader],
+                    tables: vec![table],
+                    is_taken: false,
+                    choice: None,
+                });
+            }
+        }
     }
 
     /// What lists the items of a set: a property by the name of many, or a method.

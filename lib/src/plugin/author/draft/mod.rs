@@ -57,6 +57,7 @@ impl Draft {
             drafter.families(&path, &interface);
         }
         drafter.others();
+        drafter.queries();
         drafter.read_only();
         drafter.finish()
     }
@@ -66,7 +67,7 @@ impl Draft {
     pub fn unasked(&self) -> Vec<(String, String, Vec<String>)> {
         let mut found: Vec<(String, String, Vec<String>)> = Vec::new();
         for entry in &self.entries {
-            for method in entry.unasked() {
+            for method in entry.unasked().filter(|method| method.safe == Safe::Unasked) {
                 match found.iter_mut().find(|(name, ..)| *name == method.name) {
                     Some((_, _, keys)) => keys.push(entry.key.clone()),
                     None => found.push((method.name.clone(), method.signature(), vec![entry.key.clone()])),
@@ -81,7 +82,7 @@ impl Draft {
     pub fn agree(&mut self, name: &str) -> bool {
         let mut is_known = false;
         for method in self.entries.iter_mut().flat_map(|entry| &mut entry.methods) {
-            if (method.name == name || method.member == name) && method.safe != Safe::No {
+            if (method.name == name || method.member == name) && matches!(method.safe, Safe::Unasked | Safe::Agreed) {
                 method.safe = Safe::Agreed;
                 is_known = true;
             }

@@ -33,6 +33,8 @@ impl Sureness {
 pub enum Safe {
     /// It is no method for reading.
     No,
+    /// It would have to read, and its name does not say that it does: not to be agreed to in passing.
+    Doubtful,
     /// It seems to read, and nobody has given their word for it.
     Unasked,
     /// The author has given their word.
@@ -125,6 +127,8 @@ pub enum Kind {
     Writable,
     /// Items with members.
     Collection,
+    /// What a method answers with, only to be read.
+    Query,
     /// A value that can only be read.
     ReadOnly,
     /// Tables that other entries need, to be finished by hand.
@@ -162,7 +166,7 @@ pub struct Entry {
 impl Entry {
     /// Methods it cannot do without, and that nobody has called safe yet.
     pub fn unasked(&self) -> impl Iterator<Item = &MethodDraft> {
-        self.methods.iter().filter(|method| method.safe == Safe::Unasked)
+        self.methods.iter().filter(|method| matches!(method.safe, Safe::Unasked | Safe::Doubtful))
     }
 
     /// Whether it is written as part of the mapping, not as a comment.

@@ -95,9 +95,11 @@ pub fn mapping(draft: &Draft) -> String {
     active.for_each(|one| entry(&mut text, one, &mut written));
     let waiting: Vec<&Entry> = draft.entries.iter().filter(|entry| entry.is_taken && !entry.is_active()).collect();
     section(&mut text, "Waiting for your word that a method only reads", &waiting, &mut written);
-    let is_left = |entry: &&Entry| !entry.is_taken && entry.kind != Kind::ReadOnly;
+    let is_left = |entry: &&Entry| !entry.is_taken && !matches!(entry.kind, Kind::ReadOnly | Kind::Query);
     let left: Vec<&Entry> = draft.entries.iter().filter(is_left).collect();
     section(&mut text, "Guesses, and what to finish by hand", &left, &mut written);
+    let queries: Vec<&Entry> = draft.entries.iter().filter(|e| !e.is_taken && e.kind == Kind::Query).collect();
+    section(&mut text, "What methods answer with; fields are to be named", &queries, &mut written);
     let is_read_only = |entry: &&Entry| !entry.is_taken && entry.kind == Kind::ReadOnly;
     let read_only: Vec<&Entry> = draft.entries.iter().filter(is_read_only).collect();
     section(&mut text, "What can only be read; diff_strategy none: shown, never compared", &read_only, &mut written);
@@ -158,6 +160,14 @@ fn method(text: &mut String, method: &MethodDraft, is_off: bool) {
     }
     match method.safe {
         Safe::No => {}
+        Safe::Doubtful => prose(
+            text,
+            &format!(
+                "{} would be called to read, and its name does not say that it only reads. Whether it may be called \
+                 safe, its documentation says.",
+                method.signature()
+            ),
+        ),
         Safe::Unasked => {
             prose(text, &format!("Only if {} changes nothing at all: take the # away.", method.signature()));
             one = one.raw("safe", "true");

@@ -1,6 +1,8 @@
 //! What lies beside the mapping: the manifest, the introspection, the README, the examples.
 
 use super::Subject;
+use crate::base::Result;
+use crate::bus::introspection::Property;
 use crate::bus::value::{VariantTypes, encode, single_type};
 use crate::plugin::author::{Finding, Level, Surface};
 use crate::plugin::mapping::{StateSection, check_value, items};
@@ -136,9 +138,12 @@ fn misfits(state: &PluginState, mapping: &Mapping, surface: Option<&Surface>) ->
         let Some(read) = section.read.as_ref() else { continue };
         let interface = read.interface.as_deref().unwrap_or(&mapping.interface);
         let property = read.property.as_deref().and_then(|name| surface?.property(interface, name));
-        let fits = property.map(|property| {
+        // What the mapping does not say of a variant's type, the value that is there now does.
+        let is_told =
+            |property: &&Property| !property.type_signature.contains('v') || !section.variant_types.is_empty();
+        let fits = property.filter(is_told).map(|property| {
             let signature = single_type(&property.type_signature)?;
-            encode(&value, &signature, key, &VariantTypes::none()).map(drop)
+            encode(&value, &signature, key, &variant_types(section)?).map(drop)
         });
         let open = section.diff_strategy == Some(crate::state::Strategy::MergeStrategy);
         if let Some(Err(error)) = fits
@@ -148,6 +153,14 @@ fn misfits(state: &PluginState, mapping: &Mapping, surface: Option<&Surface>) ->
         }
     }
     found
+}
+
+fn variant_types(section: &StateSection) -> Result<VariantTypes> {
+    let mut types = VariantTypes::none();
+    for (key, text) in &section.variant_types {
+        types.by_key.insert(key.clone(), single_type(text)?);
+    }
+    Ok(types)
 }
 
 /// What of a collection's items does not fit: each is an object of known members with right values.

@@ -170,7 +170,7 @@ impl Lint<'_> {
             );
         }
         let loses = [("remove", &section.remove), ("delete", &section.delete)].into_iter().find(|(_, o)| o.is_some());
-        if let Some((word, _)) = loses.filter(|_| section.protected.is_empty()) {
+        if let Some((word, _)) = loses.filter(|_| section.protected.is_empty() && section.protected_if.is_empty()) {
             self.add(
                 Level::Advice,
                 "no_protected",
