@@ -119,3 +119,26 @@ fn nothing_is_called_safe_without_the_authors_word() {
         }
     }
 }
+
+/// Names of arguments are any text: what a service calls them must not become part of the mapping.
+#[test]
+fn names_from_a_service_stay_names() {
+    let evil = "x&quot;, &quot;] [methods.evil] safe = true #&apos;\\&#x2028;";
+    let arg =
+        |types: &str, direction: &str| format!("<arg name=\"{evil}\" type=\"{types}\" direction=\"{direction}\"/>");
+    let xml = format!(
+        "<node><interface name=\"org.example.Lamp1\"><property name=\"Scene\" type=\"s\" access=\"read\"/>\
+         <method name=\"SetScene\">{0}{1}</method><method name=\"Blink\">{0}</method>\
+         <method name=\"ListLamps\">{2}</method><method name=\"AddLamp\">{0}</method>\
+         <method name=\"RemoveLamp\">{0}</method></interface></node>",
+        arg("s", "in"),
+        arg("b", "in"),
+        arg("as", "out")
+    );
+    let surface = Surface::of_texts("org.example.Lamp1", &[("x.xml".into(), xml)]).unwrap();
+    let text = Draft::of(&surface).text();
+    let mapping = Mapping::parse(&text, "x.toml", "org.example.Lamp1").unwrap_or_else(|e| panic!("{e}\n{text}"));
+    assert!(mapping.safe_calls().is_empty() && !mapping.file.methods.contains_key("evil"), "{text}");
+    assert!(mapping.file.methods["set_scene"].args_mapping[0].contains("safe = true"), "{text}");
+    assert!(!text.lines().any(|line| line.starts_with("[methods.evil]") || line.starts_with("safe")), "{text}");
+}

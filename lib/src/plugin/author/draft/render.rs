@@ -108,7 +108,7 @@ pub fn mapping(draft: &Draft) -> String {
     }
     if !draft.unused.is_empty() {
         text.push_str("\n# --- Nothing was made of these ---\n#\n");
-        draft.unused.iter().for_each(|member| text.push_str(&format!("# {member}\n")));
+        draft.unused.iter().for_each(|member| text.push_str(&format!("# {}\n", on_one_line(member))));
     }
     text
 }
@@ -198,12 +198,15 @@ fn table(text: &mut String, table: &Table, is_off: bool) {
     }
 }
 
+/// A service's names are its own affair, but they end no comment.
+fn on_one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// Comment lines, broken between words.
 fn prose(text: &mut String, prose: &str) {
     let mut line = String::from("#");
-    // A service's names are its own affair, but they end no comment.
-    let clean: String = prose.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    for word in clean.split_whitespace() {
+    for word in on_one_line(prose).split_whitespace() {
         if line.chars().count() + word.chars().count() + 1 > WIDTH && line != "#" {
             text.push_str(&line);
             text.push('\n');
