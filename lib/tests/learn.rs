@@ -29,13 +29,13 @@ const XML: &str = r#"<node><node name="org/example/Lamp1">
     <method name="GetReport"><arg name="report" type="s" direction="out"/></method>
   </interface></node></node>"#;
 
-fn surface(values: Value) -> Surface {
+fn surface(values: &Value) -> Surface {
     let mut surface = Surface::of_texts(SERVICE, &[("x.xml".into(), XML.into())]).unwrap();
     surface.values = json!({PATH: {SERVICE: values}}).as_object().unwrap().clone();
     surface
 }
 
-fn seen(member: &str, types: &str, args: Value) -> SeenCall {
+fn seen(member: &str, types: &str, args: &Value) -> SeenCall {
     SeenCall {
         sender: ":1.9".into(),
         path: PATH.into(),
@@ -48,14 +48,14 @@ fn seen(member: &str, types: &str, args: Value) -> SeenCall {
 }
 
 fn before() -> Surface {
-    surface(json!({"Scene": "off", "Mood": "calm", "Layout": "row", "Hours": 1, "Lit": false, "Brightness": 10}))
+    surface(&json!({"Scene": "off", "Mood": "calm", "Layout": "row", "Hours": 1, "Lit": false, "Brightness": 10}))
 }
 
-fn lesson(after: Value, calls: &[SeenCall]) -> Learned {
+fn lesson(after: &Value, calls: &[SeenCall]) -> Learned {
     let mut values =
         json!({"Scene": "off", "Mood": "calm", "Layout": "row", "Hours": 1, "Lit": false, "Brightness": 10});
     values.as_object_mut().unwrap().extend(after.as_object().unwrap().clone());
-    learn(&before(), &surface(values), calls)
+    learn(&before(), &surface(&values), calls)
 }
 
 /// The mapping of a lesson, which has to be one.
@@ -67,7 +67,7 @@ fn mapping(learned: &Learned) -> (String, Mapping) {
 
 #[test]
 fn the_argument_that_became_a_property_is_the_value_and_the_rest_is_pinned() {
-    let learned = lesson(json!({"Scene": "work"}), &[seen("SetScene", "sub", json!(["work", 300, true]))]);
+    let learned = lesson(&json!({"Scene": "work"}), &[seen("SetScene", "sub", &json!(["work", 300, true]))]);
     let (text, mapping) = mapping(&learned);
     assert!(text.contains("fixed = { 1 = 300, 2 = false }\n"), "questions are op-dbus's own: {text}");
     assert_eq!(mapping.file.state_mapping.keys().collect::<Vec<_>>(), ["scene"]);
@@ -77,7 +77,7 @@ fn the_argument_that_became_a_property_is_the_value_and_the_rest_is_pinned() {
 
 #[test]
 fn a_method_of_another_name_is_known_by_what_it_did() {
-    let learned = lesson(json!({"Mood": "wild"}), &[seen("Arrange", "ss", json!(["wild", "row"]))]);
+    let learned = lesson(&json!({"Mood": "wild"}), &[seen("Arrange", "ss", &json!(["wild", "row"]))]);
     let (text, mapping) = mapping(&learned);
     assert_eq!(mapping.file.state_mapping.keys().collect::<Vec<_>>(), ["mood"]);
     assert!(text.contains("# likely: after Arrange, Mood was \"wild\", as argument 0."), "{text}");
@@ -87,9 +87,9 @@ fn a_method_of_another_name_is_known_by_what_it_did() {
 
 #[test]
 fn a_boolean_counts_only_under_its_name() {
-    let by_chance = lesson(json!({"Lit": true}), &[seen("SetScene", "sub", json!(["off", 0, true]))]);
+    let by_chance = lesson(&json!({"Lit": true}), &[seen("SetScene", "sub", &json!(["off", 0, true]))]);
     assert_eq!(by_chance.calls[0].became, "scene", "its value is as it was, and its name is the property's");
-    let named = lesson(json!({"Lit": true}), &[seen("SetLit", "b", json!([true]))]);
+    let named = lesson(&json!({"Lit": true}), &[seen("SetLit", "b", &json!([true]))]);
     assert_eq!(named.calls[0].became, "lit");
 }
 
@@ -97,22 +97,22 @@ fn a_boolean_counts_only_under_its_name() {
 fn a_property_that_was_set_is_set() {
     let set = SeenCall {
         interface: "org.freedesktop.DBus.Properties".into(),
-        ..seen("Set", "ssv", json!([SERVICE, "Brightness", 80]))
+        ..seen("Set", "ssv", &json!([SERVICE, "Brightness", 80]))
     };
-    let (text, _) = mapping(&lesson(json!({"Brightness": 80}), &[set]));
+    let (text, _) = mapping(&lesson(&json!({"Brightness": 80}), &[set]));
     assert!(text.contains("write = { property = \"Brightness\" }"), "{text}");
 }
 
 #[test]
 fn what_fails_reads_or_shows_nothing_becomes_no_entry() {
     let failed =
-        SeenCall { error: Some("org.example.Error.No".into()), ..seen("SetScene", "sub", json!(["x", 0, false])) };
-    let learned = lesson(json!({}), &[failed, seen("GetReport", "", json!([]))]);
+        SeenCall { error: Some("org.example.Error.No".into()), ..seen("SetScene", "sub", &json!(["x", 0, false])) };
+    let learned = lesson(&json!({}), &[failed, seen("GetReport", "", &json!([]))]);
     assert!(learned.draft.entries.is_empty());
     assert_eq!(learned.calls[0].became, "nothing: it failed");
     assert_eq!(learned.calls[1].became, "nothing: its name says that it reads");
     // What it did cannot be seen: its table is begun, as a comment.
-    let learned = lesson(json!({}), &[seen("Calibrate", "u", json!([3]))]);
+    let learned = lesson(&json!({}), &[seen("Calibrate", "u", &json!([3]))]);
     let (text, mapping) = mapping(&learned);
     assert!(mapping.file.methods.is_empty());
     assert!(text.contains("#[methods.calibrate]\n#arg_types = [\"u\"]\n"), "{text}");
@@ -121,8 +121,8 @@ fn what_fails_reads_or_shows_nothing_becomes_no_entry() {
 #[test]
 fn secrets_are_in_nothing_that_is_shown() {
     let join = json!([{"ssid": "here", "psk": "HUSH", "more": {"wep-key0": "HUSH"}}]);
-    let calls = [seen("Unlock", "s", json!(["HUSH"])), seen("Join", "a{sv}", join)];
-    let learned = lesson(json!({"Scene": "HUSH-not"}), &calls);
+    let calls = [seen("Unlock", "s", &json!(["HUSH"])), seen("Join", "a{sv}", &join)];
+    let learned = lesson(&json!({"Scene": "HUSH-not"}), &calls);
     let shown = format!("{} {}", learned.draft.text(), json!(learned.calls));
     assert!(!shown.replace("HUSH-not", "").contains("HUSH"), "{shown}");
     assert!(shown.contains("here"), "{shown}");
