@@ -45,6 +45,13 @@ expect "op-query --root $host/other --plugin o" other
 expect "op-query --root=$host/other --plugin=o" other
 expect "op-dbus --root $host/other query --plugin u" ''
 expect 'op-query --a' '--address --all'
+expect 'op-query --select ho' hostname.
+expect 'op-dbus query --select=pa' packagekit.
+expect 'op-query --cached --m' --max-age
+expect 'op-query --watch ' 'hostname packagekit upower'
+expect 'op-query --watch --interval ' ''
+expect 'op-dbus query --watch hostname u' upower
+expect 'op-query st' state.json
 expect 'op-dbus apply --d' '--detailed-exitcode --diff --dry-run'
 expect 'op-apply --lock' --lock-timeout
 expect 'op-apply --owner ' ''

@@ -12,6 +12,7 @@ pub mod ops;
 pub mod private_bus;
 pub mod root;
 pub mod synth;
+pub mod watching;
 
 pub use command::Place;
 

@@ -6,9 +6,13 @@
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
 use jsonschema::Validator;
+use op_dbus::apply::cached::CachedDocument;
 use op_dbus::apply::checkpoints::Checkpoint;
 use op_dbus::apply::report::{Report, RunOutcome};
 use op_dbus::apply::scenarios::{Difference, Mode, ScenarioReport, ScenarioResult, TestReport};
+use op_dbus::apply::select::Selected;
+use op_dbus::apply::timings::Timings;
+use op_dbus::apply::watch::Record;
 use op_dbus::base::error::ErrorDocument;
 use op_dbus::base::{Error, Kind};
 use op_dbus::bus::Service;
@@ -42,6 +46,10 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("inventory", Some("inventory"), of::<Inventory>()),
         ("introspection", Some("introspection"), of::<IntrospectionDocument>()),
         ("plugins", Some("plugins"), of::<Listing>()),
+        ("selection", Some("selection"), of::<Selected>()),
+        ("cached", Some("cached"), of::<CachedDocument<'_>>()),
+        ("timings", Some("timings"), of::<Timings>()),
+        ("watch", None, of::<Record>()),
         ("checkpoint", Some("checkpoint"), of::<Checkpoint>()),
         ("semantic-mapping", None, of::<MappingFile>()),
         ("plugin", None, of::<Manifest>()),

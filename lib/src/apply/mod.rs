@@ -3,6 +3,7 @@
 //!
 //! Never prints and never asks by itself: [`Confirm`] and [`Witness`] are given by the caller.
 
+pub mod cached;
 pub mod checkpoints;
 pub mod confirmation;
 mod ledger;
@@ -14,7 +15,10 @@ pub mod report;
 mod rollback;
 pub mod scenarios;
 mod secrets;
+pub mod select;
+pub mod timings;
 mod undo;
+pub mod watch;
 
 pub use report::{ActionResult, Applied, Report, RunOutcome};
 
@@ -86,6 +90,8 @@ pub struct StateManager<'a> {
     pub catalog: &'a Catalog,
     /// Where the lock, the ledger and checkpoints lie.
     pub root: &'a StateRoot,
+    /// Where what is read after a change is kept, if anywhere.
+    pub cache: Option<cached::Cache>,
     /// Hears how far long steps are.
     pub progress: &'a mut dyn Progress,
     /// Counts the times a person asked to stop.

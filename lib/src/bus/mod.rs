@@ -3,6 +3,7 @@
 
 pub mod call;
 pub mod connection;
+pub mod follow;
 pub mod gate;
 pub mod introspection;
 pub mod monitor;
@@ -18,6 +19,7 @@ mod wire;
 pub use crate::base::{Call, Manner};
 pub use call::{Reply, Signal};
 pub use connection::{Bus, SubscriptionId, Target};
+pub use follow::{Happening, Stopper};
 pub use gate::{Consent, SafeCall};
 pub use monitor::{Monitor, SeenCall, Watched};
 pub use names::Service;

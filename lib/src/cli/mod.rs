@@ -3,6 +3,7 @@
 //! A program is its argument structs and one call of [`main`]. Standard output and standard error are written here and
 //! nowhere else; argv and the environment are read here and passed down as values.
 
+pub mod answers;
 mod args;
 pub mod author;
 mod common;

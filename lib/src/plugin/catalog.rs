@@ -130,6 +130,16 @@ impl Catalog {
         Ok(entry)
     }
 
+    /// Where the plugin called `name` comes from, and the bus name of its service, without reading more of it. Nothing when
+    /// its manifest cannot be read.
+    #[must_use]
+    pub fn service_of(&self, name: &str) -> Option<(Origin, Option<String>)> {
+        let (origin, folder) = self.folders.get(name)?.first()?;
+        let text = file::read(&folder.join("plugin.toml")).ok()??;
+        let manifest = Manifest::parse(&text, "").ok().filter(|_| layout::is_trusted(folder))?;
+        Some((*origin, manifest.plugin.dbus_service))
+    }
+
     /// The names of the plugins for `service`, from what their manifests say.
     #[must_use]
     pub fn by_service(&self) -> BTreeMap<String, BTreeSet<String>> {

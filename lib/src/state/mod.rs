@@ -9,6 +9,7 @@ mod holding;
 pub mod plan;
 #[cfg(feature = "schema")]
 mod schema;
+pub mod select;
 pub mod spec;
 
 pub use change::{Change, Resource};

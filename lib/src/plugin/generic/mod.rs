@@ -15,11 +15,12 @@ mod planning;
 mod reading;
 pub mod rows;
 mod sets;
+mod sources;
 mod transaction;
 
 use super::manifest::Manifest;
 use super::mapping::Mapping;
-use super::{Failure, Queried, StatePlugin, Touched, Want};
+use super::{Failure, Queried, Source, StatePlugin, Touched, Want};
 use crate::base::{Call, Error, Progress, Result};
 use crate::bus::{Bus, SafeCall};
 use crate::state::{Action, Change, KeySpec};
@@ -101,6 +102,10 @@ impl StatePlugin for GenericPlugin {
         self.mapping.as_ref().map_or(&self.no_keys, |mapping| &mapping.specs)
     }
 
+    fn sources(&self) -> BTreeMap<String, Source> {
+        self.mapping.as_ref().map(sources::of).unwrap_or_default()
+    }
+
     fn read_only_because(&self) -> Option<Error> {
         match &self.mapping {
             None => Some(self.no_mapping()),
@@ -136,7 +141,10 @@ impl StatePlugin for GenericPlugin {
         let sees_all = *want == Want::All || (self.mapping.is_none() && *want == Want::State);
         if sees_all {
             match observe::everything(bus, &self.service, self.mapping.is_some(), progress) {
-                Ok((observed, problems)) => {
+                Ok((mut observed, problems)) => {
+                    if let Some(mapping) = &self.mapping {
+                        sources::hide_secrets(mapping, &mut observed);
+                    }
                     queried.observed = Some(observed);
                     queried.problems.extend(problems.into_iter().map(|error| error.or_on(self.name.clone())));
                 }
