@@ -5,12 +5,13 @@
 // What a failed test should say goes where the test harness keeps it.
 #![allow(clippy::print_stderr)]
 
-pub mod disk;
 mod command;
+pub mod disk;
 pub mod machine;
 pub mod ops;
 pub mod private_bus;
 pub mod root;
+pub mod shipped;
 pub mod synth;
 
 pub use command::Place;

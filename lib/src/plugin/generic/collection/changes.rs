@@ -229,7 +229,7 @@ impl Planner<'_> {
         let Change::Update { plugin, item, .. } = wish.change else { return Ok(None) };
         let (to, from) = (&wish.to[name], wish.from.get(name).unwrap_or(&Value::Null));
         let only = |value: &Value| Map::from_iter([(name.to_owned(), value.clone())]);
-        if let Some(now) = wish.now {
+        if let Some(now) = wish.now.filter(|_| !self.is_back) {
             protection::check_members(section, wish.name, now, &only(to))?;
         }
         let (operation, call) = self.member_call(key, section, (name, member), write, wish, to)?;
@@ -312,7 +312,9 @@ impl Planner<'_> {
         let Some(now) = wish.now else {
             return Err(Error::failed("it is not there any more, so it cannot be changed").on(at));
         };
-        protection::check_members(section, name, now, &to).map_err(|error| error.on(at.clone()))?;
+        if !self.is_back {
+            protection::check_members(section, name, now, &to).map_err(|error| error.on(at.clone()))?;
+        }
         self.check_refusal(key, operation, name)?;
         let call = self.whole_call(key, section, operation, wish, now, (&from, &to))?;
         let back = self.whole_call(key, section, operation, wish, now, (&to, &from)).ok();
@@ -381,7 +383,9 @@ impl Planner<'_> {
         let Some(now) = wish.now else {
             return Err(Error::failed("it is not there any more, so it cannot be deleted").on(at));
         };
-        protection::check_delete(section, wish.name, now).map_err(|error| error.on(at.clone()))?;
+        if !self.is_back {
+            protection::check_delete(section, wish.name, now).map_err(|error| error.on(at.clone()))?;
+        }
         self.check_refusal(key, operation, wish.name)?;
         let method = self.method_on(operation, now.path.as_deref())?;
         let types = VariantTypes::none();
