@@ -59,6 +59,7 @@ struct Key {
 struct Member {
     no_write: bool,
     no_create: bool,
+    only_shown: bool,
     set: bool,
     unordered: bool,
     keep: bool,
@@ -74,6 +75,7 @@ impl Member {
         MemberSpec {
             can_write: !self.no_write,
             can_create: !self.no_create,
+            is_only_shown: self.only_shown,
             is_set: self.set,
             is_unordered: self.unordered || self.set,
             protected: self.protected.clone(),

@@ -13,6 +13,7 @@ pub mod private_bus;
 pub mod root;
 pub mod shipped;
 pub mod synth;
+pub mod watching;
 
 pub use command::Place;
 

@@ -6,9 +6,13 @@
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
 use jsonschema::Validator;
+use op_dbus::apply::cached::CachedDocument;
 use op_dbus::apply::checkpoints::Checkpoint;
 use op_dbus::apply::report::{Report, RunOutcome};
 use op_dbus::apply::scenarios::{Difference, Mode, ScenarioReport, ScenarioResult, TestReport};
+use op_dbus::apply::select::Selected;
+use op_dbus::apply::timings::Timings;
+use op_dbus::apply::watch::Record;
 use op_dbus::base::error::ErrorDocument;
 use op_dbus::base::{Error, Kind};
 use op_dbus::bus::Service;
@@ -17,6 +21,7 @@ use op_dbus::bus::recording::Recording;
 use op_dbus::bus::walk::Tree;
 use op_dbus::package::create::IntrospectionDocument;
 use op_dbus::plugin::Manifest;
+use op_dbus::plugin::author::{Draft, DraftDocument, LintReport, Surface};
 use op_dbus::plugin::inventory::{Inventory, InventoryService};
 use op_dbus::plugin::listing::{ListedPlugin, Listing};
 use op_dbus::plugin::mapping::MappingFile;
@@ -41,12 +46,18 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("inventory", Some("inventory"), of::<Inventory>()),
         ("introspection", Some("introspection"), of::<IntrospectionDocument>()),
         ("plugins", Some("plugins"), of::<Listing>()),
+        ("selection", Some("selection"), of::<Selected>()),
+        ("cached", Some("cached"), of::<CachedDocument<'_>>()),
+        ("timings", Some("timings"), of::<Timings>()),
+        ("watch", None, of::<Record>()),
         ("checkpoint", Some("checkpoint"), of::<Checkpoint>()),
         ("semantic-mapping", None, of::<MappingFile>()),
         ("plugin", None, of::<Manifest>()),
         ("recording", Some("recording"), of::<Recording>()),
         ("test-report", Some("test_report"), of::<TestReport>()),
         ("scenario", None, of::<ScenarioFile>()),
+        ("lint", Some("lint"), of::<LintReport>()),
+        ("draft", Some("draft"), of::<DraftDocument>()),
     ]
 }
 
@@ -336,4 +347,16 @@ fn test_reports() {
     let report =
         TestReport { kind: "test_report".into(), version: 1, plugin: "a".into(), mode: Mode::Replay, scenarios };
     accepts(&validator("test-report"), &json!(report));
+}
+
+#[test]
+fn drafts_and_findings() {
+    let folder = repository().join("mappings/timedate");
+    let service = "org.freedesktop.timedate1";
+    let surface = Surface::of_folder(service, &folder).unwrap().unwrap();
+    let manifest = fs::read_to_string(folder.join("plugin.toml")).unwrap();
+    let draft = DraftDocument::new(&Draft::of(&surface), &manifest, &surface);
+    accepts(&validator("draft"), &json!(draft));
+    accepts(&validator("lint"), &json!(draft.lint));
+    assert!(!draft.lint.findings.is_empty() && draft.keys.len() > 3);
 }

@@ -13,6 +13,9 @@ pub(super) fn of(mapping: &Mapping) -> Vec<Hidden> {
         if section.secret {
             whole_key(mapping, section, &mut hidden);
         }
+        for path in section.read.iter().flat_map(|read| &read.secret) {
+            hidden.push(Hidden::Keys { keys: path.split('.').map(str::to_owned).collect(), why: why() });
+        }
         let own = section.read.as_ref().and_then(|read| read.interface.as_ref()).unwrap_or(&mapping.interface);
         for member in section.members.values().filter(|member| member.secret || section.secret) {
             if let Some(name) = &member.property {

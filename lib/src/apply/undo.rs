@@ -139,7 +139,11 @@ impl StateManager<'_> {
                 break;
             }
             std::thread::sleep(wait);
-            let now = plugin.query(self.bus, &Want::of_changes(&left), self.progress);
+            let want = Want::of_changes(&left);
+            let now = plugin.query(self.bus, &want, self.progress);
+            if let Some(cache) = &self.cache {
+                cache.keep(plugin, &want, &now);
+            }
             left.retain(|change| {
                 let spec = plugin.keys().get(&change.resource().key);
                 spec.is_none_or(|spec| change.holds_in(&now.values, spec) != Some(true))

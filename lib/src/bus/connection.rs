@@ -3,13 +3,14 @@
 //! Callers are plain synchronous code: [`Bus::call`] for one call, [`Bus::pump`] for many at once with a bounded
 //! number in flight. Nothing here knows a service.
 
+use super::follow::Following;
 use super::gate::{Consent, Gate, SafeCall};
 use super::pump::Received;
 use super::recording::{Recorder, Recording, Replay};
 use super::wire::Wire;
 use super::{Call, Reply, Signal, value};
 use crate::base::{Error, Result};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,6 +45,10 @@ pub struct Bus {
     gate: RefCell<Gate>,
     subscriptions: RefCell<Vec<Subscription>>,
     signals: RefCell<VecDeque<(u64, Signal)>>,
+    pub(super) following: RefCell<Following>,
+    pub(super) is_closed: Cell<bool>,
+    /// How often a wait without a call looks whether somebody asked to stop.
+    pub(super) glance: Cell<Duration>,
     timeout: Option<Duration>,
     is_remote: bool,
     interrupts: RefCell<Arc<AtomicUsize>>,
@@ -80,6 +85,9 @@ impl Bus {
             gate: RefCell::default(),
             subscriptions: RefCell::default(),
             signals: RefCell::default(),
+            following: RefCell::default(),
+            is_closed: Cell::default(),
+            glance: Cell::new(super::pump::GLANCE),
             timeout,
             is_remote: matches!(target, Target::Host(_)),
             interrupts: RefCell::default(),
@@ -90,6 +98,21 @@ impl Bus {
     #[must_use]
     pub fn is_remote(&self) -> bool {
         self.is_remote
+    }
+
+    /// Whether the bus has closed the connection.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.get()
+    }
+
+    /// The name the bus gave this connection, for example `:1.42`; none when a recording answers.
+    #[must_use]
+    pub fn unique_name(&self) -> Option<String> {
+        match &self.link {
+            Link::Wire(wire) => wire.connection.unique_name().map(ToString::to_string),
+            Link::Replay(_) => None,
+        }
     }
 
     /// The recording that answers instead of a bus, if that is so.
@@ -160,6 +183,7 @@ impl Bus {
             rule.push_str(&format!(",path='{path}'"));
         }
         self.call(super::names::bus_call("AddMatch", "s", vec![rule.clone().into()]))?;
+        self.remember_own(path);
         let mut subscriptions = self.subscriptions.borrow_mut();
         let id = subscriptions.last().map_or(1, |last| last.id + 1);
         subscriptions.push(Subscription {
@@ -203,6 +227,7 @@ impl Bus {
         if message.message_type() != Type::Signal {
             return;
         }
+        self.keep_happening(message);
         let header = message.header();
         let (Some(path), Some(interface), Some(member), Some(sender)) =
             (header.path(), header.interface(), header.member(), header.sender())

@@ -3,8 +3,10 @@
 
 pub mod call;
 pub mod connection;
+pub mod follow;
 pub mod gate;
 pub mod introspection;
+pub mod monitor;
 pub mod names;
 pub mod offline;
 mod pump;
@@ -17,6 +19,8 @@ mod wire;
 pub use crate::base::{Call, Manner};
 pub use call::{Reply, Signal};
 pub use connection::{Bus, SubscriptionId, Target};
+pub use follow::{Happening, Stopper};
 pub use gate::{Consent, SafeCall};
+pub use monitor::{Monitor, SeenCall, Watched};
 pub use names::Service;
 pub use recording::{Recorder, Recording};

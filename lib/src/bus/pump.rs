@@ -27,10 +27,10 @@ pub(super) enum Received {
 }
 
 /// How often a wait looks whether somebody asked to stop.
-const GLANCE: Duration = Duration::from_millis(100);
+pub(super) const GLANCE: Duration = Duration::from_millis(100);
 
 /// The next message, or nothing once `limit` has passed.
-async fn next(stream: &mut MessageStream, limit: &mut Pin<&mut impl Future<Output = ()>>) -> Received {
+pub(super) async fn next(stream: &mut MessageStream, limit: &mut Pin<&mut impl Future<Output = ()>>) -> Received {
     poll_fn(|cx| match Pin::new(&mut *stream).poll_next(cx) {
         Poll::Ready(Some(Ok(message))) => Poll::Ready(Received::Message(message)),
         Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Received::Closed),
@@ -90,10 +90,13 @@ impl Bus {
     async fn receive(&self, wire: &Wire, stream: &mut MessageStream, deadline: Instant) -> Received {
         loop {
             let now = Instant::now();
-            let mut limit = pin!(wire.runtime.sleep_until(deadline.min(now + GLANCE)));
+            let mut limit = pin!(wire.runtime.sleep_until(deadline.min(now + self.glance.get())));
             match next(stream, &mut limit).await {
                 Received::Nothing if now < deadline && !self.is_interrupted() => {}
-                received => return received,
+                received => {
+                    self.is_closed.set(self.is_closed.get() || matches!(received, Received::Closed));
+                    return received;
+                }
             }
         }
     }
@@ -143,7 +146,10 @@ impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
                         self.give_up_on_late();
                         break;
                     }
-                    Received::Closed => self.fail_all(&Error::new(Kind::Unavailable, "the bus closed the connection")),
+                    Received::Closed => {
+                        self.bus.is_closed.set(true);
+                        self.fail_all(&Error::new(Kind::Unavailable, "the bus closed the connection"));
+                    }
                 }
                 // A refill may bring calls that are due earlier: then the timer is set again.
                 let wants_refill = self.in_flight.len() <= MAX_IN_FLIGHT / 2 && !self.waiting.is_empty();

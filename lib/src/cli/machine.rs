@@ -2,6 +2,7 @@
 
 use super::confirm::{Terminal, no_terminal};
 use super::{Cli, Interrupt, Out, Progress};
+use crate::apply::cached::Cache;
 use crate::apply::{Confirm, Witness};
 use crate::base::{Error, Kind, Result, time};
 use crate::bus::{Bus, Call, Target};
@@ -50,6 +51,20 @@ impl Cli {
             _ if bus.replayed().is_some() => Ok(root.for_machine("replay")),
             _ => Ok(root),
         }
+    }
+
+    /// Where answers of the chosen bus are kept. Answers of another machine, and of a recording, are not: they would be
+    /// taken for this machine's.
+    #[must_use]
+    pub fn cache(&self, root: &StateRoot) -> Option<Cache> {
+        let address_in = |name: &str, usual: &str| self.env.text(name).unwrap_or(usual).to_owned();
+        let bus = match &self.common.bus {
+            Target::System => address_in("DBUS_SYSTEM_BUS_ADDRESS", "system"),
+            Target::Session => address_in("DBUS_SESSION_BUS_ADDRESS", "session"),
+            Target::Address(address) if self.common.bus.replayed().is_none() => address.clone(),
+            Target::Address(_) | Target::Host(_) => return None,
+        };
+        Some(Cache::new(root, bus))
     }
 
     /// The root to apply with: the system bus is root's.

@@ -105,6 +105,12 @@ impl Catalog {
         self.folders.keys().map(String::as_str)
     }
 
+    /// Where the plugin called `name` is, also when its files cannot be read.
+    #[must_use]
+    pub fn folder(&self, name: &str) -> Option<(Origin, &Path)> {
+        self.folders.get(name)?.first().map(|(origin, folder)| (*origin, folder.as_path()))
+    }
+
     /// Reads the plugin called `name`.
     pub fn entry(&self, name: &str) -> Result<Entry> {
         let Some(places) = self.folders.get(name) else { return Err(self.unknown(name)) };
@@ -122,6 +128,16 @@ impl Catalog {
         let claims = entry.manifest.contradictions(entry.can_apply());
         entry.contradictions = claims.into_iter().map(|claim| format!("{file}: {claim}")).collect();
         Ok(entry)
+    }
+
+    /// Where the plugin called `name` comes from, and the bus name of its service, without reading more of it. Nothing when
+    /// its manifest cannot be read.
+    #[must_use]
+    pub fn service_of(&self, name: &str) -> Option<(Origin, Option<String>)> {
+        let (origin, folder) = self.folders.get(name)?.first()?;
+        let text = file::read(&folder.join("plugin.toml")).ok()??;
+        let manifest = Manifest::parse(&text, "").ok().filter(|_| layout::is_trusted(folder))?;
+        Some((*origin, manifest.plugin.dbus_service))
     }
 
     /// The names of the plugins for `service`, from what their manifests say.

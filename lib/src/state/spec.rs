@@ -1,5 +1,6 @@
 //! What the diff needs to know about a key: how to compare it, and whether and how it may change.
 
+use crate::base::name::matches;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -102,6 +103,8 @@ pub struct MemberSpec {
     pub can_write: bool,
     /// Whether it can be given to an item that is made.
     pub can_create: bool,
+    /// Whether it moves by itself, so that no wish about it counts.
+    pub is_only_shown: bool,
     /// Whether it is a list of which only what is listed counts.
     pub is_set: bool,
     /// Whether the order of a list means nothing.
@@ -139,49 +142,5 @@ impl MemberSpec {
     pub fn protects(&self, value: &serde_json::Value) -> bool {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         self.protected.iter().any(|pattern| matches(pattern, &text))
-    }
-}
-
-/// Whether `text` is what `pattern` says, where `*` stands for any text.
-#[must_use]
-pub fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut last = None;
-    for part in parts {
-        if let Some(part) = last.replace(part) {
-            match rest.find(part) {
-                Some(at) => rest = &rest[at + part.len()..],
-                None => return false,
-            }
-        }
-    }
-    match last {
-        Some(last) => rest.ends_with(last),
-        None => rest.is_empty(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn stars_stand_for_any_text() {
-        for (pattern, text, is_match) in [
-            ("ssh", "ssh", true),
-            ("ssh", "sshd", false),
-            ("systemd-*", "systemd-journald.service", true),
-            ("*.mount", "home.mount", true),
-            ("*.mount", "mount", false),
-            ("a*b*c", "a1b2c", true),
-            ("a*b*c", "acb", false),
-            ("a*a", "a", false),
-            ("*", "", true),
-            ("**", "x", true),
-        ] {
-            assert_eq!(matches(pattern, text), is_match, "{pattern} {text}");
-        }
     }
 }

@@ -5,6 +5,7 @@ use super::{Plugin, files, plugins};
 use op_dbus::bus::value::{VariantTypes, encode, single_type};
 use op_dbus::plugin::generic::convert;
 use op_dbus::plugin::mapping::file::ReadSection;
+use op_dbus::plugin::mapping::items::is_collection;
 use op_dbus::plugin::mapping::{MemberSection, StateSection, check_value};
 use op_dbus::state::{PluginState, Removal, StateDocument, diff_plugin};
 use serde_json::{Map, Value, json};
@@ -39,7 +40,7 @@ fn examples_use_known_keys_and_right_values_and_change_something() {
             let mut done = start.values.clone();
             for (key, value) in &desired.values {
                 match (done.get_mut(key), value) {
-                    (Some(Value::Object(items)), Value::Object(wanted)) => make(items, wanted),
+                    (Some(Value::Object(items)), Value::Object(wanted)) if plugin.has_items(key) => make(items, wanted),
                     _ => drop(done.insert(key.clone(), value.clone())),
                 }
             }
@@ -54,12 +55,18 @@ fn examples_use_known_keys_and_right_values_and_change_something() {
     }
 }
 
+impl Plugin {
+    fn has_items(&self, key: &str) -> bool {
+        self.mapping.file.state_mapping.get(key).is_some_and(is_collection)
+    }
+}
+
 /// Every value has a known key, passes the key's rules, and fits the type the service has for it.
 fn check_values(plugin: &Plugin, place: &str, state: &PluginState) {
     let absent = state.absent.iter().map(|(key, items)| (key, json!(items)));
     for (key, value) in state.values.iter().map(|(key, value)| (key, value.clone())).chain(absent) {
         let section = plugin.mapping.file.state_mapping.get(key).unwrap_or_else(|| panic!("{place} has no key {key}"));
-        if let (Value::Object(items), false) = (&value, section.members.is_empty()) {
+        if let (Value::Object(items), true) = (&value, is_collection(section)) {
             items.values().for_each(|item| check_item(plugin, place, section, item));
             continue;
         }
@@ -67,26 +74,46 @@ fn check_values(plugin: &Plugin, place: &str, state: &PluginState) {
         if let Some(ReadSection { property: Some(property), interface, .. }) = &section.read {
             let interface = interface.as_ref().unwrap_or(&plugin.mapping.interface);
             let signature = single_type(&plugin.interfaces[interface].properties[property].type_signature).unwrap();
-            encode(&value, &signature, key, &VariantTypes::none()).unwrap_or_else(|error| panic!("{place}: {error}"));
+            encode(&value, &signature, key, &known_types(section)).unwrap_or_else(|error| panic!("{place}: {error}"));
         }
     }
 }
 
 /// The members of an item pass their rules and fit the types of their properties.
 fn check_item(plugin: &Plugin, place: &str, section: &StateSection, item: &Value) {
+    if section.members.is_empty() {
+        return check_open_item(plugin, place, section, item);
+    }
     let own = section.read.as_ref().and_then(|read| read.interface.as_ref());
     for (name, value) in
         item.as_object().unwrap().iter().filter(|(name, _)| !["state", "absent"].contains(&name.as_str()))
     {
         let member = section.members.get(name).unwrap_or_else(|| panic!("{place} has no member {name}"));
         check_value(name, value, &member.validate).unwrap_or_else(|error| panic!("{place}: {error}"));
-        if let Some(property) = &member.property {
+        // Where each value has a call of its own, the value itself is not sent.
+        let is_sent = member.write.as_ref().is_none_or(|write| write.when.is_empty());
+        if let Some(property) = member.property.as_ref().filter(|_| is_sent) {
             let interface = member.interface.as_ref().or(own).unwrap();
             let signature = single_type(&plugin.interfaces[interface].properties[property].type_signature).unwrap();
             let value = raw(member, value);
             encode(&value, &signature, name, &VariantTypes::none()).unwrap_or_else(|error| panic!("{place}: {error}"));
         }
     }
+}
+
+/// An item that may hold anything fits the type that the service has for items, with the types that the mapping knows.
+fn check_open_item(plugin: &Plugin, place: &str, section: &StateSection, item: &Value) {
+    let method = section.create.as_ref().unwrap().method.as_ref().unwrap();
+    let types = plugin.mapping.method(method).unwrap().section.arg_types.clone().unwrap().concat();
+    if item["state"] != "absent" {
+        let encoded = encode(item, &single_type(&types).unwrap(), place, &known_types(section));
+        encoded.unwrap_or_else(|error| panic!("{place}: {error}"));
+    }
+}
+
+fn known_types(section: &StateSection) -> VariantTypes {
+    let known = section.variant_types.iter().map(|(key, text)| (key.clone(), single_type(text).unwrap()));
+    VariantTypes { by_key: known.collect() }
 }
 
 /// The value as the service has it.
@@ -108,12 +135,23 @@ fn make(items: &mut Map<String, Value>, wanted: &Map<String, Value>) {
                 (Some(Value::Array(now)), Value::Array(more)) if wanted.get("absent").is_some() => {
                     now.extend(more.clone());
                 }
+                (Some(now @ Value::Object(_)), Value::Object(more)) => put(now, more),
                 _ => drop(item.insert(member.clone(), value.clone())),
             }
         }
         for (member, gone) in wanted.get("absent").and_then(Value::as_object).into_iter().flatten() {
             let list = item[member].as_array_mut().unwrap();
             list.retain(|value| !gone.as_array().unwrap().contains(value));
+        }
+    }
+}
+
+/// What a document says on top of what is there.
+fn put(now: &mut Value, more: &Map<String, Value>) {
+    for (name, value) in more {
+        match (&mut now[name], value) {
+            (now @ Value::Object(_), Value::Object(more)) => put(now, more),
+            (now, value) => *now = value.clone(),
         }
     }
 }

@@ -28,9 +28,17 @@ const SAFE: &[&str] = &[
     "accounts find_user_by_name",
     "accounts list_cached_users",
     "accounts list_logged_in",
+    "firewalld get_default_zone",
+    "firewalld get_permanent_zone",
+    "firewalld get_zone_settings",
+    "firewalld get_zones",
+    "firewalld list_permanent_zones",
+    "firewalld query_panic_mode",
     "login1 list_inhibitors",
     "login1 list_sessions",
     "login1 list_users",
+    "networkmanager get_settings",
+    "networkmanager list_connections",
     "packagekit create_transaction",
     "packagekit get_details",
     "packagekit get_packages",
@@ -47,6 +55,8 @@ const SAFE: &[&str] = &[
     "systemd list_unit_files_by_patterns",
     "systemd list_units",
     "systemd list_units_by_names",
+    "upower enumerate_devices",
+    "upower get_critical_action",
 ];
 
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
@@ -163,9 +173,18 @@ impl Plugin {
         }
     }
 
-    /// The properties that items are made of are there.
+    /// The properties that items are made of, are called by and are chosen by are there.
     fn check_members(&self, section: &StateSection) {
         let own = section.read.as_ref().and_then(|read| read.interface.as_ref());
+        let needs = section.members.values().flat_map(|member| member.needs.keys());
+        let columns =
+            section.filter.keys().chain(section.exclude.keys()).chain(section.protected_if.keys()).chain(needs);
+        for column in columns.filter(|column| !section.fields.contains(column)) {
+            let Some(own) = own else { continue };
+            let is_joined = section.read.iter().flat_map(|read| &read.join).any(|join| join.fields.contains(column));
+            let is_there = is_joined || self.interfaces[own].properties.contains_key(column);
+            assert!(is_there, "{}", self.place(&format!("no property {column}")));
+        }
         for (name, member) in &section.members {
             let Some(property) = &member.property else { continue };
             let live = &self.interfaces[member.interface.as_ref().or(own).unwrap()].properties;

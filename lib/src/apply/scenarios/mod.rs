@@ -231,7 +231,7 @@ impl Runner<'_> {
 
     fn manager<'m>(&'m mut self, bus: &'m Bus, root: &'m StateRoot) -> StateManager<'m> {
         let interrupts = self.interrupts.clone();
-        StateManager { bus, catalog: self.catalog, root, progress: &mut *self.progress, interrupts }
+        StateManager { bus, catalog: self.catalog, root, cache: None, progress: &mut *self.progress, interrupts }
     }
 }
 

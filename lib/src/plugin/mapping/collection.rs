@@ -1,7 +1,8 @@
 //! What may be written in a mapping about collections, jobs and a service's own checkpoints: structs, as in the module
 //! beside this one.
 
-use super::file::{Operation, PartSection, Rules, SignalSection};
+use super::file::{Accepted, Operation, PartSection, Rules, SignalSection};
+use crate::state::Strategy;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -83,6 +84,8 @@ pub struct MemberSection {
     pub column: Option<String>,
     /// The dotted path into the item's value.
     pub path: Option<String>,
+    /// How it is compared; `none` for what moves by itself, and is shown only.
+    pub diff_strategy: Option<Strategy>,
     /// Its value when the service tells none.
     pub default: Option<Value>,
     /// The service's values and ours; `*` stands for all others.
@@ -109,6 +112,8 @@ pub struct MemberSection {
     pub internal: bool,
     /// Whether the value must never be shown.
     pub secret: bool,
+    /// The values that columns of an item must have for this member to be written.
+    pub needs: BTreeMap<String, Accepted>,
     /// How it is written.
     pub write: Option<Operation>,
     /// Methods called after the last change of this member.

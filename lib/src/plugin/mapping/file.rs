@@ -365,6 +365,10 @@ pub struct ReadSection {
     pub omit: Vec<String>,
     /// Paths of an item's value that the service does not tell in full.
     pub hidden: Vec<String>,
+    /// Paths of an item's value that the service makes from others, and those others: neither shown nor written.
+    pub derived: BTreeMap<String, String>,
+    /// Paths that the service takes and never tells: a document does not have them.
+    pub secret: Vec<String>,
 }
 
 impl ReadSection {
@@ -417,6 +421,8 @@ pub struct Operation {
     pub done: Option<String>,
     /// Whether a merged object is written whole (`replace`) or only what changed (`patch`).
     pub merge: MergeWrite,
+    /// Whether the service keeps what it does not tell, when it is not given that.
+    pub keeps_hidden: bool,
     /// Other calls for other values, by the value as text.
     pub when: BTreeMap<String, Operation>,
     /// What members get that a document leaves out, when an item is made.

@@ -76,7 +76,8 @@ pub fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         return Err(Error::bad_input("service_state_diff makes and deletes no items")
             .hint("say diff_strategy = \"collection\", or leave create and delete out"));
     }
-    let is_replaced = section.update.as_ref().is_some_and(|update| update.merge == MergeWrite::Replace);
+    let is_replaced =
+        section.update.as_ref().is_some_and(|update| update.merge == MergeWrite::Replace && !update.keeps_hidden);
     let items = ItemSpec {
         members: section
             .members
@@ -140,6 +141,7 @@ fn member_spec(name: &str, member: &MemberSection, section: &StateSection) -> Me
     MemberSpec {
         can_write: member.write.is_some() || is_of_whole,
         can_create: !member.read_only && section.create.as_ref().is_some_and(|create| covers(create, name, member)),
+        is_only_shown: member.diff_strategy == Some(Strategy::None),
         is_set: member.set,
         is_unordered: member.unordered || member.set,
         protected: member.protected.clone(),
@@ -194,6 +196,16 @@ pub fn problems(section: &StateSection) -> Vec<(String, Error)> {
                 Error::bad_input("only what is in a set can be protected")
                     .hint("say set = true; keep = true protects a value"),
             ));
+        }
+        if member.diff_strategy.is_some_and(|strategy| strategy != Strategy::None) {
+            found.push((
+                format!("{at}.diff_strategy"),
+                Error::bad_input("members are compared, or with diff_strategy = \"none\", only shown"),
+            ));
+        }
+        if member.diff_strategy.is_some() && member.write.is_some() {
+            found
+                .push((format!("{at}.diff_strategy"), Error::bad_input("a member that is written has to be compared")));
         }
         if member.read_only && member.write.is_some() {
             found.push((format!("{at}.read_only"), Error::bad_input("a member that is written is not read_only")));

@@ -45,9 +45,9 @@ pub struct Items {
 pub(super) struct Reader<'a> {
     pub(super) bus: &'a Bus,
     pub(super) mapping: &'a Mapping,
-    section: &'a StateSection,
+    pub(super) section: &'a StateSection,
     pub(super) source: &'a ReadSection,
-    key: &'a KeySection,
+    pub(super) key: &'a KeySection,
 }
 
 /// Reads the items of a key: all, or those of these names.
@@ -228,8 +228,10 @@ impl Reader<'_> {
             // A plain text names a path into what `get` answers, where there is a `get`; a table, always a column.
             let is_of_value = self.source.get.is_some() && matches!(self.key, KeySection::Column(_));
             let key = Some(self.key.column_ref()).filter(|_| !is_of_value);
+            let needs = self.section.members.values().flat_map(|member| member.needs.keys());
             let of_rows = [&self.section.filter, &self.section.exclude, &self.section.protected_if];
             let columns = key.into_iter().chain(of_rows.into_iter().flat_map(BTreeMap::keys));
+            let columns = columns.chain(needs);
             wanted.entry(own).or_default().extend(columns.filter(|column| !of_fields(column)));
         }
         wanted.retain(|_, names| !names.is_empty());
@@ -318,77 +320,6 @@ impl Reader<'_> {
             }
         });
         failure.map_or(Ok(()), Err)
-    }
-
-    /// Items by name; those without one, and those that share one, are problems.
-    fn named(&self, items: Vec<Item>) -> Result<Items> {
-        let pattern = self.pattern()?;
-        let mut named = Items::default();
-        let mut twice: BTreeSet<String> = BTreeSet::new();
-        for item in items {
-            let name = match self.name_of(&item) {
-                Ok(name) => name,
-                Err(error) => {
-                    named.problems.push((None, error));
-                    continue;
-                }
-            };
-            if pattern.as_ref().is_some_and(|pattern| !pattern.is_match(&name)) {
-                continue;
-            }
-            let counts = rows::passes(&item.columns, &self.known(&self.section.filter, &item));
-            if !counts || rows::is_excluded(&item.columns, &self.section.exclude) {
-                continue;
-            }
-            if named.found.insert(name.clone(), item).is_some() {
-                twice.insert(name);
-            }
-        }
-        for name in twice {
-            named.found.remove(&name);
-            let error = Error::failed(format!("several items have the name {name:?}, so none of them can be told"))
-                .hint("give them names of their own with the service's own tool");
-            named.problems.push((Some(name), error));
-        }
-        Ok(named)
-    }
-
-    /// The filters on columns that are known before others are joined.
-    fn known(
-        &self,
-        filter: &BTreeMap<String, crate::plugin::mapping::Accepted>,
-        item: &Item,
-    ) -> BTreeMap<String, crate::plugin::mapping::Accepted> {
-        let is_known = |column: &&String| self.source.join.is_empty() || item.columns.contains_key(*column);
-        filter.iter().filter(|(column, _)| is_known(column)).map(|(c, a)| (c.clone(), a.clone())).collect()
-    }
-
-    fn name_of(&self, item: &Item) -> Result<String> {
-        let missing = || {
-            let which = item.path.as_deref().map_or_else(String::new, |path| format!(" {path}"));
-            Error::failed(format!("the item{which} has no {}, so it has no name", self.key.column_ref()))
-        };
-        let value = match self.key {
-            KeySection::Column(column) => match &item.value {
-                Some(value) if !item.columns.contains_key(column) => super::shape::at_path(value, column).cloned(),
-                _ => item.columns.get(column).cloned(),
-            },
-            KeySection::Part(part) => match rows::part(&item.columns, part) {
-                Some(text) => Some(convert::read(json!(text), &part.convert)?),
-                None => None,
-            },
-        };
-        match value {
-            Some(Value::String(text)) if !text.is_empty() => Ok(text),
-            Some(Value::Number(number)) => Ok(number.to_string()),
-            _ => Err(missing()),
-        }
-    }
-
-    pub(super) fn pattern(&self) -> Result<Option<regex_lite::Regex>> {
-        let pattern = self.section.key_pattern.as_ref();
-        let pattern = pattern.map(|pattern| regex_lite::Regex::new(&format!("^(?:{pattern})$")));
-        pattern.transpose().map_err(|error| Error::bad_input(error.to_string()))
     }
 }
 

@@ -4,8 +4,11 @@
 mod changes;
 mod items;
 mod join;
+mod named;
 mod protection;
 mod shape;
+mod whole;
+mod words;
 
 pub use items::{read, rows};
 pub use shape::to_state;

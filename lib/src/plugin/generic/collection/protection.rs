@@ -3,9 +3,10 @@
 use super::super::planning::Planner;
 use super::super::{reading, rows};
 use super::items::Item;
+use super::shape::raw_member;
 use crate::base::{Error, Result};
 use crate::plugin::mapping::file::StateSection;
-use crate::plugin::mapping::{Operation, template};
+use crate::plugin::mapping::{MemberSection, Operation, template};
 use serde_json::{Map, Value, json};
 
 /// Whether the item's columns say that it is protected.
@@ -38,6 +39,20 @@ pub fn check_members(section: &StateSection, name: &str, item: &Item, to: &Map<S
         }
         None => Ok(()),
     }
+}
+
+/// Refuses to write a member that the item does not have, or whose columns say that it cannot have another value.
+pub fn check_has(section: &StateSection, item: &str, now: &Item, (name, member): (&str, &MemberSection)) -> Result<()> {
+    let own = section.read.as_ref().and_then(|read| read.interface.as_deref());
+    if member.property.is_some() && member.default.is_none() && raw_member(now, member, own).is_none() {
+        return Err(Error::refused(format!("{item:?} has no {name}")).hint("op-query shows what it has"));
+    }
+    if rows::passes(&now.columns, &member.needs) {
+        return Ok(());
+    }
+    let is_so = |column: &String| format!("its {column} is {}", now.columns.get(column).unwrap_or(&Value::Null));
+    let why = member.needs.keys().map(is_so).collect::<Vec<_>>().join(", ");
+    Err(Error::refused(format!("{item:?} cannot be given another {name}: {why}")))
 }
 
 fn why(section: &StateSection, item: &Item) -> String {

@@ -12,6 +12,26 @@ pub fn at_path<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     path.split('.').try_fold(value, |value, part| value.as_object()?.get(part))
 }
 
+/// Whether there is something at a dotted path, in any of the elements where there is a list on the way.
+#[must_use]
+pub fn mentions(value: &Value, path: &str) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(|item| mentions(item, path)),
+        Value::Object(map) => {
+            if let Some(variant) = map.get("$variant") {
+                return variant.get("value").is_some_and(|value| mentions(value, path));
+            }
+            let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+            match (map.get(first).filter(|value| !value.is_null()), rest) {
+                (None, _) => false,
+                (Some(_), None) => true,
+                (Some(value), Some(rest)) => mentions(value, rest),
+            }
+        }
+        _ => false,
+    }
+}
+
 /// Puts `new` at a dotted path.
 pub fn put(value: &mut Map<String, Value>, path: &str, new: Value) {
     match path.split_once('.') {
@@ -74,6 +94,11 @@ fn item_to_state(item: &Item, section: &StateSection) -> Result<Value> {
             take(&mut shown, path);
         }
         read.iter().flat_map(|read| &read.omit).for_each(|path| take(&mut shown, path));
+        for (path, source) in read.iter().flat_map(|read| &read.derived) {
+            if item.value.as_ref().is_some_and(|value| at_path(value, source).is_some()) {
+                take(&mut shown, path);
+            }
+        }
         return Ok(Value::Object(shown));
     }
     let mut shown = Map::new();
@@ -142,6 +167,10 @@ mod tests {
         assert_eq!(json!(map), json!({"a": {"b": 4, "d": {"e": 3}}}));
         assert_eq!(at_path(&json!(map), "a.d.e"), Some(&json!(3)));
         assert_eq!(at_path(&json!(map), "a.b.c"), None);
+        let value = json!({"peers": [{"key": "k"}, {"secret": null}], "v": {"$variant": {"signature": "a{sv}", "value": {"x": 1}}}});
+        let found =
+            ["peers", "peers.key", "peers.secret", "peers.key.x", "v.x", "v.y"].map(|path| mentions(&value, path));
+        assert_eq!(found, [true, true, false, false, true, false]);
     }
 
     #[test]
