@@ -211,6 +211,8 @@ impl Planner<'_> {
         let only = |value: &Value| Map::from_iter([(name.to_owned(), value.clone())]);
         if let Some(now) = wish.now {
             protection::check_has(section, wish.name, now, (name, member))?;
+        }
+        if let Some(now) = wish.now.filter(|_| !self.is_back) {
             protection::check_members(section, wish.name, now, &only(to))?;
         }
         let (operation, call) = self.member_call(key, section, (name, member), write, wish, to)?;
@@ -277,7 +279,9 @@ impl Planner<'_> {
         let Some(now) = wish.now else {
             return Err(Error::failed("it is not there any more, so it cannot be deleted").on(at));
         };
-        protection::check_delete(section, wish.name, now).map_err(|error| error.on(at.clone()))?;
+        if !self.is_back {
+            protection::check_delete(section, wish.name, now).map_err(|error| error.on(at.clone()))?;
+        }
         self.check_refusal(key, operation, wish.name)?;
         let method = self.method_on(operation, now.path.as_deref())?;
         let types = VariantTypes::none();
