@@ -59,7 +59,10 @@ expect 'op-apply ' 'apply folder state.json'
 expect 'op-apply apply ' 'folder state.json'
 expect 'op-apply --yes st' state.json
 expect 'op-dbus apply --plugin hostname st' state.json
-expect 'op-install ' 'create list remove test'
+expect 'op-install ' 'create lint list map remove test'
+expect 'op-install lint --s' '--session --strict --system'
+expect 'op-install map --l' --learn
+expect 'op-install map up' upower
 expect 'op-dbus plugin cr' create
 expect 'op-dbus plugin create new --f' --from-dbus
 expect 'op-dbus plugin remove up' upower

@@ -7,6 +7,7 @@ exec {input}<&0   # what runs in the background would get /dev/null instead
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 machine=${1:?}; shift
 pid_file='' binds=()
+if [ -e /dev/fuse ]; then binds+=(--bind=/dev/fuse); fi
 while [ $# -gt 0 ]; do
   case $1 in
     --bind) binds+=("--bind-ro=$2") ;;
@@ -48,7 +49,7 @@ exec {alive}<"$machine/lock"
 flock --shared "$alive"
 exec {starting}>"$machine/runs/lock"
 flock "$starting"
-mount -o loop,noatime,nobarrier,compress=zstd:1,discard=async,commit=300 "$machine/pool.img" "$pool"
+mount -o loop,noatime,compress=zstd:1,discard=async "$machine/pool.img" "$pool"
 for old in "$machine"/runs/run-*; do
   # Its own lock is held by whoever runs it, and is free when that one is dead: a process id could be another's by now.
   if [ -d "$old" ] && flock --nonblock "$old" true; then sweep "$old"; fi
@@ -102,7 +103,7 @@ start() {   # in the background: it ends in nspawn
   exec systemd-nspawn --quiet --directory="$pool/$name" --machine="op-test-$name" \
     --register=no --keep-unit --boot --network-namespace-path=/run/netns/machine --capability=CAP_NET_ADMIN \
     --drop-capability="$drop" --resolv-conf=off --timezone=off --link-journal=no --hostname=op-test \
-    --console=pipe --bind=/dev/fuse "${binds[@]}" >"$run/console" 2>&1 </dev/null {alive}<&- {starting}<&- {mine}<&- {input}<&-
+    --console=pipe "${binds[@]}" >"$run/console" 2>&1 </dev/null {alive}<&- {starting}<&- {mine}<&- {input}<&-
 }
 
 # The id of a machine's process 1 as the machine sees it that boot.sh runs on.

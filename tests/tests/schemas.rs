@@ -21,6 +21,7 @@ use op_dbus::bus::recording::Recording;
 use op_dbus::bus::walk::Tree;
 use op_dbus::package::create::IntrospectionDocument;
 use op_dbus::plugin::Manifest;
+use op_dbus::plugin::author::{Draft, DraftDocument, LintReport, Surface};
 use op_dbus::plugin::inventory::{Inventory, InventoryService};
 use op_dbus::plugin::listing::{ListedPlugin, Listing};
 use op_dbus::plugin::mapping::MappingFile;
@@ -55,6 +56,8 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("recording", Some("recording"), of::<Recording>()),
         ("test-report", Some("test_report"), of::<TestReport>()),
         ("scenario", None, of::<ScenarioFile>()),
+        ("lint", Some("lint"), of::<LintReport>()),
+        ("draft", Some("draft"), of::<DraftDocument>()),
     ]
 }
 
@@ -344,4 +347,16 @@ fn test_reports() {
     let report =
         TestReport { kind: "test_report".into(), version: 1, plugin: "a".into(), mode: Mode::Replay, scenarios };
     accepts(&validator("test-report"), &json!(report));
+}
+
+#[test]
+fn drafts_and_findings() {
+    let folder = repository().join("mappings/timedate");
+    let service = "org.freedesktop.timedate1";
+    let surface = Surface::of_folder(service, &folder).unwrap().unwrap();
+    let manifest = fs::read_to_string(folder.join("plugin.toml")).unwrap();
+    let draft = DraftDocument::new(&Draft::of(&surface), &manifest, &surface);
+    accepts(&validator("draft"), &json!(draft));
+    accepts(&validator("lint"), &json!(draft.lint));
+    assert!(!draft.lint.findings.is_empty() && draft.keys.len() > 3);
 }

@@ -28,8 +28,9 @@ fn it_is_a_whole_machine_with_two_numa_nodes() {
     assert_eq!(vm.sh("systemd-detect-virt; cat /proc/1/comm; stat -f -c %T /").ok(), "qemu\nsystemd\nbtrfs\n");
 
     let numactl = vm.sh("numactl --hardware").ok();
-    for line in ["available: 2 nodes (0-1)", "node 0 cpus: 0", "node 1 cpus: 1", "  0:  10  21 ", "  1:  21  10 "] {
-        assert!(numactl.lines().any(|seen| seen == line), "{line}: {numactl}");
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    for line in ["available: 2 nodes (0-1)", "node 0 cpus: 0", "node 1 cpus: 1", "0: 10 21", "1: 21 10"] {
+        assert!(numactl.lines().any(|seen| words(seen) == line), "{line}: {numactl}");
     }
     let bound = "numactl --cpunodebind=1 --membind=1 grep -E '(Cpus|Mems)_allowed_list' /proc/self/status";
     assert_eq!(vm.sh(bound).ok(), "Cpus_allowed_list:\t1\nMems_allowed_list:\t0-1\n");

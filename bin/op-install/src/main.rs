@@ -1,5 +1,8 @@
 //! `op-install`: makes plugins from what services say of themselves, lists, removes and tests them.
 
+mod lint;
+mod map;
+
 use op_dbus::base::name::PluginName;
 use op_dbus::base::{Error, Result};
 use op_dbus::bus::{Manner, names, walk};
@@ -22,7 +25,9 @@ struct Args {
 #[argh(subcommand)]
 enum Command {
     Create(Create),
+    Lint(lint::Lint),
     List(List),
+    Map(map::Map),
     Remove(Remove),
     Test(test::Test),
 }
@@ -67,6 +72,9 @@ const PROGRAM: Program = Program {
     examples: "op-install create packagekit --from-dbus org.freedesktop.PackageKit\n\
                op-discover org.freedesktop.UPower | op-install create power -\n\
                op-install list\n\
+               op-install map power\n\
+               op-install map --learn hostname -- hostnamectl location \"rack 4\"\n\
+               op-install lint mappings/hostname\n\
                op-install remove power\n\
                op-install test ./mappings/hostname",
 };
@@ -74,7 +82,9 @@ const PROGRAM: Program = Program {
 fn main() -> std::process::ExitCode {
     cli::main(&PROGRAM, |args: Args, cli| match args.command {
         Command::Create(args) => create(&args, cli),
+        Command::Lint(args) => lint::run(&args, cli),
         Command::List(_) => list(cli),
+        Command::Map(args) => map::run(&args, cli),
         Command::Remove(args) => remove(&args, cli),
         Command::Test(args) => test::test(&args, cli),
     })

@@ -173,3 +173,54 @@ fn what_is_no_service_becomes_no_plugin() {
         assert!(!root.path().join("@plugin-lamp").exists(), "{service}");
     }
 }
+
+#[test]
+fn a_mapping_is_drafted_once_and_checked() {
+    let root = tempfile::tempdir().unwrap();
+    assert_eq!(run(root.path(), &["create", "lamp", "-"], DOCUMENT).0, 0);
+    let (code, _, stderr) = run(root.path(), &["lint", "lamp"], "");
+    assert_eq!(code, 65);
+    assert!(stderr.contains("has errors: 1"), "{stderr}");
+    // The service cannot be asked, so the folder's introspection has to do.
+    let (code, stdout, stderr) = run(root.path(), &["map", "lamp", "--no-input", "--json"], "");
+    assert_eq!(code, 0, "{stderr}");
+    let draft: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&draft["kind"], &draft["drafted_from"]), (&"draft".into(), &"introspection.xml".into()));
+    assert_eq!(draft["round_trip"], Value::Null);
+    let file = root.path().join("@plugin-lamp/semantic-mapping.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("[state_mapping.color]") && text.contains("write = { method = \"set_color\" }"), "{text}");
+    let (code, stdout, stderr) = run(root.path(), &["lint", "lamp", "--strict", "--json"], "");
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&report["kind"], &report["errors"], &report["warnings"]), (&"lint".into(), &0.into(), &0.into()));
+    // What somebody finished is not overwritten, and can be seen anew beside it.
+    std::fs::write(&file, "# mine\n").unwrap();
+    let (code, _, stderr) = run(root.path(), &["map", "lamp", "--no-input"], "");
+    assert_eq!(code, 5);
+    assert!(stderr.contains("not overwritten"), "{stderr}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "# mine\n");
+    let (code, stdout, _) = run(root.path(), &["map", "lamp", "--no-input", "--output", "-"], "");
+    assert_eq!((code, stdout.as_str()), (0, text.as_str()));
+    assert_eq!(run(root.path(), &["map", "lamp", "--no-input", "--force"], "").0, 0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+}
+
+#[test]
+fn wrong_use_of_the_authors_tools() {
+    let root = tempfile::tempdir().unwrap();
+    for (args, code, words) in [
+        (&["map"][..], 64, "nothing to draft from"),
+        (&["map", "a", "b"], 64, "one plugin is mapped at a time"),
+        (&["map", "--learn"], 64, "a service to watch, and a command"),
+        (&["map", "nobody"], 65, "there is no such plugin"),
+        (&["map", "--introspection", "/no/such.xml"], 65, "/no/such.xml"),
+        (&["map", "--from-dbus", "org.example.Lamp", "--no-input"], 69, "could not connect"),
+        (&["lint", "./nothing"], 65, "no such folder or file"),
+        (&["lint", "nobody"], 65, "there is no such plugin"),
+    ] {
+        let (got, _, stderr) = run(root.path(), args, "");
+        assert_eq!(got, code, "{args:?}: {stderr}");
+        assert!(stderr.contains(words), "{args:?}: {stderr}");
+    }
+}

@@ -106,6 +106,15 @@ impl Bus {
         self.is_closed.get()
     }
 
+    /// The name the bus gave this connection, for example `:1.42`; none when a recording answers.
+    #[must_use]
+    pub fn unique_name(&self) -> Option<String> {
+        match &self.link {
+            Link::Wire(wire) => wire.connection.unique_name().map(ToString::to_string),
+            Link::Replay(_) => None,
+        }
+    }
+
     /// The recording that answers instead of a bus, if that is so.
     #[must_use]
     pub fn replayed(&self) -> Option<&Recording> {

@@ -30,7 +30,7 @@ pub(super) enum Received {
 pub(super) const GLANCE: Duration = Duration::from_millis(100);
 
 /// The next message, or nothing once `limit` has passed.
-async fn next(stream: &mut MessageStream, limit: &mut Pin<&mut impl Future<Output = ()>>) -> Received {
+pub(super) async fn next(stream: &mut MessageStream, limit: &mut Pin<&mut impl Future<Output = ()>>) -> Received {
     poll_fn(|cx| match Pin::new(&mut *stream).poll_next(cx) {
         Poll::Ready(Some(Ok(message))) => Poll::Ready(Received::Message(message)),
         Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Received::Closed),

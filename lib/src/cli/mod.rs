@@ -5,6 +5,7 @@
 
 pub mod answers;
 mod args;
+pub mod author;
 mod common;
 pub mod confirm;
 mod env;
@@ -13,6 +14,7 @@ pub mod front;
 pub mod input;
 mod interrupt;
 mod json;
+pub mod learn;
 pub mod machine;
 mod out;
 pub mod output;
@@ -20,6 +22,7 @@ mod progress;
 pub mod show;
 mod table;
 pub mod tree;
+pub mod wizard;
 
 pub use args::{Exit, Parsed, Program, parse};
 pub use common::Common;

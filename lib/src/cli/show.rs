@@ -111,7 +111,7 @@ pub fn created(out: &mut Out, name: &PluginName, document: &IntrospectionDocumen
     out.text(&format!(
         "Created {name} from {}: objects: {objects}, interfaces: {interfaces}, in {}\n\
          Read it:       op-query --plugin {name}\n\
-         Make it write: put a semantic-mapping.toml there; its README.md lists candidates\n",
+         Make it write: op-install map {name}\n",
         document.service,
         folder.display()
     ))

@@ -105,6 +105,12 @@ impl Catalog {
         self.folders.keys().map(String::as_str)
     }
 
+    /// Where the plugin called `name` is, also when its files cannot be read.
+    #[must_use]
+    pub fn folder(&self, name: &str) -> Option<(Origin, &Path)> {
+        self.folders.get(name)?.first().map(|(origin, folder)| (*origin, folder.as_path()))
+    }
+
     /// Reads the plugin called `name`.
     pub fn entry(&self, name: &str) -> Result<Entry> {
         let Some(places) = self.folders.get(name) else { return Err(self.unknown(name)) };

@@ -3,6 +3,7 @@
 //!
 //! Never asks a person anything, never writes to the state root.
 
+pub mod author;
 pub mod catalog;
 pub mod generic;
 pub mod inventory;

@@ -79,13 +79,14 @@ impl GenericPlugin {
     fn no_mapping(&self) -> Error {
         let hint = if self.name == self.service {
             format!(
-                "make it a plugin: op-install create NAME --from-dbus {}; then write a semantic-mapping.toml for it",
+                "make it a plugin: op-install create NAME --from-dbus {}; then op-install map NAME drafts a \
+                 semantic-mapping.toml for it",
                 self.service
             )
         } else {
             format!(
-                "write a semantic-mapping.toml for it, or install a plugin that has one; op-discover {} shows its members",
-                self.service
+                "op-install map {} drafts a semantic-mapping.toml for it; op-discover {} shows its members",
+                self.name, self.service
             )
         };
         Error::refused("this plugin has no mapping, so it can only be read").on(self.name.clone()).hint(hint)

@@ -204,15 +204,28 @@ pub struct SignalSection {
     pub percent: Option<String>,
 }
 
-/// One value or a list of accepted ones.
+/// One value, a list of accepted ones, or the numbers between two.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(untagged, expecting = "expected a value or a list of values")]
+#[serde(untagged, expecting = "expected a value, a list of values, or a table with min and max")]
 pub enum Accepted {
     /// Any of these.
     Any(Vec<Value>),
+    /// Numbers.
+    Range(Range),
     /// Exactly this.
     One(Value),
+}
+
+/// `{ min = 1, max = 999 }`
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// At least.
+    pub min: Option<f64>,
+    /// At most.
+    pub max: Option<f64>,
 }
 
 impl Accepted {
@@ -221,6 +234,9 @@ impl Accepted {
     pub fn accepts(&self, value: &Value) -> bool {
         match self {
             Self::Any(values) => values.contains(value),
+            Self::Range(Range { min, max }) => value
+                .as_f64()
+                .is_some_and(|number| min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max)),
             Self::One(one) => one == value,
         }
     }

@@ -143,7 +143,13 @@ pub fn to_raw(value: &Value, member: &MemberSection) -> Result<Value> {
             return Ok(convert::from_text(text));
         }
     }
-    convert::write(value.clone(), &member.convert)
+    let raw = convert::write(value.clone(), &member.convert)?;
+    // What the service will say in other words could never be seen to hold.
+    match convert::read(raw.clone(), &member.convert)? {
+        same if same == *value => Ok(raw),
+        other => Err(Error::bad_input(format!("{value} is the same as {other}, which is how it reads"))
+            .hint(format!("write {other}"))),
+    }
 }
 
 #[cfg(test)]
@@ -174,5 +180,9 @@ mod tests {
         let item = Item { columns: [("T".to_owned(), json!(1))].into(), ..Item::default() };
         assert_eq!(member_to_state(&item, &member, None).unwrap(), Some(json!("administrator")));
         assert_eq!(to_raw(&json!("standard"), &member).unwrap(), json!(0));
+        let member: MemberSection = toml::from_str("property = 'DNS'\nconvert = ['ip']").unwrap();
+        assert_eq!(to_raw(&json!(["192.0.2.1"]), &member).unwrap(), json!([[2, [192, 0, 2, 1]]]));
+        let error = to_raw(&json!(["2001:DB8:0::53"]), &member).unwrap_err();
+        assert_eq!(error.hint.as_deref(), Some("write [\"2001:db8::53\"]"));
     }
 }
