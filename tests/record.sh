@@ -35,3 +35,16 @@ record org.freedesktop.timedate1 timedate fresh -- \
 record org.freedesktop.locale1 locale fresh
 record org.freedesktop.PackageKit packagekit test-repository \
   '{"packages": ["greeter-op"]}' '{"packages": ["greter-op"]}'
+
+# A machine with people, of whom bob goes on working when he is not logged in. login1's names of users come from the
+# machine that reads the recording, so their numbers are such as no machine has.
+useradd --create-home --shell /bin/bash --uid 54321 --comment 'Bob Brown' --password '*' bob
+gpasswd --add bob sudo
+useradd --create-home --shell /bin/bash --uid 54322 carol
+mkdir -p /var/lib/systemd/linger
+touch /var/lib/systemd/linger/bob
+record org.freedesktop.login1 login1 bob-lingers -- --path /org/freedesktop/login1
+record org.freedesktop.Accounts accounts people \
+  '{"users": {"alice": {"real_name": "Alice Adams"}}}' '{"absent": {"users": ["daemon"]}}' \
+  '{"absent": {"users": ["bob"]}}' '{"absent": {"users": ["carol"]}}' \
+  '{"users": {"bob": {"account_type": "standard", "locked": true}}}'
