@@ -23,6 +23,15 @@ record() {
   op-discover record "$service" --plugin "$plugin" "${options[@]}" "${@:2}" --output "/op/out/$plugin/recordings/$name.json"
 }
 
+# A machine with people, of whom bob goes on working when he is not logged in. login1's names of users come from the
+# machine that reads the recording, so their numbers are such as no machine has. logind reads who lingers when it starts, which
+# others make it do: so this comes first.
+useradd --create-home --shell /bin/bash --uid 54321 --comment 'Bob Brown' --password '*' bob
+gpasswd --add bob sudo
+useradd --create-home --shell /bin/bash --uid 54322 carol
+mkdir -p /var/lib/systemd/linger
+touch /var/lib/systemd/linger/bob
+
 # What tells this machine from others says nothing about the mapping.
 hostname=()
 for property in BootID MachineID KernelName KernelRelease KernelVersion HardwareVendor HardwareModel HardwareSerial \
@@ -36,13 +45,6 @@ record org.freedesktop.locale1 locale fresh
 record org.freedesktop.PackageKit packagekit test-repository \
   '{"packages": ["greeter-op"]}' '{"packages": ["greter-op"]}'
 
-# A machine with people, of whom bob goes on working when he is not logged in. login1's names of users come from the
-# machine that reads the recording, so their numbers are such as no machine has.
-useradd --create-home --shell /bin/bash --uid 54321 --comment 'Bob Brown' --password '*' bob
-gpasswd --add bob sudo
-useradd --create-home --shell /bin/bash --uid 54322 carol
-mkdir -p /var/lib/systemd/linger
-touch /var/lib/systemd/linger/bob
 record org.freedesktop.login1 login1 bob-lingers -- --path /org/freedesktop/login1
 record org.freedesktop.Accounts accounts people \
   '{"users": {"alice": {"real_name": "Alice Adams"}}}' '{"absent": {"users": ["daemon"]}}' \
