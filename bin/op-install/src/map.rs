@@ -140,8 +140,8 @@ fn learn(args: &Map, cli: &mut Cli) -> Result<Outcome> {
     }
     // What a mapping that is there can read already tells more than properties.
     let entry = name.map(|name| cli.catalog(&cli.root()?)?.entry(name)).transpose()?;
-    let plugin = entry.map(|entry| entry.plugin());
-    let lesson = op_dbus::cli::learn::run(cli, &target.service, command, plugin.as_ref())?;
+    let plugin = entry.map(|entry| entry.plugin()).transpose()?;
+    let lesson = op_dbus::cli::learn::run(cli, &target.service, command, plugin.as_deref())?;
     let mut draft = lesson.learned.draft;
     for method in &args.safe {
         draft.agree(method);

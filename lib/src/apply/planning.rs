@@ -98,9 +98,9 @@ impl StateManager<'_> {
         if says_nothing && state.observed.is_some() {
             return Ok(None);
         }
-        let plugin = if name.contains('.') {
+        let plugin: Box<dyn StatePlugin> = if name.contains('.') {
             names::check(name).map_err(|e| e.on(format!("plugins.{name}")))?;
-            GenericPlugin::ad_hoc(name)
+            Box::new(GenericPlugin::ad_hoc(name))
         } else {
             let entry = self
                 .catalog
@@ -109,11 +109,11 @@ impl StateManager<'_> {
             if let (None, Some(problem)) = (&entry.mapping, entry.problems.first()) {
                 return Err(problem.clone());
             }
-            entry.plugin()
+            entry.plugin()?
         };
         match plugin.read_only_because() {
             Some(error) if plugin.keys().is_empty() && !says_nothing => Err(error),
-            _ => Ok(Some(Box::new(plugin))),
+            _ => Ok(Some(plugin)),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::bus::monitor::Watched;
 use crate::bus::{Bus, Call, Manner, Monitor, Target, walk};
 use crate::plugin::author::Surface;
 use crate::plugin::author::learn::{Learned, LearnedKey, learn};
-use crate::plugin::{GenericPlugin, StatePlugin, Want};
+use crate::plugin::{StatePlugin, Want};
 use serde_json::{Map, Value};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ pub struct Lesson {
 
 /// Runs `command` and learns from what it, or anybody meanwhile, called on `service`. What `plugin` can read already is
 /// compared too.
-pub fn run(cli: &mut Cli, service: &str, command: &[String], plugin: Option<&GenericPlugin>) -> Result<Lesson> {
+pub fn run(cli: &mut Cli, service: &str, command: &[String], plugin: Option<&dyn StatePlugin>) -> Result<Lesson> {
     if matches!(cli.common.bus, Target::Host(_)) {
         return Err(Error::usage("a command of this machine is not seen on another one's bus")
             .hint("run op-install there: ssh HOST op-install map --learn ..."));
@@ -82,7 +82,7 @@ pub fn run(cli: &mut Cli, service: &str, command: &[String], plugin: Option<&Gen
 }
 
 /// What the plugin's mapping reads now; a key that cannot be read is left out.
-fn keys_of(bus: &Bus, plugin: Option<&GenericPlugin>) -> Map<String, Value> {
+fn keys_of(bus: &Bus, plugin: Option<&dyn StatePlugin>) -> Map<String, Value> {
     let Some(plugin) = plugin.filter(|plugin| plugin.mapping_digest().is_some()) else { return Map::new() };
     bus.allow(plugin.safe_calls());
     plugin.query(bus, &Want::State, &mut Silent).values

@@ -1,7 +1,8 @@
 //! The plugins there are: installed under the state root, and shipped beside the programs. Installing or removing a
 //! folder is all it takes; nothing is registered anywhere.
 
-use super::{GenericPlugin, Manifest, Mapping};
+use super::manifest::Source;
+use super::{GenericPlugin, Manifest, Mapping, StatePlugin, builtin};
 use crate::base::name::PluginName;
 use crate::base::{Error, Kind, Result};
 use crate::store::{StateRoot, file, layout};
@@ -49,15 +50,20 @@ pub struct Entry {
 
 impl Entry {
     /// The plugin, ready to work.
-    #[must_use]
-    pub fn plugin(&self) -> GenericPlugin {
-        GenericPlugin::new(&self.manifest, self.mapping.clone())
+    pub fn plugin(&self) -> Result<Box<dyn StatePlugin>> {
+        if self.manifest.plugin.source == Source::BuiltIn {
+            return builtin::open(&self.manifest);
+        }
+        Ok(Box::new(GenericPlugin::new(&self.manifest, self.mapping.clone())))
     }
 
     /// Whether it can write anything.
     #[must_use]
     pub fn can_apply(&self) -> bool {
-        self.mapping.as_ref().is_some_and(Mapping::can_write)
+        match self.manifest.plugin.source {
+            Source::BuiltIn => self.plugin().is_ok_and(|plugin| plugin.read_only_because().is_none()),
+            _ => self.mapping.as_ref().is_some_and(Mapping::can_write),
+        }
     }
 }
 
@@ -130,14 +136,14 @@ impl Catalog {
         Ok(entry)
     }
 
-    /// Where the plugin called `name` comes from, and the bus name of its service, without reading more of it. Nothing when
-    /// its manifest cannot be read.
+    /// Where the plugin called `name` comes from, and what its manifest says, without reading more of it. Nothing when
+    /// that cannot be read.
     #[must_use]
-    pub fn service_of(&self, name: &str) -> Option<(Origin, Option<String>)> {
+    pub fn manifest_of(&self, name: &str) -> Option<(Origin, Manifest)> {
         let (origin, folder) = self.folders.get(name)?.first()?;
         let text = file::read(&folder.join("plugin.toml")).ok()??;
         let manifest = Manifest::parse(&text, "").ok().filter(|_| layout::is_trusted(folder))?;
-        Some((*origin, manifest.plugin.dbus_service))
+        Some((*origin, manifest))
     }
 
     /// The names of the plugins for `service`, from what their manifests say.

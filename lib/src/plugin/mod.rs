@@ -4,6 +4,7 @@
 //! Never asks a person anything, never writes to the state root.
 
 pub mod author;
+pub mod builtin;
 pub mod catalog;
 pub mod generic;
 pub mod inventory;
@@ -117,6 +118,9 @@ pub enum Touched {
 pub trait StatePlugin {
     /// The plugin's name.
     fn name(&self) -> &str;
+
+    /// Bus name of the service it speaks to; none for one that is built in.
+    fn service(&self) -> Option<&str>;
 
     /// What is known about each key of its state.
     fn keys(&self) -> &BTreeMap<String, KeySpec>;

@@ -182,7 +182,7 @@ fn tasks(catalog: &Catalog, selected: &[(String, Want)]) -> Result<Vec<Task>> {
                 unknown.map(|key| Error::bad_input("this plugin has no such key").on(format!("plugins.{name}.{key}"))),
             );
         }
-        let mut of_plugin = parts(&plugin, want);
+        let mut of_plugin = parts(&*plugin, want);
         if of_plugin.is_empty() {
             let what = "nothing of it can be shown, so there is nothing to watch";
             errors.push(Error::new(Kind::Partial, what).on(name));
@@ -200,7 +200,7 @@ fn tasks(catalog: &Catalog, selected: &[(String, Want)]) -> Result<Vec<Task>> {
 
 /// The parts of a plugin: what is announced with its value, what an object is asked for, and what takes longer, because
 /// several objects are asked, or one is made for the question.
-fn parts(plugin: &GenericPlugin, want: &Want) -> Vec<Task> {
+fn parts(plugin: &dyn StatePlugin, want: &Want) -> Vec<Task> {
     let task = |part, keys| Task { plugin: plugin.name().to_owned(), part, keys, tells_of_service: false };
     if plugin.keys().is_empty() {
         return vec![task(Part::Observed, Vec::new())];
@@ -220,14 +220,14 @@ fn parts(plugin: &GenericPlugin, want: &Want) -> Vec<Task> {
     parts.filter(|(_, keys)| !keys.is_empty()).map(|(part, keys)| task(part, keys)).collect()
 }
 
-fn plugin_called(catalog: &Catalog, name: &str) -> Result<GenericPlugin> {
+fn plugin_called(catalog: &Catalog, name: &str) -> Result<Box<dyn StatePlugin>> {
     if name.contains('.') {
         names::check(name)?;
-        return Ok(GenericPlugin::ad_hoc(name));
+        return Ok(Box::new(GenericPlugin::ad_hoc(name)));
     }
     let entry = catalog.entry(name)?;
     match entry.problems.first() {
         Some(problem) => Err(problem.clone()),
-        None => Ok(entry.plugin()),
+        None => entry.plugin(),
     }
 }

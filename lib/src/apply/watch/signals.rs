@@ -96,7 +96,7 @@ impl Watched<'_> {
         let place = (signal.path.clone(), interface.to_owned(), name.to_owned());
         let mut positions = self.index.get(&place).cloned().unwrap_or_default();
         if positions.is_empty() && self.part == Part::Observed {
-            positions.push(self.add(reading::observed_cell(&self.plugin, place, Freshness::Signal)));
+            positions.push(self.add(reading::observed_cell(&*self.plugin, place, Freshness::Signal)));
         }
         for position in positions {
             match value {

@@ -66,12 +66,6 @@ impl GenericPlugin {
         }
     }
 
-    /// Bus name of the service.
-    #[must_use]
-    pub fn service(&self) -> &str {
-        &self.service
-    }
-
     fn need_mapping(&self) -> Result<&Mapping> {
         self.mapping.as_ref().ok_or_else(|| self.no_mapping())
     }
@@ -106,6 +100,10 @@ impl GenericPlugin {
 impl StatePlugin for GenericPlugin {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn service(&self) -> Option<&str> {
+        Some(&self.service)
     }
 
     fn keys(&self) -> &BTreeMap<String, KeySpec> {
