@@ -66,7 +66,8 @@ impl StateManager<'_> {
             let wanted = wanted(plugin.as_ref(), state, &removal);
             let now = plugin.query(self.bus, &Want::Keys(wanted.clone()), self.progress);
             errors.extend(unclear_items(name, &wanted, &now.problems));
-            match diff_plugin(name, state, &now.values, plugin.keys(), &removal) {
+            let normalised = plugin.normalise(state, &now.values, &removal.owned);
+            match normalised.and_then(|state| diff_plugin(name, &state, &now.values, plugin.keys(), &removal)) {
                 Ok(found) => drop(changes.insert(name.clone(), found)),
                 // Why a key could not be read is the better error than that it could not be compared.
                 Err(error) => errors.extend(better_reasons(error, &now.problems)),

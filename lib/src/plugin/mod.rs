@@ -23,7 +23,7 @@ pub use source::Source;
 
 use crate::base::{Call, Error, Progress, Result};
 use crate::bus::{Bus, SafeCall};
-use crate::state::{Action, Change, KeySpec};
+use crate::state::{Action, Change, KeySpec, PluginState};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +40,9 @@ pub struct Queried {
 
 /// Keys, and the items of each that matter; all of them when none is named.
 pub type Wanted = BTreeMap<String, Option<BTreeSet<String>>>;
+
+/// By key, the items that one owner added.
+pub type Owned = BTreeMap<String, BTreeSet<String>>;
 
 /// How much a query is to bring home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +145,12 @@ pub trait StatePlugin {
 
     /// Reads the current state, live.
     fn query(&self, bus: &Bus, want: &Want, progress: &mut dyn Progress) -> Queried;
+
+    /// What is desired in the form that a query prints, when a document may say it in others, and all that follows from it
+    /// of what there is now. `owned` goes unless it is desired. Everything that cannot be is refused here.
+    fn normalise(&self, desired: &PluginState, _current: &Map<String, Value>, _owned: &Owned) -> Result<PluginState> {
+        Ok(desired.clone())
+    }
 
     /// Turns changes into exact calls, without making any that is not safe. Ids and needs are numbered by the caller.
     fn plan(

@@ -1,0 +1,485 @@
+//! From changes to operations in an order that works: links before what stands on them, ports before they are up,
+//! addresses on links that are up, routes over addresses, deletions after all that, files last.
+//!
+//! A change belongs to the first operation that serves it: whatever of them fails, it is taken back as a whole.
+
+use super::kernel::Snapshot;
+use super::settings::Settings;
+use super::wishes::item::{LISTS, at, list};
+use super::{DNS, INTERFACES, NAME, PROFILES, ROUTES, ops, owners, resolv};
+use crate::base::{Call, Error, Result};
+use crate::state::{Action, Change, Undo, UndoClass};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// When an operation has its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    DeleteRoute,
+    Create,
+    Set,
+    Controller,
+    State,
+    Ipv6,
+    AddAddress,
+    DeleteAddress,
+    AddRoute,
+    Delete,
+    Files,
+}
+
+struct Step {
+    phase: Phase,
+    rank: i64,
+    action: Action,
+}
+
+/// Plans `changes` from what there is now.
+pub struct Planner<'a> {
+    settings: &'a Settings,
+    snapshot: &'a Snapshot,
+    /// What a query shows.
+    current: &'a Map<String, Value>,
+    /// The links that change, as they are to be; null for those that go.
+    after: BTreeMap<&'a str, Value>,
+    steps: Vec<Step>,
+    errors: Vec<Error>,
+}
+
+impl<'a> Planner<'a> {
+    pub fn new(settings: &'a Settings, snapshot: &'a Snapshot, current: &'a Map<String, Value>) -> Self {
+        Self { settings, snapshot, current, after: BTreeMap::new(), steps: Vec::new(), errors: Vec::new() }
+    }
+
+    /// The actions; `is_back` when they lead to what there was before, which nobody may refuse.
+    pub fn plan(mut self, changes: &'a [Change], is_back: bool) -> Result<Vec<Action>> {
+        for change in changes.iter().filter(|change| change.key() == INTERFACES) {
+            let Some(name) = change.item() else { continue };
+            let after = match change {
+                Change::Create { to, .. } => to.clone(),
+                Change::Update { from, to, .. } => updated(self.now(name).clone(), from, to),
+                _ => Value::Null,
+            };
+            self.after.insert(name, after);
+            if !is_back {
+                self.check_manager(name);
+            }
+        }
+        for change in changes {
+            match (change.key(), change) {
+                (INTERFACES, Change::Create { item, .. }) => self.create(item, change, changes),
+                (INTERFACES, Change::Update { item, from, to, .. }) => self.update(item, from, to, change),
+                (ROUTES, Change::Set { to, .. }) => self.routes(to, change),
+                (DNS, Change::Set { from, to, .. }) => self.dns(from, to, change),
+                (PROFILES, _) => self.profile(change),
+                _ => {}
+            }
+        }
+        self.controllers(changes);
+        self.deletes(changes);
+        Error::all(self.errors).map_or(Ok(()), Err)?;
+        self.steps.sort_by_key(|step| (step.phase, step.rank));
+        Ok(self.steps.into_iter().map(|step| step.action).collect())
+    }
+
+    fn now(&self, name: &str) -> &'a Value {
+        self.current.get(INTERFACES).and_then(|items| items.get(name)).unwrap_or(&Value::Null)
+    }
+
+    fn after(&self, name: &str) -> &Value {
+        self.after.get(name).unwrap_or_else(|| self.now(name))
+    }
+
+    fn text_after(&self, name: &str, path: &str) -> Option<&str> {
+        at(self.after(name), path)?.as_str()
+    }
+
+    /// How many links a link stands on.
+    fn depth(&self, name: &str) -> i64 {
+        let mut depth = 0;
+        let mut at_name = name.to_owned();
+        while let Some(base) = self.text_after(&at_name, "vlan.base-iface").or_else(|| at(self.now(&at_name), "vlan.base-iface")?.as_str()) {
+            at_name = base.to_owned();
+            depth += 1;
+            if depth > 16 {
+                break;
+            }
+        }
+        depth
+    }
+
+    fn check_manager(&mut self, name: &str) {
+        let index = self.snapshot.named(name).map(|link| link.index);
+        let Some(manager) = index.and_then(|index| owners::manager(self.settings, name, index)) else { return };
+        let what = format!("{manager} manages {name} and would undo what is done to it");
+        let hint = format!(
+            "change it through {manager}, or add {name:?} to take_over in [settings] of plugin.toml and take it out there"
+        );
+        self.errors.push(Error::refused(what).on(format!("{NAME}/{INTERFACES}/{name}")).hint(hint));
+    }
+
+    fn step(&mut self, (phase, rank): (Phase, i64), name: &str, title: String, call: Call, undo: Undo, change: Option<Change>) {
+        let resource = change.as_ref().map_or_else(|| format!("{NAME}/{INTERFACES}/{name}"), |c| c.resource().to_string());
+        let action = Action {
+            id: String::new(),
+            plugin: NAME.into(),
+            resources: vec![resource],
+            title,
+            call,
+            via: None,
+            undo,
+            requires_confirmation: true,
+            needs: Vec::new(),
+            preview: None,
+            done: Vec::new(),
+            changes: change.into_iter().collect(),
+        };
+        self.steps.push(Step { phase, rank, action });
+    }
+
+    fn create(&mut self, name: &str, change: &Change, changes: &[Change]) {
+        let to = self.after(name).clone();
+        let peer = at(&to, "veth.peer").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let by_peer = self.steps.iter_mut().find(|step| step.phase == Phase::Create && step.action.call == ops::create(&peer, &spec(self.after.get(&*peer).unwrap_or(&Value::Null))));
+        let set_up = match by_peer {
+            // Both ends come at once; this one's members are set then.
+            Some(step) => {
+                step.action.changes.push(change.clone());
+                step.action.title = format!("{} and {name}", step.action.title);
+                true
+            }
+            None => false,
+        };
+        if !set_up {
+            let kind = at(&to, "type").and_then(Value::as_str).unwrap_or("link").to_owned();
+            let has_file = |change: &Change| change.key() == PROFILES && change.item() == Some(name) && !change.takes_item();
+            let is_kept = self.current.get(PROFILES).is_some_and(|all| all.get(name).is_some());
+            let till = if is_kept || changes.iter().any(has_file) { "" } else { " until the next start" };
+            let undo = exact(ops::delete(name));
+            let call = ops::create(name, &spec(&to));
+            self.step((Phase::Create, self.depth(name)), name, format!("Create {kind} {name}{till}"), call, undo, Some(change.clone()));
+        }
+        if set_up {
+            for member in ["mtu", "mac-address"] {
+                if let Some(value) = at(&to, member).filter(|value| !value.is_null()) {
+                    let call = ops::set(name, json!({ member: value }));
+                    self.step((Phase::Set, 0), name, format!("Set {member} of {name} to {value}"), call, with_link(), None);
+                }
+            }
+        }
+        if at(&to, "state").is_none_or(|state| state == "up") {
+            let call = ops::set(name, json!({"state": "up"}));
+            self.step((Phase::State, self.depth(name)), name, format!("Take {name} up"), call, with_link(), None);
+        }
+        let is_on_by_default = std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6").is_ok_and(|text| text.trim() == "0");
+        if let Some(is_on) = at(&to, "ipv6.enabled").and_then(Value::as_bool).filter(|is_on| *is_on != is_on_by_default) {
+            self.step((Phase::Ipv6, 0), name, ipv6_title(name, is_on), ops::ipv6_switch(name, is_on), with_link(), None);
+        }
+        for path in &LISTS[..2] {
+            for entry in list(&to, path) {
+                self.add_address(name, entry, with_link(), None);
+            }
+        }
+    }
+
+    fn add_address(&mut self, name: &str, entry: &Value, undo: Undo, change: Option<Change>) {
+        let call = ops::address(name, true, entry);
+        let title = format!("Give {name} the address {}", call.args[0].as_str().unwrap_or_default());
+        self.step((Phase::AddAddress, 0), name, title, call, undo, change);
+    }
+
+    fn update(&mut self, name: &str, from: &Value, to: &Value, change: &Change) {
+        let (now, after) = (self.now(name).clone(), self.after(name).clone());
+        let members = to.as_object().into_iter().chain(from.as_object()).flat_map(Map::keys);
+        let mut members: Vec<&String> = members.collect();
+        members.sort_unstable();
+        members.dedup();
+        for member in members {
+            let part = part_of(change, member);
+            let (is, will) = (&now[member.as_str()], &after[member.as_str()]);
+            match member.as_str() {
+                "mtu" | "mac-address" if is != will => {
+                    let depth = self.depth(name);
+                    let is_less = will.as_u64() < is.as_u64();
+                    let undo = exact(ops::set(name, json!({ member: is })));
+                    let call = ops::set(name, json!({ member: will }));
+                    let title = format!("Set {member} of {name} to {}", will.as_str().map_or(will.to_string(), str::to_owned));
+                    self.step((Phase::Set, if is_less { -depth } else { depth }), name, title, call, undo, Some(part));
+                }
+                "state" if is != will => {
+                    let word = will.as_str().unwrap_or("up");
+                    let undo = exact(ops::set(name, json!({ "state": is })));
+                    let call = ops::set(name, json!({ "state": will }));
+                    self.step((Phase::State, self.depth(name)), name, format!("Take {name} {word}"), call, undo, Some(part));
+                }
+                "ipv4" => self.addresses(name, LISTS[0], &now, &after, Some(part)),
+                "ipv6" => self.ipv6(name, &now, &after, part),
+                "bridge" | "link-aggregation" => self.options(name, member, is, will, &part),
+                "type" | "veth" | "vlan" if is != will => {
+                    let error = Error::refused(format!("the {member} of {name} cannot become {will}"));
+                    self.errors.push(error.on(format!("{NAME}/{INTERFACES}/{name}")));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn ipv6(&mut self, name: &str, now: &Value, after: &Value, part: Change) {
+        let (is, will) = (at(now, "ipv6.enabled"), at(after, "ipv6.enabled"));
+        let Some(is_on) = will.and_then(Value::as_bool).filter(|_| is != will) else {
+            return self.addresses(name, LISTS[1], now, after, Some(part));
+        };
+        let undo = exact(ops::ipv6_switch(name, !is_on));
+        self.step((Phase::Ipv6, 0), name, ipv6_title(name, is_on), ops::ipv6_switch(name, is_on), undo, Some(part));
+        if is_on {
+            self.addresses(name, LISTS[1], now, after, None);
+        }
+    }
+
+    fn addresses(&mut self, name: &str, path: &str, now: &Value, after: &Value, mut change: Option<Change>) {
+        let (is, will) = (list(now, path), list(after, path));
+        for entry in will.iter().filter(|entry| !is.contains(entry)) {
+            self.add_address(name, entry, exact(ops::address(name, false, entry)), change.take());
+        }
+        // IPv6 addresses go by themselves when the link goes down.
+        let goes_by_itself = path == LISTS[1] && at(after, "state").is_some_and(|state| state == "down");
+        for entry in is.iter().filter(|entry| !will.contains(entry)) {
+            let call = ops::address(name, false, entry);
+            let title = format!("Take the address {} from {name}", call.args[0].as_str().unwrap_or_default());
+            let phase = if goes_by_itself { Phase::DeleteRoute } else { Phase::DeleteAddress };
+            self.step((phase, 1), name, title, call, exact(ops::address(name, true, entry)), change.take());
+        }
+    }
+
+    /// Options of a bridge or a bond; its ports are told where they join.
+    fn options(&mut self, name: &str, member: &str, is: &Value, will: &Value, part: &Change) {
+        if is["mode"] != will["mode"] {
+            let error = Error::refused(format!("the mode of {name} cannot become {}", will["mode"]));
+            self.errors.push(error.on(format!("{NAME}/{INTERFACES}/{name}")));
+        }
+        let (old, new) = difference(&is["options"], &will["options"]);
+        if new.as_object().is_none_or(Map::is_empty) {
+            return;
+        }
+        let set = |options: &Value| ops::set(name, json!({ member: { "options": options } }));
+        let title = format!("Set {member} options of {name} to {new}");
+        self.step((Phase::Set, 0), name, title, set(&new), exact(set(&old)), Some(part.clone()));
+    }
+
+    /// Who joins whom: each port is told once, whichever side a change is of.
+    fn controllers(&mut self, changes: &[Change]) {
+        let mut targets: BTreeMap<String, (Option<String>, Vec<Change>)> = BTreeMap::new();
+        let name_in = |entry: &Value| entry.as_str().or_else(|| entry["name"].as_str()).map(str::to_owned);
+        for change in changes.iter().filter(|change| change.key() == INTERFACES) {
+            let Some(name) = change.item() else { continue };
+            let (now, after) = (self.now(name), self.after(name));
+            if after.is_null() || now["controller"] == after["controller"] {
+                continue;
+            }
+            let part = matches!(change, Change::Update { .. }).then(|| part_of(change, "controller"));
+            let controller = after["controller"].as_str().map(str::to_owned);
+            targets.insert(name.to_owned(), (controller, part.into_iter().collect()));
+        }
+        for change in changes.iter().filter(|change| change.key() == INTERFACES) {
+            let Some(name) = change.item() else { continue };
+            let (now, after) = (self.now(name), self.after(name));
+            for path in LISTS[2..].iter().filter(|_| !after.is_null()) {
+                let (is, will) = (list(now, path), list(after, path));
+                let joining = will.iter().filter(|port| !is.contains(port)).map(|port| (port, true));
+                let leaving = is.iter().filter(|port| !will.contains(port)).map(|port| (port, false));
+                let member = path.split('.').next().unwrap_or(path);
+                let is_update = matches!(change, Change::Update { .. });
+                let is_told = |step: &Step| step.action.changes.contains(&part_of(change, member));
+                let mut part = (is_update && !self.steps.iter().any(is_told)).then(|| part_of(change, member));
+                for (port, is_in) in joining.chain(leaving) {
+                    let Some(port) = name_in(port).filter(|port| !self.after(port).is_null()) else { continue };
+                    if !is_in && self.now(&port)["controller"] != *name {
+                        continue;
+                    }
+                    let target = targets.entry(port).or_insert_with(|| (is_in.then(|| name.to_owned()), Vec::new()));
+                    target.1.extend(part.take());
+                }
+            }
+        }
+        for (port, (controller, parts)) in targets {
+            let is = self.now(&port)["controller"].clone();
+            let will = json!(controller);
+            if is == will || controller.as_ref().is_some_and(|controller| self.after(controller).is_null()) {
+                continue;
+            }
+            let title = match &controller {
+                Some(controller) => format!("Make {port} a port of {controller}"),
+                None => format!("Take {port} out of {}", is.as_str().unwrap_or_default()),
+            };
+            let undo = if self.now(&port).is_null() { with_link() } else { exact(ops::set(&port, json!({"controller": is}))) };
+            let rank = i64::from(controller.is_some());
+            self.step((Phase::Controller, rank), &port, title, ops::set(&port, json!({"controller": will})), undo, None);
+            if let Some(step) = self.steps.last_mut() {
+                step.action.changes = parts;
+            }
+        }
+    }
+
+    /// Deletions belong together: what one takes along, the others' ways back need.
+    fn deletes(&mut self, changes: &[Change]) {
+        let gone: Vec<(&str, &Value, &Change)> = changes
+            .iter()
+            .filter(|change| change.key() == INTERFACES)
+            .filter_map(|change| match change {
+                Change::Delete { item, from, .. } => Some((item.as_str(), from, change)),
+                _ => None,
+            })
+            .collect();
+        let mut done: Vec<&str> = Vec::new();
+        let mut of_all: Vec<Change> = gone.iter().map(|(_, _, change)| (*change).clone()).collect();
+        let mut ordered = gone.clone();
+        ordered.sort_by_key(|(name, ..)| -self.depth(name));
+        for (position, (name, from, _)) in ordered.iter().enumerate() {
+            let peer = at(from, "veth.peer").and_then(Value::as_str);
+            if peer.is_some_and(|peer| done.contains(&peer)) {
+                continue;
+            }
+            done.push(name);
+            let with = peer.filter(|peer| gone.iter().any(|(other, ..)| other == peer));
+            let title = format!("Delete {name}{}", with.map(|peer| format!(" and {peer}")).unwrap_or_default());
+            let undo = Undo { class: UndoClass::Compensating, call: Some(ops::create(name, &spec(from))) };
+            let rank = i64::try_from(position).unwrap_or(0);
+            self.step((Phase::Delete, rank), name, title, ops::delete(name), undo, None);
+            if let Some(step) = self.steps.last_mut() {
+                step.action.changes = std::mem::take(&mut of_all);
+            }
+        }
+    }
+
+    fn routes(&mut self, to: &Value, change: &Change) {
+        let is = list(self.current.get(ROUTES).unwrap_or(&Value::Null), "config").to_vec();
+        let will = list(to, "config");
+        let mut change = Some(change.clone());
+        let words = |route: &Value| {
+            let via = route["next-hop-address"].as_str().map(|ip| format!(" via {ip}")).unwrap_or_default();
+            let text = |name: &str| route[name].as_str().unwrap_or_default().to_owned();
+            format!("{}{via} over {}", text("destination"), text("next-hop-interface"))
+        };
+        for route in is.iter().filter(|route| !will.contains(route)) {
+            let title = format!("Delete the route to {}", words(route));
+            let undo = exact(ops::route(true, route));
+            self.step((Phase::DeleteRoute, 0), "", title, ops::route(false, route), undo, change.take());
+        }
+        for route in will.iter().filter(|route| !is.contains(route)) {
+            let title = format!("Add the route to {}", words(route));
+            // A way that others lead over comes first.
+            let rank = i64::from(route.get("next-hop-address").is_some());
+            let undo = exact(ops::route(false, route));
+            self.step((Phase::AddRoute, rank), "", title, ops::route(true, route), undo, change.take());
+        }
+        for step in &mut self.steps {
+            if step.action.resources == [format!("{NAME}/{INTERFACES}/")] {
+                step.action.resources = vec![format!("{NAME}/{ROUTES}")];
+            }
+        }
+    }
+
+    fn dns(&mut self, from: &Value, to: &Value, change: &Change) {
+        let contents = resolv::content(self.settings, to).and_then(|new| Ok((new, resolv::content(self.settings, from)?)));
+        let path = self.settings.resolv_conf.display().to_string();
+        match contents {
+            Ok((new, old)) => {
+                let undo = exact(ops::write(&path, Some(&old)));
+                let title = format!("Write name servers and domains to {path}");
+                self.step((Phase::Files, 1), "", title, ops::write(&path, Some(&new)), undo, Some(change.clone()));
+            }
+            Err(error) => self.errors.push(error),
+        }
+    }
+
+    fn profile(&mut self, change: &Change) {
+        let Some(name) = change.item() else { return };
+        let now = self.current.get(PROFILES).and_then(|all| all.get(name)).cloned().unwrap_or(Value::Null);
+        let after = match change {
+            Change::Create { to, .. } => to.clone(),
+            Change::Update { from, to, .. } => updated(now.clone(), from, to),
+            _ => Value::Null,
+        };
+        let files = |profile: &Value| profile["files"].as_object().cloned().unwrap_or_default();
+        let (is, will) = (files(&now), files(&after));
+        let mut change = Some(change.clone());
+        for path in is.keys().chain(will.keys().filter(|path| !is.contains_key(*path))) {
+            let (old, new) = (is.get(path).and_then(Value::as_str), will.get(path).and_then(Value::as_str));
+            if old == new {
+                continue;
+            }
+            let title = format!("{} {path}", if new.is_some() { "Write" } else { "Remove" });
+            let undo = exact(ops::write(path, old));
+            self.step((Phase::Files, 0), name, title, ops::write(path, new), undo, change.take());
+        }
+    }
+}
+
+/// What a link is made of; the rest is set when it is there.
+fn spec(item: &Value) -> Value {
+    let made = ["type", "mtu", "mac-address", "vlan", "veth", "bridge", "link-aggregation"];
+    let part = |name: &str| Some((name.to_owned(), item.get(name).filter(|value| !value.is_null())?.clone()));
+    let mut spec: Map<String, Value> = made.into_iter().filter_map(part).collect();
+    for member in ["bridge", "link-aggregation"] {
+        if let Some(Value::Object(inner)) = spec.get_mut(member) {
+            inner.remove("port");
+        }
+    }
+    Value::Object(spec)
+}
+
+/// An item with the members of `to`, and without those that only `from` has.
+fn updated(mut now: Value, from: &Value, to: &Value) -> Value {
+    let (Some(item), Some(from), Some(to)) = (now.as_object_mut(), from.as_object(), to.as_object()) else {
+        return to.clone();
+    };
+    from.keys().filter(|name| !to.contains_key(*name)).for_each(|name| drop(item.remove(name)));
+    for (name, new) in to {
+        let old = item.remove(name).unwrap_or(Value::Null);
+        let new = match (&old, from.get(name), new) {
+            (Value::Object(_), Some(from @ Value::Object(_)), Value::Object(_)) => updated(old, from, new),
+            _ => new.clone(),
+        };
+        if !new.is_null() {
+            item.insert(name.clone(), new);
+        }
+    }
+    now
+}
+
+/// Of two objects of options, what differs in each; what one lacks is off.
+fn difference(is: &Value, will: &Value) -> (Value, Value) {
+    let (Some(a), Some(b)) = (is.as_object(), will.as_object()) else { return (json!({}), will.clone()) };
+    let (mut old, mut new) = (Map::new(), Map::new());
+    for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
+        let off = json!(false);
+        let (x, y) = (a.get(name).unwrap_or(&off), b.get(name).unwrap_or(&off));
+        if x == y {
+            continue;
+        }
+        let (x, y) = if x.is_object() && y.is_object() { difference(x, y) } else { (x.clone(), y.clone()) };
+        old.insert(name.clone(), x);
+        new.insert(name.clone(), y);
+    }
+    (Value::Object(old), Value::Object(new))
+}
+
+/// The part of an update that is about one member.
+fn part_of(change: &Change, member: &str) -> Change {
+    let Change::Update { plugin, key, item, from, to } = change else { return change.clone() };
+    let only = |value: &Value| json!({ member: value.get(member).cloned().unwrap_or(Value::Null) });
+    Change::Update { plugin: plugin.clone(), key: key.clone(), item: item.clone(), from: only(from), to: only(to) }
+}
+
+fn exact(call: Call) -> Undo {
+    Undo { class: UndoClass::Exact, call: Some(call) }
+}
+
+/// What is set on a link that is being made goes with it.
+fn with_link() -> Undo {
+    Undo { class: UndoClass::Exact, call: None }
+}
+
+fn ipv6_title(name: &str, is_on: bool) -> String {
+    format!("Switch IPv6 of {name} {}", if is_on { "on" } else { "off" })
+}
