@@ -19,6 +19,8 @@ enum Phase {
     Create,
     Set,
     Controller,
+    /// A bridge follows the MTU of its ports unless it is set after they joined.
+    BridgeMtu,
     State,
     Ipv6,
     AddAddress,
@@ -139,39 +141,42 @@ impl<'a> Planner<'a> {
 
     fn create(&mut self, name: &str, change: &Change, changes: &[Change]) {
         let to = self.after(name).clone();
-        let peer = at(&to, "veth.peer").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let by_peer = self.steps.iter_mut().find(|step| step.phase == Phase::Create && step.action.call == ops::create(&peer, &spec(self.after.get(&*peer).unwrap_or(&Value::Null))));
-        let set_up = match by_peer {
-            // Both ends come at once; this one's members are set then.
+        let is_new = |name: &&str| self.after.contains_key(name) && self.now(name).is_null();
+        let peer = at(&to, "veth.peer").and_then(Value::as_str).filter(is_new).map(str::to_owned);
+        let of_peer = |step: &&mut Step| {
+            step.phase == Phase::Create && peer.as_ref().is_some_and(|peer| step.action.call.path == ops::delete(peer).path)
+        };
+        // Both ends of a pair come at once; of the second, members are set then.
+        let is_with_peer = match self.steps.iter_mut().find(of_peer) {
             Some(step) => {
                 step.action.changes.push(change.clone());
-                step.action.title = format!("{} and {name}", step.action.title);
                 true
             }
             None => false,
         };
-        if !set_up {
-            let kind = at(&to, "type").and_then(Value::as_str).unwrap_or("link").to_owned();
+        if !is_with_peer {
+            let kind = at(&to, "type").and_then(Value::as_str).unwrap_or("link");
             let has_file = |change: &Change| change.key() == PROFILES && change.item() == Some(name) && !change.takes_item();
             let is_kept = self.current.get(PROFILES).is_some_and(|all| all.get(name).is_some());
-            let till = if is_kept || changes.iter().any(has_file) { "" } else { " until the next start" };
-            let undo = exact(ops::delete(name));
+            let till = if is_kept || changes.iter().any(has_file) { "" } else { ", until the next start" };
+            let with = peer.map(|peer| format!(" and {peer}")).unwrap_or_default();
+            let title = format!("Create {kind} {name}{with}{till}");
+            let rank = self.depth(name);
             let call = ops::create(name, &spec(&to));
-            self.step((Phase::Create, self.depth(name)), name, format!("Create {kind} {name}{till}"), call, undo, Some(change.clone()));
+            self.step((Phase::Create, rank), name, title, call, exact(ops::delete(name)), Some(change.clone()));
         }
-        if set_up {
-            for member in ["mtu", "mac-address"] {
-                if let Some(value) = at(&to, member).filter(|value| !value.is_null()) {
-                    let call = ops::set(name, json!({ member: value }));
-                    self.step((Phase::Set, 0), name, format!("Set {member} of {name} to {value}"), call, with_link(), None);
-                }
-            }
+        let is_bridge = at(&to, "type").is_some_and(|kind| kind == "linux-bridge");
+        for (member, is_late) in [("mac-address", false), ("mtu", is_bridge)] {
+            let Some(value) = at(&to, member).filter(|value| !value.is_null() && (is_with_peer || is_late)) else { continue };
+            let phase = if is_late { Phase::BridgeMtu } else { Phase::Set };
+            self.step((phase, 0), name, set_title(name, member, value), ops::set(name, json!({ member: value })), with_link(), None);
         }
         if at(&to, "state").is_none_or(|state| state == "up") {
             let call = ops::set(name, json!({"state": "up"}));
             self.step((Phase::State, self.depth(name)), name, format!("Take {name} up"), call, with_link(), None);
         }
-        let is_on_by_default = std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6").is_ok_and(|text| text.trim() == "0");
+        let default = std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6");
+        let is_on_by_default = default.is_ok_and(|text| text.trim() == "0");
         if let Some(is_on) = at(&to, "ipv6.enabled").and_then(Value::as_bool).filter(|is_on| *is_on != is_on_by_default) {
             self.step((Phase::Ipv6, 0), name, ipv6_title(name, is_on), ops::ipv6_switch(name, is_on), with_link(), None);
         }
@@ -203,8 +208,10 @@ impl<'a> Planner<'a> {
                     let is_less = will.as_u64() < is.as_u64();
                     let undo = exact(ops::set(name, json!({ member: is })));
                     let call = ops::set(name, json!({ member: will }));
-                    let title = format!("Set {member} of {name} to {}", will.as_str().map_or(will.to_string(), str::to_owned));
-                    self.step((Phase::Set, if is_less { -depth } else { depth }), name, title, call, undo, Some(part));
+                    let is_bridge = after["type"] == "linux-bridge" && member == "mtu";
+                    let phase = if is_bridge { Phase::BridgeMtu } else { Phase::Set };
+                    let rank = if is_less { -depth } else { depth };
+                    self.step((phase, rank), name, set_title(name, member, will), call, undo, Some(part));
                 }
                 "state" if is != will => {
                     let word = will.as_str().unwrap_or("up");
@@ -420,6 +427,9 @@ fn spec(item: &Value) -> Value {
     let made = ["type", "mtu", "mac-address", "vlan", "veth", "bridge", "link-aggregation"];
     let part = |name: &str| Some((name.to_owned(), item.get(name).filter(|value| !value.is_null())?.clone()));
     let mut spec: Map<String, Value> = made.into_iter().filter_map(part).collect();
+    if spec.get("type").is_some_and(|kind| kind == "linux-bridge") {
+        spec.remove("mtu");
+    }
     for member in ["bridge", "link-aggregation"] {
         if let Some(Value::Object(inner)) = spec.get_mut(member) {
             inner.remove("port");
@@ -478,6 +488,10 @@ fn exact(call: Call) -> Undo {
 /// What is set on a link that is being made goes with it.
 fn with_link() -> Undo {
     Undo { class: UndoClass::Exact, call: None }
+}
+
+fn set_title(name: &str, member: &str, value: &Value) -> String {
+    format!("Set {member} of {name} to {}", value.as_str().map_or(value.to_string(), str::to_owned))
 }
 
 fn ipv6_title(name: &str, is_on: bool) -> String {
