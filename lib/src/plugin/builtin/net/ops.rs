@@ -168,9 +168,16 @@ impl Kernel {
         if is_add {
             return self.socket.request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &of_address(index, ip, prefix));
         }
-        // With the first address of a network a kernel may take all others of it.
+        // With the first address of a network a kernel takes all others of it, and routes, unless it is told to keep them.
         let others = self.others(index)?;
-        self.socket.request(RTM_DELADDR, 0, &of_address(index, ip, prefix))?;
+        let keeps = std::path::PathBuf::from(format!("/proc/sys/net/ipv4/conf/{name}/promote_secondaries"));
+        let is_taking = others.len() > 1 && std::fs::read_to_string(&keeps).is_ok_and(|text| text.trim() == "0");
+        let is_told = is_taking && std::fs::write(&keeps, "1").is_ok();
+        let outcome = self.socket.request(RTM_DELADDR, 0, &of_address(index, ip, prefix));
+        if is_told {
+            let _ = std::fs::write(&keeps, "0");
+        }
+        outcome?;
         let left = self.others(index)?;
         for (other, prefix) in others.into_iter().filter(|other| *other != (ip, prefix) && !left.contains(other)) {
             self.socket.request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &of_address(index, other, prefix))?;

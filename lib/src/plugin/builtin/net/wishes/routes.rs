@@ -60,13 +60,22 @@ impl Wishes<'_> {
         }
         let by_gone = |route: &&Value| {
             let name = route["next-hop-interface"].as_str().unwrap_or_default();
-            self.absent.contains(name) || self.goes_down(name)
+            let is_v4 = route["destination"].as_str().is_some_and(|text| !text.contains(':'));
+            self.absent.contains(name) || self.goes_down(name) || (is_v4 && self.loses_all(name))
         };
         wishes.gone.extend(there.iter().filter(by_gone).cloned());
         let all = merged(&there, &wishes.wished, &wishes.gone);
         self.check_conflicts(&all, &wishes.wished);
         wishes.list = (said.is_some() || all != there).then_some(all);
         wishes
+    }
+
+    /// Whether a link has no IPv4 address any more: the kernel drops its routes then.
+    fn loses_all(&self, name: &str) -> bool {
+        let now = list(self.now(name).unwrap_or(&Value::Null), LISTS[0]);
+        let Some(wish) = self.items.get(name).filter(|_| !now.is_empty()) else { return false };
+        let gone = wish.gone.get(LISTS[0]).map(Vec::as_slice).unwrap_or_default();
+        merged(now, list(&wish.members, LISTS[0]), gone).is_empty()
     }
 
     fn entries(&mut self, said: Option<&Value>) -> Vec<Value> {
