@@ -160,7 +160,9 @@ impl Netns {
         let shown = self.ip(&["address", "show", "dev", link]);
         let all = shown[0]["addr_info"].as_array().cloned().unwrap_or_default();
         let given = all.iter().filter(|address| address["scope"] != "link");
-        given.map(|address| format!("{}/{}", address["local"].as_str().unwrap_or_default(), address["prefixlen"])).collect()
+        given
+            .map(|address| format!("{}/{}", address["local"].as_str().unwrap_or_default(), address["prefixlen"]))
+            .collect()
     }
 
     /// Whether a kernel makes links of this type.

@@ -70,7 +70,8 @@ fn keys(settings: &Settings) -> BTreeMap<String, KeySpec> {
     let protected = vec!["lo".to_owned()];
     let links = KeySpec { strategy: Strategy::Collection, items, protected, ..KeySpec::default() };
     let files = of(&["files"], &written).into_iter().collect();
-    let items = ItemSpec { members: files, can_update: true, can_create: true, can_delete: true, ..ItemSpec::default() };
+    let items =
+        ItemSpec { members: files, can_update: true, can_create: true, can_delete: true, ..ItemSpec::default() };
     let merged = || KeySpec { strategy: Strategy::MergeStrategy, ..KeySpec::default() };
     BTreeMap::from([
         (INTERFACES.into(), links),
@@ -151,7 +152,13 @@ impl StatePlugin for NetPlugin {
         wishes::normalised(&self.settings, &Self::snapshot()?, desired, current, owned)
     }
 
-    fn plan(&self, _: &Bus, changes: &[Change], current: &Map<String, Value>, _: &mut dyn Progress) -> Result<Vec<Action>> {
+    fn plan(
+        &self,
+        _: &Bus,
+        changes: &[Change],
+        current: &Map<String, Value>,
+        _: &mut dyn Progress,
+    ) -> Result<Vec<Action>> {
         self.actions(changes, current, false)
     }
 

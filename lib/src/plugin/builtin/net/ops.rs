@@ -79,7 +79,9 @@ pub fn perform(call: &Call) -> Result<()> {
         (_, Some(_), "delete") => kernel.route(first, false),
         _ => Err(Errno::INVAL),
     };
-    outcome.map_err(|errno| refusal(&format!("{} {}", call.member.replace('-', " "), call.path), errno).on(call.label()))
+    let what = first.as_str().map(|text| format!(" {text} of")).unwrap_or_default();
+    let attempt = format!("{}{what} {}", call.member.replace('-', " "), call.path);
+    outcome.map_err(|errno| refusal(&attempt, errno).on(call.label()))
 }
 
 /// The mode of files that daemons read under users of their own.
@@ -352,11 +354,13 @@ mod tests {
         let options = json!({"mac-ageing-time": 10, "vlan-filtering": true, "stp": {"enabled": false, "priority": 7}});
         let item = json!({"type": "linux-bridge", "bridge": {"options": options}});
         let found = kernel::link(&new_link("br0", &item, None).0).unwrap();
-        let expected = [(IFLA_BR_AGEING_TIME, 1000), (IFLA_BR_STP_STATE, 0), (IFLA_BR_PRIORITY, 7), (IFLA_BR_VLAN_FILTERING, 1)];
+        let expected =
+            [(IFLA_BR_AGEING_TIME, 1000), (IFLA_BR_STP_STATE, 0), (IFLA_BR_PRIORITY, 7), (IFLA_BR_VLAN_FILTERING, 1)];
         assert_eq!(found.bridge.into_iter().collect::<Vec<_>>(), expected);
         let found = kernel::address(&of_address(2, "2001:db8::1".parse().unwrap(), 64).0).unwrap();
         assert_eq!((found.index, found.prefix_length, found.ip.to_string().as_str()), (2, 64, "2001:db8::1"));
-        let route = json!({"destination": "198.51.100.0/24", "next-hop-address": "192.0.2.1", "metric": 7, "table-id": 1000});
+        let route =
+            json!({"destination": "198.51.100.0/24", "next-hop-address": "192.0.2.1", "metric": 7, "table-id": 1000});
         let found = kernel::route(&of_route(&route, 4, true).unwrap().0).unwrap();
         assert_eq!((found.link, found.metric, found.table, found.protocol), (Some(4), 7, 1000, RTPROT_STATIC));
         assert_eq!(found.gateway, Some("192.0.2.1".parse().unwrap()));

@@ -17,7 +17,8 @@ pub fn manager(settings: &Settings, name: &str, index: u32) -> Option<&'static s
     }
     let read = |folder: &Path| file::read(&folder.join(index.to_string())).ok().flatten().unwrap_or_default();
     let networkd = read(&settings.networkd_links);
-    let of_networkd = value(&networkd, "ADMIN_STATE").is_some_and(|state| !matches!(state, "unmanaged" | "initialized" | "pending"));
+    let of_networkd =
+        value(&networkd, "ADMIN_STATE").is_some_and(|state| !matches!(state, "unmanaged" | "initialized" | "pending"));
     if of_networkd && !value(&networkd, "NETWORK_FILE").is_some_and(|file| file.contains("/50-op-dbus-")) {
         return Some("systemd-networkd");
     }
@@ -104,20 +105,19 @@ mod tests {
         };
         let of = |name: &str, index| manager(&settings, name, index);
         assert_eq!(of("eth0", 2), None);
-        write("links/2", "# This is private data.\nADMIN_STATE=configured\nNETWORK_FILE=/etc/systemd/network/lan.network\n");
+        write(
+            "links/2",
+            "# This is private data.\nADMIN_STATE=configured\nNETWORK_FILE=/etc/systemd/network/lan.network\n",
+        );
         write("links/3", "ADMIN_STATE=unmanaged\n");
         write("links/4", "ADMIN_STATE=configured\nNETWORK_FILE=/etc/systemd/network/50-op-dbus-eth4.network\n");
         write("devices/5", "[device]\nmanaged=true\nconnection-uuid=1\n");
         write("devices/6", "[device]\nmanaged=true\nnm-generated=true\n");
         write("devices/7", "[device]\nmanaged=false\n");
-        assert_eq!([2, 3, 4, 5, 6, 7].map(|index| of("eth0", index)), [
-            Some("systemd-networkd"),
-            None,
-            None,
-            Some("NetworkManager"),
-            None,
-            None
-        ]);
+        assert_eq!(
+            [2, 3, 4, 5, 6, 7].map(|index| of("eth0", index)),
+            [Some("systemd-networkd"), None, None, Some("NetworkManager"), None, None]
+        );
         assert_eq!(of("br0", 2), None, "the settings say so");
     }
 }

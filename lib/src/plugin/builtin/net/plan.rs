@@ -100,7 +100,9 @@ impl<'a> Planner<'a> {
     fn depth(&self, name: &str) -> i64 {
         let mut depth = 0;
         let mut at_name = name.to_owned();
-        while let Some(base) = self.text_after(&at_name, "vlan.base-iface").or_else(|| at(self.now(&at_name), "vlan.base-iface")?.as_str()) {
+        while let Some(base) =
+            self.text_after(&at_name, "vlan.base-iface").or_else(|| at(self.now(&at_name), "vlan.base-iface")?.as_str())
+        {
             at_name = base.to_owned();
             depth += 1;
             if depth > 16 {
@@ -120,8 +122,17 @@ impl<'a> Planner<'a> {
         self.errors.push(Error::refused(what).on(format!("{NAME}/{INTERFACES}/{name}")).hint(hint));
     }
 
-    fn step(&mut self, (phase, rank): (Phase, i64), name: &str, title: String, call: Call, undo: Undo, change: Option<Change>) {
-        let resource = change.as_ref().map_or_else(|| format!("{NAME}/{INTERFACES}/{name}"), |c| c.resource().to_string());
+    fn step(
+        &mut self,
+        (phase, rank): (Phase, i64),
+        name: &str,
+        title: String,
+        call: Call,
+        undo: Undo,
+        change: Option<Change>,
+    ) {
+        let resource =
+            change.as_ref().map_or_else(|| format!("{NAME}/{INTERFACES}/{name}"), |c| c.resource().to_string());
         let action = Action {
             id: String::new(),
             plugin: NAME.into(),
@@ -144,7 +155,8 @@ impl<'a> Planner<'a> {
         let is_new = |name: &&str| self.after.contains_key(name) && self.now(name).is_null();
         let peer = at(&to, "veth.peer").and_then(Value::as_str).filter(is_new).map(str::to_owned);
         let of_peer = |step: &&mut Step| {
-            step.phase == Phase::Create && peer.as_ref().is_some_and(|peer| step.action.call.path == ops::delete(peer).path)
+            step.phase == Phase::Create
+                && peer.as_ref().is_some_and(|peer| step.action.call.path == ops::delete(peer).path)
         };
         // Both ends of a pair come at once; of the second, members are set then.
         let is_with_peer = match self.steps.iter_mut().find(of_peer) {
@@ -156,7 +168,8 @@ impl<'a> Planner<'a> {
         };
         if !is_with_peer {
             let kind = at(&to, "type").and_then(Value::as_str).unwrap_or("link");
-            let has_file = |change: &Change| change.key() == PROFILES && change.item() == Some(name) && !change.takes_item();
+            let has_file =
+                |change: &Change| change.key() == PROFILES && change.item() == Some(name) && !change.takes_item();
             let is_kept = self.current.get(PROFILES).is_some_and(|all| all.get(name).is_some());
             let till = if is_kept || changes.iter().any(has_file) { "" } else { ", until the next start" };
             let with = peer.map(|peer| format!(" and {peer}")).unwrap_or_default();
@@ -167,9 +180,18 @@ impl<'a> Planner<'a> {
         }
         let is_bridge = at(&to, "type").is_some_and(|kind| kind == "linux-bridge");
         for (member, is_late) in [("mac-address", false), ("mtu", is_bridge)] {
-            let Some(value) = at(&to, member).filter(|value| !value.is_null() && (is_with_peer || is_late)) else { continue };
+            let Some(value) = at(&to, member).filter(|value| !value.is_null() && (is_with_peer || is_late)) else {
+                continue;
+            };
             let phase = if is_late { Phase::BridgeMtu } else { Phase::Set };
-            self.step((phase, 0), name, set_title(name, member, value), ops::set(name, json!({ member: value })), with_link(), None);
+            self.step(
+                (phase, 0),
+                name,
+                set_title(name, member, value),
+                ops::set(name, json!({ member: value })),
+                with_link(),
+                None,
+            );
         }
         if at(&to, "state").is_none_or(|state| state == "up") {
             let call = ops::set(name, json!({"state": "up"}));
@@ -177,8 +199,16 @@ impl<'a> Planner<'a> {
         }
         let default = std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6");
         let is_on_by_default = default.is_ok_and(|text| text.trim() == "0");
-        if let Some(is_on) = at(&to, "ipv6.enabled").and_then(Value::as_bool).filter(|is_on| *is_on != is_on_by_default) {
-            self.step((Phase::Ipv6, 0), name, ipv6_title(name, is_on), ops::ipv6_switch(name, is_on), with_link(), None);
+        if let Some(is_on) = at(&to, "ipv6.enabled").and_then(Value::as_bool).filter(|is_on| *is_on != is_on_by_default)
+        {
+            self.step(
+                (Phase::Ipv6, 0),
+                name,
+                ipv6_title(name, is_on),
+                ops::ipv6_switch(name, is_on),
+                with_link(),
+                None,
+            );
         }
         for path in &LISTS[..2] {
             for entry in list(&to, path) {
@@ -217,7 +247,14 @@ impl<'a> Planner<'a> {
                     let word = will.as_str().unwrap_or("up");
                     let undo = exact(ops::set(name, json!({ "state": is })));
                     let call = ops::set(name, json!({ "state": will }));
-                    self.step((Phase::State, self.depth(name)), name, format!("Take {name} {word}"), call, undo, Some(part));
+                    self.step(
+                        (Phase::State, self.depth(name)),
+                        name,
+                        format!("Take {name} {word}"),
+                        call,
+                        undo,
+                        Some(part),
+                    );
                 }
                 "ipv4" => self.addresses(name, LISTS[0], &now, &after, Some(part)),
                 "ipv6" => self.ipv6(name, &now, &after, part),
@@ -318,9 +355,17 @@ impl<'a> Planner<'a> {
                 Some(controller) => format!("Make {port} a port of {controller}"),
                 None => format!("Take {port} out of {}", is.as_str().unwrap_or_default()),
             };
-            let undo = if self.now(&port).is_null() { with_link() } else { exact(ops::set(&port, json!({"controller": is}))) };
+            let undo =
+                if self.now(&port).is_null() { with_link() } else { exact(ops::set(&port, json!({"controller": is}))) };
             let rank = i64::from(controller.is_some());
-            self.step((Phase::Controller, rank), &port, title, ops::set(&port, json!({"controller": will})), undo, None);
+            self.step(
+                (Phase::Controller, rank),
+                &port,
+                title,
+                ops::set(&port, json!({"controller": will})),
+                undo,
+                None,
+            );
             if let Some(step) = self.steps.last_mut() {
                 step.action.changes = parts;
             }
@@ -387,7 +432,8 @@ impl<'a> Planner<'a> {
     }
 
     fn dns(&mut self, from: &Value, to: &Value, change: &Change) {
-        let contents = resolv::content(self.settings, to).and_then(|new| Ok((new, resolv::content(self.settings, from)?)));
+        let contents =
+            resolv::content(self.settings, to).and_then(|new| Ok((new, resolv::content(self.settings, from)?)));
         let path = self.settings.resolv_conf.display().to_string();
         match contents {
             Ok((new, old)) => {

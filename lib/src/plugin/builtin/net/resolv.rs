@@ -54,9 +54,8 @@ pub fn content(settings: &Settings, to: &Value) -> Result<String> {
 }
 
 fn rewritten(old: &str, to: &Value) -> String {
-    let is_other = |line: &&str| {
-        !matches!(line.split_ascii_whitespace().next(), Some("nameserver" | "search" | "domain"))
-    };
+    let is_other =
+        |line: &&str| !matches!(line.split_ascii_whitespace().next(), Some("nameserver" | "search" | "domain"));
     let mut text: String = old.lines().filter(is_other).map(|line| format!("{line}\n")).collect();
     let words = |name: &str| -> Vec<&str> {
         to["config"][name].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
@@ -79,7 +78,10 @@ mod tests {
         assert_eq!(parse(old), json!({"config": {"server": ["192.0.2.1"], "search": ["a.example"]}}));
         let to = json!({"config": {"server": ["192.0.2.2", "2001:db8::1"], "search": ["b.example", "c.example"]}});
         let new = rewritten(old, &to);
-        assert_eq!(new, "# ours\noptions edns0\nsearch b.example c.example\nnameserver 192.0.2.2\nnameserver 2001:db8::1\n");
+        assert_eq!(
+            new,
+            "# ours\noptions edns0\nsearch b.example c.example\nnameserver 192.0.2.2\nnameserver 2001:db8::1\n"
+        );
         assert_eq!(parse(&new), to);
     }
 }

@@ -61,9 +61,7 @@ impl Settings {
     /// By what links come back on this host; never [`Persistence::Auto`].
     pub fn mechanism(&self) -> Persistence {
         match self.persistence {
-            Persistence::Auto if IFUPDOWN2.iter().any(|program| Path::new(program).exists()) => {
-                Persistence::Interfaces
-            }
+            Persistence::Auto if IFUPDOWN2.iter().any(|program| Path::new(program).exists()) => Persistence::Interfaces,
             Persistence::Auto if self.networkd_links.is_dir() && self.networkd_dir.is_dir() => Persistence::Networkd,
             Persistence::Auto => Persistence::None,
             said => said,

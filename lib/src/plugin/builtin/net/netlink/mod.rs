@@ -114,8 +114,13 @@ fn errno_of(body: &[u8]) -> Option<Errno> {
 /// What the kernel's refusal means, for people.
 pub fn refusal(attempt: &str, errno: Errno) -> Error {
     let (kind, hint) = match errno {
-        Errno::PERM | Errno::ACCESS => (Kind::Denied, "changing links needs root (CAP_NET_ADMIN)"),
-        Errno::OPNOTSUPP => (Kind::Failed, "this kernel or driver cannot do that; is the kernel module of this type there?"),
+        Errno::PERM => (Kind::Denied, "changing links needs root (CAP_NET_ADMIN)"),
+        Errno::ACCESS => {
+            (Kind::Failed, "is IPv6 switched off? \"ipv6\": {\"enabled\": true} switches it on for the link")
+        }
+        Errno::OPNOTSUPP => {
+            (Kind::Failed, "this kernel or driver cannot do that; is the kernel module of this type there?")
+        }
         Errno::NODEV | Errno::NXIO => (Kind::Failed, "the link went away meanwhile: query again"),
         Errno::EXIST => (Kind::Failed, "somebody else made it meanwhile: query again"),
         Errno::BUSY => (Kind::Failed, "the link is in use: take it down first, or detach it from its controller"),

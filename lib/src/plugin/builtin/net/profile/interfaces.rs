@@ -99,7 +99,8 @@ pub fn conflict(folder: &Path, name: &str) -> Option<Error> {
         return Some(Error::refused(what).hint(hint));
     }
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let others = entries.filter(|path| !path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(PREFIX)));
+    let others =
+        entries.filter(|path| !path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(PREFIX)));
     let others: Vec<PathBuf> = others.chain([main]).collect();
     let describes = |path: &&PathBuf| {
         let text = file::read(path).ok().flatten().unwrap_or_default();

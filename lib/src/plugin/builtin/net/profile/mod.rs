@@ -127,7 +127,9 @@ pub fn wanted(wishes: &mut Wishes<'_>, routes: &RouteWishes) -> Profiles {
         let old = there.get(name).and_then(|profile| profile["files"].as_object());
         old.into_iter().flatten().for_each(|(path, _)| drop(files.insert(path.clone(), Value::Null)));
         let header = format!("{HEADER}{declared}\n");
-        files.extend(rendered.into_iter().map(|(path, text)| (path.display().to_string(), json!(header.clone() + &text))));
+        files.extend(
+            rendered.into_iter().map(|(path, text)| (path.display().to_string(), json!(header.clone() + &text))),
+        );
         let is_same = old.is_some_and(|old| *old == files);
         if names.contains(name) || !is_same {
             profiles.wanted.insert(name.clone(), json!({ "files": files }));
@@ -145,8 +147,10 @@ fn check(wishes: &mut Wishes<'_>, mechanism: Persistence, name: &str) {
         Persistence::Interfaces => interfaces::conflict(&wishes.settings.interfaces_dir, name),
         Persistence::Networkd => None,
         _ => Some(
-            Error::refused("nothing on this host would bring the link back after a start: neither ifupdown2 nor networkd")
-                .hint("leave \"persistent\" out, and have op-dbus.service apply the document at each start"),
+            Error::refused(
+                "nothing on this host would bring the link back after a start: neither ifupdown2 nor networkd",
+            )
+            .hint("leave \"persistent\" out, and have op-dbus.service apply the document at each start"),
         ),
     };
     if let Some(error) = error {

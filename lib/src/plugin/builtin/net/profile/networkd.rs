@@ -48,7 +48,9 @@ fn netdev(name: &str, declared: &Value) -> Option<String> {
         _ => "",
     });
     let mut line = |key: &str, path: &str, unit: &str| {
-        at(declared, path).iter().for_each(|value| text.push_str(&format!("{key}={}{unit}\n", word(value, "yes", "no"))));
+        at(declared, path)
+            .iter()
+            .for_each(|value| text.push_str(&format!("{key}={}{unit}\n", word(value, "yes", "no"))));
     };
     match kind {
         "bridge" => {
@@ -90,16 +92,18 @@ fn network(name: &str, declared: &Value, all: &BTreeMap<String, Value>) -> Strin
         let key = if kind == Some("bond") { "Bond" } else { "Bridge" };
         text.push_str(&format!("{key}={controller}\n"));
     }
-    let stands_on_it =
-        |declared: &Value| at(declared, "vlan.base-iface").and_then(Value::as_str) == Some(name);
+    let stands_on_it = |declared: &Value| at(declared, "vlan.base-iface").and_then(Value::as_str) == Some(name);
     for (vlan, _) in all.iter().filter(|(_, declared)| stands_on_it(declared)) {
         text.push_str(&format!("VLAN={vlan}\n"));
     }
     for route in list(declared, ROUTES) {
         text.push_str("\n[Route]\n");
-        for (member, key) in
-            [("destination", "Destination"), ("next-hop-address", "Gateway"), ("metric", "Metric"), ("table-id", "Table")]
-        {
+        for (member, key) in [
+            ("destination", "Destination"),
+            ("next-hop-address", "Gateway"),
+            ("metric", "Metric"),
+            ("table-id", "Table"),
+        ] {
             route.get(member).iter().for_each(|value| text.push_str(&format!("{key}={}\n", word(value, "", ""))));
         }
     }

@@ -70,9 +70,8 @@ pub fn merged(there: &[Value], wished: &[Value], gone: &[Value]) -> Vec<Value> {
 pub fn read(place: &str, said: &Map<String, Value>, now: Option<&Value>, errors: &mut Vec<Error>) -> ItemWish {
     let mut wish = ItemWish { members: Value::Object(said.clone()), ..ItemWish::default() };
     let mut reader = Reader { place, now, errors };
-    wish.persistent = take(&mut wish.members, "persistent").and_then(|value| {
-        value.as_bool().or_else(|| reader.wrong("persistent", "is neither true nor false"))
-    });
+    wish.persistent = take(&mut wish.members, "persistent")
+        .and_then(|value| value.as_bool().or_else(|| reader.wrong("persistent", "is neither true nor false")));
     if let Some(kind) = at(&wish.members, "type").cloned() {
         reader.kind(&mut wish.members, &kind);
     }
@@ -81,7 +80,9 @@ pub fn read(place: &str, said: &Map<String, Value>, now: Option<&Value>, errors:
     if let Some(mac) = at(&wish.members, "mac-address").filter(|mac| Some(*mac) != shown_mac).cloned() {
         match mac.as_str().map(mac_of) {
             Some(Some(mac)) => put(&mut wish.members, "mac-address", json!(mac)),
-            _ => reader.wrong("mac-address", "is no MAC address: six bytes, for example 02:00:00:00:00:01").unwrap_or(()),
+            _ => {
+                reader.wrong("mac-address", "is no MAC address: six bytes, for example 02:00:00:00:00:01").unwrap_or(())
+            }
         }
     }
     if at(&wish.members, "controller").is_some_and(|controller| controller == "") {
@@ -97,8 +98,10 @@ pub fn read(place: &str, said: &Map<String, Value>, now: Option<&Value>, errors:
 
 /// `AA:BB:CC:DD:EE:FF`, of one link alone.
 fn mac_of(text: &str) -> Option<String> {
-    let bytes: Vec<u8> =
-        text.split([':', '-']).map(|byte| u8::from_str_radix(byte, 16).ok().filter(|_| byte.len() == 2)).collect::<Option<_>>()?;
+    let bytes: Vec<u8> = text
+        .split([':', '-'])
+        .map(|byte| u8::from_str_radix(byte, 16).ok().filter(|_| byte.len() == 2))
+        .collect::<Option<_>>()?;
     let is_own = bytes.len() == 6 && bytes[0] & 1 == 0 && bytes.iter().any(|byte| *byte != 0);
     is_own.then(|| bytes.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
 }
@@ -195,7 +198,8 @@ impl Reader<'_> {
             let wanted = take(&mut wish.members, &format!("{family}.{dynamic}"));
             if wanted.is_some_and(|wanted| wanted == json!(true)) && !there {
                 let error = Error::refused("this plugin gives addresses that stay; it runs no DHCP client");
-                let hint = "leave it out, and let systemd-networkd or NetworkManager (plugin networkmanager) have the link";
+                let hint =
+                    "leave it out, and let systemd-networkd or NetworkManager (plugin networkmanager) have the link";
                 self.error(&format!("{family}.{dynamic}"), error.hint(hint));
             }
         }
@@ -292,7 +296,8 @@ fn address_of(entry: &Value, is_v4: bool) -> Result<Value, String> {
     let what = "is no address: {\"ip\": \"192.0.2.1\", \"prefix-length\": 24}";
     let object = entry.as_object().ok_or(what)?;
     // What nmstate shows of an address that has no end.
-    let is_known = |name: &String| matches!(&**name, "ip" | "prefix-length" | "valid-life-time" | "preferred-life-time");
+    let is_known =
+        |name: &String| matches!(&**name, "ip" | "prefix-length" | "valid-life-time" | "preferred-life-time");
     if !object.keys().all(is_known) {
         return Err(what.into());
     }

@@ -13,8 +13,8 @@ fn port_name(entry: &Value) -> Option<&str> {
 
 impl Wishes<'_> {
     pub(super) fn check_relations(&mut self) {
-        self.check_new();
         self.check_pairs();
+        self.check_new();
         self.ports_have_controllers();
         self.controllers_have_ports();
         self.check_bases();
@@ -71,7 +71,8 @@ impl Wishes<'_> {
             .flat_map(|(path, word)| self.items.iter().map(move |(name, wish)| (name, wish, path, word)))
             .filter_map(|(name, wish, path, word)| {
                 let (wanted, now) = (at(&wish.members, path)?, at(self.now(name)?, path)?);
-                (wanted != now).then(|| (name.clone(), path, format!("the {word} of {name} is {now} and cannot become {wanted}")))
+                (wanted != now)
+                    .then(|| (name.clone(), path, format!("the {word} of {name} is {now} and cannot become {wanted}")))
             })
             .collect();
         for (name, path, what) in changed {
@@ -109,7 +110,14 @@ impl Wishes<'_> {
                     let error = Error::bad_input(format!("{name} calls {peer} its peer, which calls {back} its own"));
                     self.error(&name, "veth.peer", error);
                 }
-                _ => put(&mut other.members, "veth.peer", json!(name)),
+                _ if at(&other.members, "type").is_some_and(|kind| kind != "veth") => {
+                    let error = Error::bad_input(format!("{peer} is to be of another type, and so no end of a pair"));
+                    self.error(&name, "veth.peer", error);
+                }
+                _ => {
+                    put(&mut other.members, "veth.peer", json!(name));
+                    put(&mut other.members, "type", json!("veth"));
+                }
             }
         }
         let going: Vec<(String, String)> = self
@@ -156,7 +164,8 @@ impl Wishes<'_> {
                 self.error(&name, path, error.hint("check the spelling, or declare the link in the same document"));
                 continue;
             }
-            let now = self.now(&port).and_then(|port| at(port, "controller")).and_then(Value::as_str).map(str::to_owned);
+            let now =
+                self.now(&port).and_then(|port| at(port, "controller")).and_then(Value::as_str).map(str::to_owned);
             let wished = self.items.get(&port).and_then(|wish| at(&wish.members, "controller")).cloned();
             match wished {
                 Some(other) if is_in && other != *name => {
@@ -179,7 +188,8 @@ impl Wishes<'_> {
             .filter_map(|(name, wish)| Some((name.clone(), at(&wish.members, "controller")?.clone())))
             .collect();
         for (port, controller) in wished {
-            let before = self.now(&port).and_then(|now| at(now, "controller")).and_then(Value::as_str).map(str::to_owned);
+            let before =
+                self.now(&port).and_then(|now| at(now, "controller")).and_then(Value::as_str).map(str::to_owned);
             if let Some(before) = before.filter(|before| controller != **before && self.is_there_after(before)) {
                 if let Some(path) = self.list_of(&before) {
                     let entry = entry_of(path, &port);
@@ -220,7 +230,11 @@ impl Wishes<'_> {
         for (name, base) in bases {
             if !self.is_there_after(&base) {
                 let error = Error::bad_input(format!("there is no link {base} it could stand on"));
-                self.error(&name, "vlan.base-iface", error.hint("check the spelling, or declare it in the same document"));
+                self.error(
+                    &name,
+                    "vlan.base-iface",
+                    error.hint("check the spelling, or declare it in the same document"),
+                );
             } else if self.text_after(&base, "state") == Some("down") && self.text_after(&name, "state") == Some("up") {
                 let error = Error::bad_input(format!("it stands on {base}, which is down"));
                 self.error(&name, "state", error.hint(format!("declare {base} \"state\": \"up\", too")));
@@ -232,7 +246,8 @@ impl Wishes<'_> {
     fn check_loops(&mut self) {
         let below = |name: &str| -> Vec<String> {
             let base = self.text_after(name, "vlan.base-iface").map(str::to_owned);
-            let ports = self.items.keys().map(String::as_str).chain(self.snapshot.links.values().map(|link| &*link.name));
+            let ports =
+                self.items.keys().map(String::as_str).chain(self.snapshot.links.values().map(|link| &*link.name));
             let ports = ports.filter(|port| self.text_after(port, "controller") == Some(name)).map(str::to_owned);
             base.into_iter().chain(ports).collect()
         };
@@ -250,7 +265,8 @@ impl Wishes<'_> {
             }
         }
         if !looped.is_empty() {
-            let error = Error::bad_input(format!("these links would stand on each other in a circle: {}", looped.join(", ")));
+            let error =
+                Error::bad_input(format!("these links would stand on each other in a circle: {}", looped.join(", ")));
             self.error(&looped[0].clone(), "", error);
         }
     }
@@ -277,6 +293,16 @@ impl Wishes<'_> {
 
     /// IPv6 addresses do not stay on a link that is down.
     fn check_addresses(&mut self) {
+        let is_off = |name: &&String| self.after(name, "ipv6.enabled").is_some_and(|is_on| *is_on == json!(false));
+        let lists = |name: &&String| {
+            let now = self.now(name).map(|now| list(now, LISTS[1])).unwrap_or_default();
+            list(&self.items[*name].members, LISTS[1]).iter().any(|entry| !now.contains(entry))
+        };
+        let off: Vec<String> = self.items.keys().filter(is_off).filter(lists).cloned().collect();
+        for name in off {
+            let error = Error::bad_input("IPv6 is switched off on this link");
+            self.error(&name, LISTS[1], error.hint("switch it on: \"ipv6\": {\"enabled\": true, ...}"));
+        }
         let is_down = |name: &&String| self.text_after(name, "state") == Some("down");
         let has_some = |name: &&String| !list(&self.items[*name].members, LISTS[1]).is_empty();
         let wrong: Vec<String> = self.items.keys().filter(is_down).filter(has_some).cloned().collect();

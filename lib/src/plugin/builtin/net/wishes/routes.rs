@@ -102,7 +102,9 @@ impl Wishes<'_> {
         } else {
             let gateway = route.get("next-hop-address").and_then(|ip| ip.as_str()?.parse().ok());
             match gateway {
-                Some(gateway) if !is_there && !self.reaches(name, gateway) => format!("no address of {name} reaches {gateway}"),
+                Some(gateway) if !is_there && !self.reaches(name, gateway) => {
+                    format!("no address of {name} reaches {gateway}")
+                }
                 _ => return,
             }
         };
