@@ -6,7 +6,7 @@ use crate::bus::introspection::Property;
 use crate::bus::value::{VariantTypes, encode, single_type};
 use crate::plugin::author::{Finding, Level, Surface};
 use crate::plugin::mapping::{StateSection, check_value, items};
-use crate::plugin::{Manifest, Mapping};
+use crate::plugin::{Manifest, Mapping, builtin};
 use crate::state::{PluginState, StateDocument};
 use serde_json::{Value, json};
 
@@ -58,22 +58,48 @@ pub fn contradictions(subject: &Subject, manifest: &Manifest, mapping: &Mapping,
     }
 }
 
+/// A plugin that is compiled in: its settings, and examples that are documents of it.
+pub fn built_in(subject: &Subject, manifest: &Manifest, findings: &mut Vec<Finding>) {
+    let why = "op-dbus does not open the plugin";
+    if let Err(error) = builtin::open(manifest) {
+        findings.extend(Finding::of_error("manifest", why, &error));
+    }
+    for (file, text) in &subject.examples {
+        let document = serde_json::from_str::<Value>(text).map_err(|error| error.to_string());
+        let state =
+            document.and_then(|document| StateDocument::from_json(&document).map_err(|error| error.to_string()));
+        let what = match state {
+            Ok(state) if state.plugins.contains_key(&manifest.plugin.name) => continue,
+            Ok(_) => format!("it says nothing about {}", manifest.plugin.name),
+            Err(what) => what,
+        };
+        findings
+            .push(Finding::new(Level::Error, "example", file, what).why("an example shows how this plugin is used"));
+    }
+    texts(subject, findings);
+}
+
 /// What people need beside the mapping.
 pub fn documents(subject: &Subject, findings: &mut Vec<Finding>) {
-    let (file, text) = &subject.readme;
-    if text.as_deref().unwrap_or_default().trim().is_empty() {
-        findings.push(
-            Finding::new(Level::Warning, "no_readme", file, "there is no README.md")
-                .why("nobody knows what the mapping covers, what it leaves out, and why")
-                .hint("say what is covered, what is not and why, and the service's quirks"),
-        );
-    }
+    texts(subject, findings);
+    let file = &subject.readme.0;
     if !subject.has_scenarios {
         let place = file.replace("README.md", "scenarios");
         findings.push(
             Finding::new(Level::Advice, "no_scenarios", place, "there are no scenarios")
                 .why("nobody notices when a change of the mapping, or of the service, breaks it")
                 .hint("op-discover record and op-install test: see docs/PLUGIN-SCENARIOS.md"),
+        );
+    }
+}
+
+fn texts(subject: &Subject, findings: &mut Vec<Finding>) {
+    let (file, text) = &subject.readme;
+    if text.as_deref().unwrap_or_default().trim().is_empty() {
+        findings.push(
+            Finding::new(Level::Warning, "no_readme", file, "there is no README.md")
+                .why("nobody knows what the mapping covers, what it leaves out, and why")
+                .hint("say what is covered, what is not and why, and the service's quirks"),
         );
     }
     if subject.examples.is_empty() {

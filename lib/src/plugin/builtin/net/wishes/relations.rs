@@ -190,11 +190,10 @@ impl Wishes<'_> {
         for (port, controller) in wished {
             let before =
                 self.now(&port).and_then(|now| at(now, "controller")).and_then(Value::as_str).map(str::to_owned);
-            if let Some(before) = before.filter(|before| controller != **before && self.is_there_after(before)) {
-                if let Some(path) = self.list_of(&before) {
-                    let entry = entry_of(path, &port);
-                    self.items.entry(before).or_insert_with(empty).gone.entry(path).or_default().push(entry);
-                }
+            let left = before.filter(|before| controller != **before && self.is_there_after(before));
+            if let Some((left, path)) = left.and_then(|left| Some((left.clone(), self.list_of(&left)?))) {
+                let entry = entry_of(path, &port);
+                self.items.entry(left).or_insert_with(empty).gone.entry(path).or_default().push(entry);
             }
             let Some(controller) = controller.as_str() else { continue };
             let Some(path) = self.list_of(controller).filter(|_| self.is_there_after(controller)) else {
