@@ -346,14 +346,14 @@ mod tests {
     fn what_is_asked_for_is_what_would_be_read() {
         let item = json!({"type": "vlan", "mtu": 1400, "mac-address": "02:00:00:00:00:01",
                           "vlan": {"base-iface": "eth0", "id": 5, "protocol": "802.1ad"}});
-        let found = kernel::link(&new_link("eth0.5", &item, Some(3)).0).unwrap();
+        let found = link(&new_link("eth0.5", &item, Some(3)).0).unwrap();
         assert_eq!((&*found.kind, found.vlan, found.base, found.mtu), ("vlan", Some((5, 0x88a8)), Some(3), 1400));
         assert_eq!(found.mac.as_deref(), Some("02:00:00:00:00:01"));
         let item = json!({"type": "bond", "link-aggregation": {"mode": "802.3ad", "options": {"miimon": 100}}});
-        assert_eq!(kernel::link(&new_link("b", &item, None).0).unwrap().bond, Some((4, 100)));
+        assert_eq!(link(&new_link("b", &item, None).0).unwrap().bond, Some((4, 100)));
         let options = json!({"mac-ageing-time": 10, "vlan-filtering": true, "stp": {"enabled": false, "priority": 7}});
         let item = json!({"type": "linux-bridge", "bridge": {"options": options}});
-        let found = kernel::link(&new_link("br0", &item, None).0).unwrap();
+        let found = link(&new_link("br0", &item, None).0).unwrap();
         let expected =
             [(IFLA_BR_AGEING_TIME, 1000), (IFLA_BR_STP_STATE, 0), (IFLA_BR_PRIORITY, 7), (IFLA_BR_VLAN_FILTERING, 1)];
         assert_eq!(found.bridge.into_iter().collect::<Vec<_>>(), expected);
