@@ -488,9 +488,10 @@ fn name_servers_are_the_hosts_own_or_a_daemons() {
     applied(&case, &wish);
     assert_eq!(
         file(&case, "resolv.conf"),
-        "options edns0\nsearch example.org\nnameserver 192.0.2.53\nnameserver 2001:db8::53\n"
+        "search example.org\nnameserver 192.0.2.53\nnameserver 2001:db8::53\noptions edns0\n"
     );
     rolled_back(&case);
+    assert_eq!(file(&case, "resolv.conf"), "nameserver 192.0.2.1\noptions edns0\n");
     assert_eq!(case.query()["dns-resolver"], json!({"config": {"server": ["192.0.2.1"], "search": []}}));
     std::fs::remove_file(case.path("resolv.conf")).unwrap();
     std::os::unix::fs::symlink("/run/systemd/resolve/stub-resolv.conf", case.path("resolv.conf")).unwrap();

@@ -53,19 +53,36 @@ pub fn content(settings: &Settings, to: &Value) -> Result<String> {
     Ok(rewritten(&old, to))
 }
 
+/// Each word's lines come where they were, so that a way back leads to the same text.
 fn rewritten(old: &str, to: &Value) -> String {
-    let is_other =
-        |line: &&str| !matches!(line.split_ascii_whitespace().next(), Some("nameserver" | "search" | "domain"));
-    let mut text: String = old.lines().filter(is_other).map(|line| format!("{line}\n")).collect();
     let words = |name: &str| -> Vec<&str> {
         to["config"][name].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
     };
     let search = words("search");
-    if !search.is_empty() {
-        text.push_str(&format!("search {}\n", search.join(" ")));
+    let mut search = (!search.is_empty()).then(|| format!("search {}\n", search.join(" ")));
+    let mut servers: Option<String> =
+        Some(words("server").iter().map(|server| format!("nameserver {server}\n")).collect());
+    let has_search = old.lines().any(|line| is_search(line));
+    let mut text = String::new();
+    for line in old.lines() {
+        match line.split_ascii_whitespace().next() {
+            Some("nameserver") => {
+                if !has_search {
+                    text.extend(search.take());
+                }
+                text.extend(servers.take());
+            }
+            _ if is_search(line) => text.extend(search.take()),
+            _ => text.push_str(&format!("{line}\n")),
+        }
     }
-    words("server").iter().for_each(|server| text.push_str(&format!("nameserver {server}\n")));
+    text.extend(search);
+    text.extend(servers);
     text
+}
+
+fn is_search(line: &str) -> bool {
+    matches!(line.split_ascii_whitespace().next(), Some("search" | "domain"))
 }
 
 #[cfg(test)]
@@ -78,10 +95,12 @@ mod tests {
         assert_eq!(parse(old), json!({"config": {"server": ["192.0.2.1"], "search": ["a.example"]}}));
         let to = json!({"config": {"server": ["192.0.2.2", "2001:db8::1"], "search": ["b.example", "c.example"]}});
         let new = rewritten(old, &to);
-        assert_eq!(
-            new,
-            "# ours\noptions edns0\nsearch b.example c.example\nnameserver 192.0.2.2\nnameserver 2001:db8::1\n"
-        );
+        let expected =
+            "# ours\nsearch b.example c.example\nnameserver 192.0.2.2\nnameserver 2001:db8::1\noptions edns0\n";
+        assert_eq!(new, expected);
+        assert_eq!(rewritten(&new, &parse(old)), old, "and back");
+        let bare = "nameserver 192.0.2.1\n";
+        assert_eq!(rewritten(&rewritten(bare, &to), &parse(bare)), bare);
         assert_eq!(parse(&new), to);
     }
 }
