@@ -10,7 +10,10 @@ mod planning;
 pub mod query;
 pub mod report;
 mod rollback;
+mod trail;
 mod undo;
+
+pub use trail::Trail;
 
 pub use report::{ActionResult, Applied, Report, RunOutcome};
 
@@ -81,6 +84,8 @@ pub struct StateManager<'a> {
     pub catalog: &'a Catalog,
     /// Where the lock, the ledger and checkpoints lie.
     pub root: &'a StateRoot,
+    /// Where runs are recorded.
+    pub trail: Trail,
     /// Hears how far long steps are.
     pub progress: &'a mut dyn Progress,
     /// Counts the times a person asked to stop.
@@ -101,22 +106,19 @@ impl StateManager<'_> {
         self.bus.stop_when(Arc::clone(&self.interrupts));
         let _lock = self.lock(options.lock_timeout)?;
         let (given, goal, options) = self.unpack(desired, options)?;
-        let planned = self.compute_goal(&goal, &options)?;
+        let planned = self.compute_goal(&goal, &options).inspect_err(|error| self.trail.refusal(None, error))?;
         let plan = &planned.plan;
-        if let Some(given) = &given {
-            given.check_fresh(plan)?;
-        }
         witness.planned(plan);
+        let fresh = given.as_ref().map_or(Ok(()), |given| given.check_fresh(plan));
+        let agreed = fresh.and_then(|()| self.agree(&planned, &options, confirm));
+        agreed.inspect_err(|error| self.trail.refusal(Some(plan), error))?;
         if plan.is_empty() {
             return Ok(Applied { report: Report::new("", &[]), error: None });
-        }
-        self.validate(&planned.plugins, plan, &options)?;
-        if plan.actions.iter().any(|action| action.requires_confirmation) {
-            confirm.confirm(&confirmation::text(plan))?;
         }
         let run = checkpoints::new_run(self.root, plan)?;
         let rolls_back = if let Goal::Rollback(target) = &goal { target.runs.clone() } else { Vec::new() };
         checkpoints::write(self.root, &checkpoint(&run, &planned, rolls_back))?;
+        self.trail.intent(&run, plan).inspect_err(|_| checkpoints::remove(self.root, &run))?;
         let mut report = Report::new(&run, &plan.actions);
         // From here on a wish to stop is heard between steps, not while waiting for one.
         self.bus.stop_when(Arc::default());
@@ -139,7 +141,17 @@ impl StateManager<'_> {
             checkpoints::remove(self.root, &run);
         }
         let error = error.map(|error| final_error(error, &report));
+        let error = self.trail.outcome(&report, plan, error.as_ref()).err().or(error);
         Ok(Applied { report, error })
+    }
+
+    /// Everything that stands between a plan and its first call: the checks, and a person's word.
+    fn agree(&self, planned: &Planned, options: &Options, confirm: &mut dyn Confirm) -> Result<()> {
+        self.validate(&planned.plugins, &planned.plan, options)?;
+        if planned.plan.actions.iter().any(|action| action.requires_confirmation) {
+            confirm.confirm(&confirmation::text(&planned.plan))?;
+        }
+        Ok(())
     }
 
     /// The plan for `desired`, without changing anything.

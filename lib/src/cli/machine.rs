@@ -2,7 +2,8 @@
 
 use super::confirm::{Terminal, no_terminal};
 use super::{Cli, Interrupt, Out, Progress};
-use crate::apply::{Confirm, Witness};
+use crate::apply::{Confirm, Trail, Witness};
+use crate::audit::{Actor, Chain};
 use crate::base::{Error, Kind, Result};
 use crate::bus::{Bus, Call, Target};
 use crate::plugin::Catalog;
@@ -25,6 +26,17 @@ impl Cli {
     /// The plugins there are.
     pub fn catalog(&self, root: &StateRoot) -> Result<Catalog> {
         Catalog::open(root, &StateRoot::mappings())
+    }
+
+    /// Who runs this program.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor::of_process(self.env.text("SSH_CONNECTION"))
+    }
+
+    /// Where runs are recorded.
+    pub fn trail(&self, root: &StateRoot) -> Result<Trail> {
+        Ok(Trail { chain: Chain::open(root)?, actor: self.actor(), program: self.program.clone() })
     }
 
     /// Where process information of the services lies; nowhere when the bus is another machine's.

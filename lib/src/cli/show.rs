@@ -3,6 +3,8 @@
 use super::Out;
 use super::escape::one_line;
 use crate::apply::{Report, RunOutcome, confirmation};
+use crate::audit::Block;
+use crate::audit::verify::Verdict;
 use crate::base::Result;
 use crate::base::name::PluginName;
 use crate::package::create::IntrospectionDocument;
@@ -133,4 +135,39 @@ pub fn listing(out: &mut Out, listing: &Listing) -> Result<()> {
         out.warn(problem);
     }
     Ok(())
+}
+
+/// What the lines of `op-audit log` say.
+pub const LOG_COLUMNS: [&str; 5] = ["BLOCK", "TIME", "WHAT", "WHO", "RESOURCES"];
+
+/// A block as a document.
+#[must_use]
+pub fn block(block: &Block) -> Value {
+    json!({"kind": "audit_block", "version": 1, "digest": block.digest, "header": block.header, "entries": block.entries})
+}
+
+/// Prints what is known about a trail.
+pub fn verdict(out: &mut Out, verdict: &Verdict) -> Result<()> {
+    if out.look().is_json {
+        return out.document(verdict);
+    }
+    let mut text = match verdict.valid_to {
+        0 => "Valid: no block\n".to_owned(),
+        to => format!("Valid: blocks 1 to {to}, {} entries, head {}\n", verdict.entries, verdict.head),
+    };
+    if let Some(broken) = &verdict.broken {
+        text.push_str(&format!("Broken: block {}: {}\n", broken.number, broken.why));
+    }
+    match verdict.anchored_to {
+        Some(to) if to == verdict.valid_to => text.push_str("Anchored: all of it\n"),
+        Some(to) => text.push_str(&format!("Not anchored: blocks {} to {}\n", to + 1, verdict.valid_to)),
+        None => text.push_str("Not anchored: no head was kept elsewhere, or none was given (--against)\n"),
+    }
+    for line in &verdict.contradicted {
+        text.push_str(&format!("Contradicted: {line}\n"));
+    }
+    for name in &verdict.foreign {
+        text.push_str(&format!("Foreign: {}\n", one_line(name)));
+    }
+    out.text(&text)
 }

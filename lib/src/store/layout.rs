@@ -86,6 +86,24 @@ impl StateRoot {
         self.checkpoints().join(format!("{run}.json"))
     }
 
+    /// The folder of the audit trail's blocks.
+    #[must_use]
+    pub fn blocks(&self) -> PathBuf {
+        self.path.join("@timing").join("blocks")
+    }
+
+    /// The lock of those who write blocks.
+    #[must_use]
+    pub fn audit_lock(&self) -> PathBuf {
+        self.path.join("@timing").join("lock")
+    }
+
+    /// Where the number of the newest block is remembered.
+    #[must_use]
+    pub fn audit_hint(&self) -> PathBuf {
+        self.path.join("@cache").join("blocks").join("head")
+    }
+
     /// Where a computed difference is kept for people to look at.
     #[must_use]
     pub fn diff(&self, plugin: &str, digest: &str) -> PathBuf {
