@@ -31,6 +31,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("toml", &["plugin/"]),
     ("sha2", &["base/digest.rs", "audit/merkle.rs"]),
     ("serde_json_canonicalizer", &["base/digest.rs", "audit/"]),
+    ("libbtrfs", &["store/volumes/btrfs.rs"]),
 ];
 
 /// Where the environment and the arguments are read.

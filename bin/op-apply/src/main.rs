@@ -116,6 +116,7 @@ fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: &Interr
         catalog: &catalog,
         root: &root,
         trail: cli.trail(&root)?,
+        cache: cli.cache(&root),
         progress: &mut progress,
         interrupts: interrupt.counter(),
     };

@@ -1,7 +1,10 @@
-//! `op-install`: makes plugins from what services say of themselves, lists them, removes them.
+//! `op-install`: makes plugins from what services say of themselves, lists, removes and tests them.
+
+mod lint;
+mod map;
 
 use op_dbus::base::name::PluginName;
-use op_dbus::base::{Error, Kind, Result};
+use op_dbus::base::{Error, Result};
 use op_dbus::bus::{Manner, names, walk};
 use op_dbus::cli::confirm::{Terminal, no_terminal};
 use op_dbus::cli::{self, Cli, Interrupt, Outcome, Program, show};
@@ -9,7 +12,9 @@ use op_dbus::package::create::{self, IntrospectionDocument};
 use op_dbus::package::remove;
 use op_dbus::plugin::listing;
 
-/// Create, list and remove plugins.
+mod test;
+
+/// Create, list, remove and test plugins.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 struct Args {
     #[argh(subcommand)]
@@ -20,8 +25,11 @@ struct Args {
 #[argh(subcommand)]
 enum Command {
     Create(Create),
+    Lint(lint::Lint),
     List(List),
+    Map(map::Map),
     Remove(Remove),
+    Test(test::Test),
 }
 
 /// make a plugin from what a service says of itself
@@ -64,14 +72,21 @@ const PROGRAM: Program = Program {
     examples: "op-install create packagekit --from-dbus org.freedesktop.PackageKit\n\
                op-discover org.freedesktop.UPower | op-install create power -\n\
                op-install list\n\
-               op-install remove power",
+               op-install map power\n\
+               op-install map --learn hostname -- hostnamectl location \"rack 4\"\n\
+               op-install lint mappings/hostname\n\
+               op-install remove power\n\
+               op-install test ./mappings/hostname",
 };
 
 fn main() -> std::process::ExitCode {
     cli::main(&PROGRAM, |args: Args, cli| match args.command {
         Command::Create(args) => create(&args, cli),
+        Command::Lint(args) => lint::run(&args, cli),
         Command::List(_) => list(cli),
+        Command::Map(args) => map::run(&args, cli),
         Command::Remove(args) => remove(&args, cli),
+        Command::Test(args) => test::test(&args, cli),
     })
 }
 
@@ -89,7 +104,8 @@ fn create(args: &Create, cli: &mut Cli) -> Result<Outcome> {
                 .hint("say --from-dbus SERVICE, or pipe op-discover SERVICE into op-install create NAME -"));
         }
     };
-    let folder = create::create(&cli.root()?, &name, &document)?;
+    let store = cli.store(&cli.root()?, None)?;
+    let folder = create::create(&store, &name, &document)?;
     show::created(&mut cli.out, &name, &document, &folder)?;
     Ok(Outcome::Done)
 }
@@ -116,15 +132,13 @@ fn list(cli: &mut Cli) -> Result<Outcome> {
 fn remove(args: &Remove, cli: &mut Cli) -> Result<Outcome> {
     let name = PluginName::new(&args.name)?;
     let root = cli.root()?;
-    if !root.plugin(&name).is_dir() {
-        remove::remove(&root, &name)?;
-    }
+    remove::must_be_installed(&root, &name)?;
     if !args.yes {
         let mut terminal = Terminal::open(&Interrupt::install()?).ok_or_else(no_terminal)?;
         let text = format!("This removes {} and everything in it.", root.plugin(&name).display());
         terminal.ask_yes_no(&text, "Proceed?")?.or_refused()?;
     }
-    remove::remove(&root, &name).map_err(|e| if e.kind == Kind::BadInput { e.or_on(args.name.clone()) } else { e })?;
+    remove::remove(&cli.store(&root, None)?, &name)?;
     cli.out.tick(true, &format!("Removed {name}"));
     Ok(Outcome::Done)
 }

@@ -3,33 +3,38 @@
 //!
 //! Never prints and never asks by itself: [`Confirm`] and [`Witness`] are given by the caller.
 
+mod acting;
+pub mod cached;
 pub mod checkpoints;
 pub mod confirmation;
 mod ledger;
+mod mismatch;
 mod planning;
 pub mod query;
+pub mod record;
 pub mod report;
 mod rollback;
+pub mod scenarios;
+mod secrets;
+pub mod select;
+pub mod timings;
 mod trail;
 mod undo;
-
-pub use trail::Trail;
+pub mod watch;
 
 pub use report::{ActionResult, Applied, Report, RunOutcome};
+pub use trail::Trail;
 
 use crate::base::{Error, Kind, Progress, Result, time};
 use crate::bus::{Bus, Consent};
 use crate::plugin::{Catalog, StatePlugin};
-use crate::state::{Action, Change, Plan, StateDocument, UndoClass};
+use crate::state::{Plan, StateDocument, UndoClass};
 use crate::store::{Lock, StateRoot};
-use ledger::Ledger;
 use planning::Planned;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
-use undo::Begun;
+use std::time::{Duration, SystemTime};
 
 /// Asks for agreement to the exact calls.
 pub trait Confirm {
@@ -86,6 +91,8 @@ pub struct StateManager<'a> {
     pub root: &'a StateRoot,
     /// Where runs are recorded.
     pub trail: Trail,
+    /// Where what is read after a change is kept, if anywhere.
+    pub cache: Option<cached::Cache>,
     /// Hears how far long steps are.
     pub progress: &'a mut dyn Progress,
     /// Counts the times a person asked to stop.
@@ -103,6 +110,11 @@ impl StateManager<'_> {
         confirm: &mut dyn Confirm,
         witness: &mut dyn Witness,
     ) -> Result<Applied> {
+        if let Some(recording) = self.bus.replayed() {
+            return Err(Error::refused("a recording only repeats what was: nothing can be changed on it")
+                .on(recording.service.clone())
+                .hint("--dry-run shows the plan; to make the changes, leave --address replay:... out"));
+        }
         self.bus.stop_when(Arc::clone(&self.interrupts));
         let _lock = self.lock(options.lock_timeout)?;
         let (given, goal, options) = self.unpack(desired, options)?;
@@ -213,113 +225,7 @@ impl StateManager<'_> {
         Error::all(errors).map_or(Ok(()), Err)
     }
 
-    /// Makes the calls in order until one fails or a person asks to stop.
-    fn act(
-        &mut self,
-        consent: &Consent,
-        plugins: &Plugins,
-        plan: &Plan,
-        report: &mut Report,
-        witness: &mut dyn Witness,
-    ) -> (Begun, Option<Error>) {
-        let mut begun = Begun { done: Vec::new(), failed: None, kept: BTreeMap::new() };
-        for (position, action) in plan.actions.iter().enumerate() {
-            if self.is_interrupted() {
-                return (begun, Some(Error::failed("interrupted").on(format!("before {:?}", action.title))));
-            }
-            let Some(plugin) = plugins.get(&action.plugin) else { continue };
-            if plan.checkpoints.contains_key(&action.plugin) && !begun.kept.contains_key(&action.plugin) {
-                match self.bus.acting(consent, || plugin.keep(self.bus)) {
-                    Ok(checkpoint) => begun.kept.extend(checkpoint.map(|kept| (action.plugin.clone(), kept))),
-                    Err(error) => {
-                        let what = format!("{} could not keep its state, so it is not changed", action.plugin);
-                        return (begun, Some(Error { message: format!("{what}: {}", error.message), ..error }));
-                    }
-                }
-            }
-            self.progress.say(&action.title, None);
-            let started = Instant::now();
-            let outcome = self.bus.acting(consent, || plugin.perform(self.bus, action, self.progress));
-            let entry = &mut report.actions[position];
-            entry.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            match outcome {
-                Ok(()) => {
-                    entry.result = ActionResult::Done;
-                    let title = std::slice::from_ref(&action.title);
-                    witness.action_ended(true, if action.done.is_empty() { title } else { &action.done });
-                    begun.done.push(position);
-                }
-                Err(failure) => {
-                    entry.result = ActionResult::Failed;
-                    entry.error = Some(failure.error.message.clone());
-                    witness.action_ended(false, &[format!("{}: {}", action.title, failure.error.message)]);
-                    begun.failed = Some((position, failure.touched));
-                    return (begun, Some(failure.error.or_on(action.resources.join(", "))));
-                }
-            }
-        }
-        // Who asks to stop during the last step wants what was done to be taken back as well.
-        let error = self.is_interrupted().then(|| Error::failed("interrupted").on("after the last step"));
-        (begun, error)
-    }
-
-    /// Lets the services' own checkpoints go: from here on nothing goes back by itself.
-    fn let_go(&mut self, consent: &Consent, plugins: &Plugins, begun: &Begun) -> Option<Error> {
-        let end = |(name, checkpoint): (&String, &Value)| {
-            let plugin = plugins.get(name)?;
-            self.bus.acting(consent, || plugin.end(self.bus, checkpoint, true)).err()
-        };
-        Error::all(begun.kept.iter().filter_map(end).collect())
-    }
-
-    /// Reads again: what a service said it did counts only when it shows.
-    fn verify(&mut self, plugins: &Plugins, actions: &[Action], report: &mut Report) -> Option<Error> {
-        let mut errors = Vec::new();
-        for (position, action) in actions.iter().enumerate() {
-            let Some(plugin) = plugins.get(&action.plugin) else { continue };
-            for change in self.not_holding(plugin.as_ref(), &action.changes) {
-                let resource = change.resource();
-                let want = crate::plugin::Want::of_changes([&change]);
-                let now = plugin.query(self.bus, &want, self.progress).values.remove(&resource.key);
-                let error = mismatch(&change, now.as_ref());
-                report.actions[position].result = ActionResult::Failed;
-                report.actions[position].error = Some(error.message.clone());
-                errors.push(error);
-            }
-        }
-        Error::all(errors)
-    }
-
-    /// What was added, is there, and could not be taken back is ours all the same: leaving it out later removes it.
-    fn own_what_remains(&mut self, planned: &Planned, report: &mut Report) {
-        let mut kept: Vec<Change> = Vec::new();
-        for action in &planned.plan.actions {
-            let Some(plugin) = planned.plugins.get(&action.plugin) else { continue };
-            let remains = |change: &&Change| report.residue.iter().any(|r| r.resource == change.resource().to_string());
-            let adds = action.changes.iter().filter(|change| change.brings_item()).filter(remains);
-            let adds: Vec<Change> = adds.cloned().collect();
-            let absent = if adds.is_empty() { Vec::new() } else { self.not_holding(plugin.as_ref(), &adds) };
-            kept.extend(adds.into_iter().filter(|change| !absent.contains(change)));
-        }
-        if let Err(error) = self.record(&planned.plan, &|change| kept.contains(change)) {
-            report.residue.push(report::Residue { resource: "ownership".into(), message: error.message });
-        }
-    }
-
-    /// Notes in the ledger those changes of `plan` that count.
-    fn record(&self, plan: &Plan, counts: &dyn Fn(&Change) -> bool) -> Result<()> {
-        let changes = plan.actions.iter().flat_map(|action| &action.changes).filter(|change| counts(change));
-        let changes: Vec<Change> =
-            changes.filter(|change| change.brings_item() || change.takes_item()).cloned().collect();
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let mut ledger = Ledger::read(self.root)?;
-        ledger.note(plan.owner.as_deref().unwrap_or_default(), &changes);
-        ledger.write(self.root)
-    }
-
-    fn is_interrupted(&self) -> bool {
+    pub(super) fn is_interrupted(&self) -> bool {
         self.interrupts.load(Ordering::Relaxed) > 0
     }
 
@@ -330,35 +236,6 @@ impl StateManager<'_> {
 
 /// The plugins of a run, by name.
 type Plugins = BTreeMap<String, Box<dyn StatePlugin>>;
-
-fn mismatch(change: &Change, now: Option<&Value>) -> Error {
-    let resource = change.resource().to_string();
-    let now = match change.item() {
-        // Of an item, only the members that matter: it may have a hundred others.
-        Some(item) => now.map(|all| item_now(change, all.get(item))),
-        None => now.cloned(),
-    };
-    let now = now.map_or_else(|| "nothing readable".into(), |now| now.to_string());
-    let message = match change {
-        Change::Set { to, .. } => format!("the service accepted {to}, but reads {now}"),
-        Change::Add { item, .. } => format!("the service says it added {item:?}, but does not list it"),
-        Change::Remove { item, .. } => format!("the service says it removed {item:?}, but still lists it"),
-        Change::Create { item, to, .. } => format!("{item:?} was made as {to}, but reads {now}"),
-        Change::Update { to, .. } => format!("the service accepted {to}, but reads {now}"),
-        Change::Delete { item, .. } => format!("the service says it deleted {item:?}, but still has it"),
-    };
-    Error::failed(message).on(resource).hint("the service normalised, refused or ignored it without an error")
-}
-
-fn item_now(change: &Change, item: Option<&Value>) -> Value {
-    let (Change::Create { to, .. } | Change::Update { to, .. }) = change else { return Value::Null };
-    match (item, to) {
-        (Some(Value::Object(item)), Value::Object(to)) => {
-            item.iter().filter(|(name, _)| to.contains_key(*name)).map(|(k, v)| (k.clone(), v.clone())).collect()
-        }
-        _ => Value::Null,
-    }
-}
 
 /// The error of a run that failed after it began: its exit code says whether anything remains.
 fn final_error(mut error: Error, report: &Report) -> Error {
@@ -378,7 +255,6 @@ fn final_error(mut error: Error, report: &Report) -> Error {
     error.hint("look at what remains by hand; the checkpoint of the run says what was there before")
 }
 
-/// Names a run: its time, and what it does.
 /// What is kept before a run: the values it is to change. Of sets and collections, only what changes in them.
 fn checkpoint(run: &str, planned: &Planned, rolls_back: Vec<String>) -> checkpoints::Checkpoint {
     let changes = planned.plan.actions.iter().flat_map(|action| &action.changes);

@@ -10,7 +10,7 @@ use crate::state::{Action, Plan};
 use serde_json::{Map, Value, json};
 
 /// Where runs are recorded, and on whose behalf.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Trail {
     /// The chain.
     pub chain: Chain,

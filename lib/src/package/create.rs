@@ -5,11 +5,13 @@ use crate::base::{Error, Result};
 use crate::bus::introspection::{self, Node, to_xml};
 use crate::bus::walk::Tree;
 use crate::plugin::manifest::is_bus_name;
-use crate::store::StateRoot;
+use crate::store::Store;
+use crate::store::file::Durability;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Names of plugins that are, or will be, part of the programs: nobody else may have them.
@@ -54,13 +56,15 @@ impl IntrospectionDocument {
 
 /// Writes the plugin `name` for what `document` describes; the folder it is in.
 ///
-/// The folder appears complete or not at all. One that is there already is left alone.
-pub fn create(root: &StateRoot, name: &PluginName, document: &IntrospectionDocument) -> Result<PathBuf> {
+/// It is a draft: whoever made it may write a mapping into it. It appears complete or not at all, and one that is
+/// there already is left alone.
+pub fn create(store: &Store, name: &PluginName, document: &IntrospectionDocument) -> Result<PathBuf> {
     if BUILT_IN.contains(&name.as_str()) {
         return Err(Error::bad_input("this name belongs to a plugin that is built in")
             .on(name.as_str())
             .hint(format!("choose another; taken are: {}", BUILT_IN.join(", "))));
     }
+    let (root, volumes) = (store.root(), store.volumes());
     let folder = root.plugin(name);
     if folder.exists() {
         return Err(Error::refused("this plugin is there already")
@@ -72,14 +76,26 @@ pub fn create(root: &StateRoot, name: &PluginName, document: &IntrospectionDocum
             .on(document.service.clone()));
     }
     let xml = described(document)?;
-    root.make_parent(&folder)?;
-    let staging = root.path().join(format!(".staging-{name}-{}", std::process::id()));
+    let staging = store.staging(root.path(), name.as_str());
+    volumes.create(&staging)?;
     let written = write_files(&staging, name, document, &xml)
-        .and_then(|()| fs::rename(&staging, &folder).map_err(|e| Error::io("put the plugin in place", &folder, &e)));
+        .and_then(|()| volumes.sync(&staging))
+        .and_then(|()| volumes.rename(&staging, &folder));
     if written.is_err() {
-        let _ = fs::remove_dir_all(&staging);
+        // The failure that matters is the first; what cannot be deleted now is swept later.
+        let _ = volumes.delete(&staging);
     }
     written.map(|()| folder)
+}
+
+/// Writes a drafted mapping. One that is there stays, unless `is_forced`.
+pub fn draft_file(file: &Path, text: &str, is_forced: bool) -> Result<()> {
+    if is_forced {
+        return crate::store::file::replace(file, text.as_bytes(), Durability::Durable);
+    }
+    let mut new = fs::OpenOptions::new();
+    let written = new.write(true).create_new(true).open(file).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|e| Error::io("write the draft", file, &e))
 }
 
 /// The document's introspection as XML. A document may come from anybody: a name in it that D-Bus does not know would
@@ -97,7 +113,7 @@ fn described(document: &IntrospectionDocument) -> Result<String> {
 }
 
 fn write_files(staging: &Path, name: &PluginName, document: &IntrospectionDocument, xml: &str) -> Result<()> {
-    fs::create_dir_all(staging.join("examples")).map_err(|e| Error::io("make a folder", staging, &e))?;
+    fs::create_dir(staging.join("examples")).map_err(|e| Error::io("make a folder", staging, &e))?;
     let write = |file: &str, text: &str| {
         let path = staging.join(file);
         fs::write(&path, text).map_err(|e| Error::io("write", &path, &e))
@@ -120,7 +136,7 @@ fn manifest(name: &PluginName, document: &IntrospectionDocument) -> String {
 fn readme(name: &PluginName, document: &IntrospectionDocument) -> String {
     let mut text = format!(
         "# {name}\n\nGenerated from the introspection of `{}`. It can be read:\n\n    op-query --plugin {name}\n\n\
-         To make it writable, write a `semantic-mapping.toml` beside this file.\n\n## Candidates\n\n\
+         To make it writable, draft a `semantic-mapping.toml`, and read it:\n\n    op-install map {name}\n\n## Candidates\n\n\
          Properties that a method seems to set (a guess by their names; look before you map):\n\n",
         document.service
     );

@@ -4,6 +4,7 @@ use super::decode::raw_key;
 use super::reader::{Fault, Reader};
 use super::{MAX_DEPTH, args_of};
 use crate::base::Result;
+use crate::base::name::matches;
 use std::collections::{BTreeMap, BTreeSet};
 use zbus::Signature;
 use zbus::wire::Endian;
@@ -35,10 +36,12 @@ impl VariantTypes {
         Self { by_key: BTreeMap::from([(String::new(), type_signature)]) }
     }
 
-    /// The type for `key`.
+    /// The type for `key`: its own, else that of the longest name with a `*` that stands for it.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Signature> {
-        self.by_key.get(key)
+        let stands = |(name, _): &(&String, &Signature)| name.contains('*') && matches(name, key);
+        let by_name = || self.by_key.iter().filter(stands).max_by_key(|(name, _)| name.len());
+        self.by_key.get(key).or_else(|| by_name().map(|(_, signature)| signature))
     }
 
     /// These types, and `other`'s where these say nothing: a mapping's, then those in use.
@@ -148,5 +151,21 @@ impl Walk<'_> {
             }
         }
         self.value(&signature, at, depth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_keys_that_have_no_name_of_their_own() {
+        let type_of = |text: &str| Signature::try_from(text).expect("a type");
+        let named = [("a.*", "s"), ("a.*.b", "u"), ("a.x.b", "b"), ("ip*.mtu", "t")];
+        let types = VariantTypes { by_key: named.map(|(key, text)| (key.to_owned(), type_of(text))).into() };
+        for (key, text) in [("a.x", "s"), ("a.y.b", "u"), ("a.x.b", "b"), ("a.example.org.b", "u"), ("ipv4.mtu", "t")] {
+            assert_eq!(types.get(key), Some(&type_of(text)), "{key}");
+        }
+        assert_eq!(types.get("b"), None);
     }
 }
