@@ -3,6 +3,7 @@
 use super::ledger::Ledger;
 use super::mismatch::mismatch;
 use super::planning::Planned;
+use super::recover;
 use super::report::{self, ActionResult, Report};
 use super::undo::Begun;
 use super::{Plugins, StateManager, Witness};
@@ -31,7 +32,10 @@ impl StateManager<'_> {
             let Some(plugin) = plugins.get(&action.plugin) else { continue };
             if plan.checkpoints.contains_key(&action.plugin) && !begun.kept.contains_key(&action.plugin) {
                 match self.bus.acting(consent, || plugin.keep(self.bus)) {
-                    Ok(checkpoint) => begun.kept.extend(checkpoint.map(|kept| (action.plugin.clone(), kept))),
+                    Ok(checkpoint) => {
+                        begun.kept.extend(checkpoint.map(|kept| (action.plugin.clone(), kept)));
+                        recover::note_kept(self.root, &report.run, &begun.kept);
+                    }
                     Err(error) => {
                         let what = format!("{} could not keep its state, so it is not changed", action.plugin);
                         return (begun, Some(Error { message: format!("{what}: {}", error.message), ..error }));

@@ -42,7 +42,7 @@ pub struct Checkpoint {
 }
 
 /// The number in a run's name; 0 for names from before there were numbers.
-fn number_of(run: &str) -> u64 {
+pub(super) fn number_of(run: &str) -> u64 {
     run.split_once('-').and_then(|(number, _)| number.parse().ok()).unwrap_or(0)
 }
 
@@ -87,6 +87,11 @@ pub fn read(root: &StateRoot, run: &str) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
+/// Reads the checkpoint of a run, if there is one.
+pub fn find(root: &StateRoot, run: &str) -> Result<Option<Checkpoint>> {
+    if root.checkpoint(run).try_exists().unwrap_or(true) { read(root, run).map(Some) } else { Ok(None) }
+}
+
 fn unknown(root: &StateRoot, run: &str) -> Error {
     let known = runs(root).unwrap_or_default();
     let newest: Vec<&str> = known.iter().rev().take(5).map(String::as_str).collect();
@@ -107,6 +112,10 @@ pub fn write(root: &StateRoot, checkpoint: &Checkpoint) -> Result<()> {
     })?;
     let runs = runs(root)?;
     for old in &runs[..runs.len().saturating_sub(KEPT)] {
+        // What waits to be confirmed may be old, and is needed.
+        if root.pending(old).exists() {
+            continue;
+        }
         let _ = std::fs::remove_file(root.checkpoint(old));
     }
     Ok(())

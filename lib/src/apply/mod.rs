@@ -1,5 +1,5 @@
 //! Applying a desired state. [`StateManager::apply_state`] reads as the whole story: lock, query, diff, plan, compare,
-//! validate, confirm, checkpoint, act, verify, undo on failure, record.
+//! validate, confirm, record the intent, checkpoint, act, verify, undo on failure, record the outcome.
 //!
 //! Never prints and never asks by itself: [`Confirm`] and [`Witness`] are given by the caller.
 
@@ -9,9 +9,11 @@ pub mod checkpoints;
 pub mod confirmation;
 mod ledger;
 mod mismatch;
+pub mod pending;
 mod planning;
 pub mod query;
 pub mod record;
+pub mod recover;
 pub mod report;
 mod rollback;
 pub mod scenarios;
@@ -30,6 +32,7 @@ use crate::bus::{Bus, Consent};
 use crate::plugin::{Catalog, StatePlugin};
 use crate::state::{Plan, StateDocument, UndoClass};
 use crate::store::{Lock, StateRoot};
+use pending::Pending;
 use planning::Planned;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,6 +82,8 @@ pub struct Options {
     pub allows_irreversible: bool,
     /// How long to wait for another run.
     pub lock_timeout: Duration,
+    /// Whether what was done goes back by itself unless somebody confirms it, and after how long.
+    pub confirm_within: Option<pending::Window>,
 }
 
 /// Applies desired states on one bus.
@@ -127,16 +132,19 @@ impl StateManager<'_> {
         if plan.is_empty() {
             return Ok(Applied { report: Report::new("", &[]), error: None });
         }
+        self.check_free(plan)?;
         let run = checkpoints::new_run(self.root, plan)?;
-        let rolls_back = if let Goal::Rollback(target) = &goal { target.runs.clone() } else { Vec::new() };
-        checkpoints::write(self.root, &checkpoint(&run, &planned, rolls_back))?;
-        self.trail.intent(&run, plan).inspect_err(|_| checkpoints::remove(self.root, &run))?;
+        self.trail.intent(&run, plan, &self.versions(plan))?;
         let mut report = Report::new(&run, &plan.actions);
+        let window = options.confirm_within.as_ref();
+        let prepared = self.prepare(&run, &goal, &planned, window);
+        let waiting = prepared.or_else(|error| self.not_begun(&run, plan, error))?;
         // From here on a wish to stop is heard between steps, not while waiting for one.
         self.bus.stop_when(Arc::default());
         let consent = Consent::was_given();
         let (begun, error) = self.act(&consent, &planned.plugins, plan, &mut report, witness);
         let error = error.or_else(|| self.verify(&planned.plugins, &plan.actions, &mut report));
+        let error = error.or_else(|| waiting.as_ref().and_then(too_late));
         let error = error.or_else(|| self.let_go(&consent, &planned.plugins, &begun));
         // What nobody would remember having added must not stay either.
         let error = error.or_else(|| self.record(plan, &|_| true).err());
@@ -152,9 +160,72 @@ impl StateManager<'_> {
         if report.outcome == RunOutcome::Undone {
             checkpoints::remove(self.root, &run);
         }
+        recover::forget_kept(self.root, &run);
         let error = error.map(|error| final_error(error, &report));
+        report.confirm_by = waiting.as_ref().filter(|_| error.is_none()).map(|waiting| waiting.deadline.clone());
         let error = self.trail.outcome(&report, plan, error.as_ref()).err().or(error);
+        if error.is_some() {
+            self.stop_waiting(waiting.as_ref(), window);
+        }
         Ok(Applied { report, error })
+    }
+
+    /// Nothing else that changes the same plugins is under way.
+    fn check_free(&self, plan: &Plan) -> Result<()> {
+        let waiting = pending::all(self.root)?;
+        let plugins = |run: String| {
+            let checkpoint = checkpoints::find(self.root, &run).ok().flatten();
+            let plugins = checkpoint.map(|checkpoint| checkpoint.plan.actions.into_iter().map(|action| action.plugin));
+            (run, plugins.into_iter().flatten().collect())
+        };
+        let broken_off: Vec<(String, Vec<String>)> = self.trail.open_runs()?.into_iter().map(plugins).collect();
+        pending::check_free(plan, &waiting, &broken_off)
+    }
+
+    /// What is there before the first call: the checkpoint, and what takes the run back if nobody confirms it.
+    fn prepare(
+        &self,
+        run: &str,
+        goal: &Goal,
+        planned: &Planned,
+        window: Option<&pending::Window>,
+    ) -> Result<Option<Pending>> {
+        let rolls_back = if let Goal::Rollback(target) = goal { target.runs.clone() } else { Vec::new() };
+        checkpoints::write(self.root, &checkpoint(run, planned, rolls_back))?;
+        let Some(window) = window else { return Ok(None) };
+        let mut waiting = Pending::new(run, &planned.plan, window);
+        // First the file, then the timer: what finds no file takes nothing back.
+        waiting.write(self.root)?;
+        waiting.timer = Some(window.timer.arm(run, window.length)?);
+        waiting.write(self.root)?;
+        Ok(Some(waiting))
+    }
+
+    /// Ends a run that made no call.
+    fn not_begun(&self, run: &str, plan: &Plan, error: Error) -> Result<Option<Pending>> {
+        checkpoints::remove(self.root, run);
+        let _ = pending::remove(self.root, run);
+        let mut report = Report::new(run, &plan.actions);
+        report.outcome = RunOutcome::Undone;
+        Err(self.trail.outcome(&report, plan, Some(&error)).err().unwrap_or(error))
+    }
+
+    fn stop_waiting(&self, waiting: Option<&Pending>, window: Option<&pending::Window>) {
+        let Some(waiting) = waiting else { return };
+        let _ = pending::remove(self.root, &waiting.run);
+        if let (Some(window), Some(armed)) = (window, &waiting.timer) {
+            window.timer.disarm(armed);
+        }
+    }
+
+    /// The versions of the plugins that a plan speaks of.
+    fn versions(&self, plan: &Plan) -> BTreeMap<String, String> {
+        let names = plan.actions.iter().map(|action| &action.plugin);
+        let version = |name: &String| {
+            let entry = self.catalog.entry(name).ok()?;
+            Some((name.clone(), entry.manifest.plugin.version.to_string()))
+        };
+        names.filter_map(version).collect()
     }
 
     /// Everything that stands between a plan and its first call: the checks, and a person's word.
@@ -236,6 +307,15 @@ impl StateManager<'_> {
 
 /// The plugins of a run, by name.
 type Plugins = BTreeMap<String, Box<dyn StatePlugin>>;
+
+/// An error when nobody could confirm in time any more.
+fn too_late(waiting: &Pending) -> Option<Error> {
+    waiting.remaining().is_zero().then(|| {
+        Error::failed("the time to confirm was over before everything was done")
+            .on(waiting.run.clone())
+            .hint("allow more time with --confirm-within")
+    })
+}
 
 /// The error of a run that failed after it began: its exit code says whether anything remains.
 fn final_error(mut error: Error, report: &Report) -> Error {

@@ -36,8 +36,12 @@ pub enum Kind {
     Refusal,
     /// Events of other programs.
     Events,
+    /// A run that waited to be confirmed was.
+    Confirm,
     /// A torn block at the end was put aside.
     Repair,
+    /// Older blocks were taken away; it says which, and what they were.
+    Summary,
 }
 
 /// What a block says about itself.

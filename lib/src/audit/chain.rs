@@ -34,6 +34,7 @@ pub struct Draft {
 /// The audit trail of a state root.
 #[derive(Debug, Clone)]
 pub struct Chain {
+    root: StateRoot,
     blocks: PathBuf,
     lock: PathBuf,
     hint: PathBuf,
@@ -53,7 +54,7 @@ impl Chain {
     pub fn open(root: &StateRoot) -> Result<Self> {
         let blocks = root.blocks();
         layout::check_owner(&blocks)?;
-        Ok(Self { blocks, lock: root.audit_lock(), hint: root.audit_hint() })
+        Ok(Self { root: root.clone(), blocks, lock: root.audit_lock(), hint: root.audit_hint() })
     }
 
     /// The file of a block.
@@ -68,12 +69,53 @@ impl Chain {
         &self.blocks
     }
 
+    /// The folder of what is derived from the blocks, and may be deleted.
+    #[must_use]
+    pub fn derived(&self) -> PathBuf {
+        self.root.audit_cache()
+    }
+
+    /// Keeps room on the disk for how `run` ends, so that a full disk shows before the first call and not after the last.
+    pub fn reserve(&self, run: &str, bytes: u64) -> Result<()> {
+        make_folder(&self.blocks)?;
+        let path = self.root.audit_reserve(run);
+        let reserved = fs::File::create(&path).and_then(|file| {
+            let mode = rustix::fs::FallocateFlags::empty();
+            match rustix::fs::fallocate(&file, mode, 0, bytes) {
+                // A file system that cannot keep room says so, and is taken as it is.
+                Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+                other => Ok(other?),
+            }
+        });
+        reserved.map_err(|e| {
+            let _ = fs::remove_file(&path);
+            Error::io("keep room for the outcome", &path, &e)
+        })
+    }
+
+    /// Lets the room go again, to be used.
+    pub fn release(&self, run: &str) {
+        let _ = fs::remove_file(self.root.audit_reserve(run));
+    }
+
+    /// The number of the oldest block that is there: 1, unless older ones were pruned.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        if self.file(1).symlink_metadata().is_ok() {
+            return 1;
+        }
+        let names = fs::read_dir(&self.blocks).into_iter().flatten().flatten().filter_map(|entry| {
+            entry.file_name().to_str()?.strip_suffix(".json")?.parse::<u64>().ok().filter(|number| *number > 0)
+        });
+        names.min().unwrap_or(1)
+    }
+
     /// The number of the newest block: the last one before the first that is missing.
     #[must_use]
     pub fn last(&self) -> u64 {
-        let is_there = |number: u64| number == 0 || self.file(number).symlink_metadata().is_ok();
+        let is_there = |number: u64| self.file(number).symlink_metadata().is_ok();
         let hint = file::read(&self.hint).ok().flatten().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-        let mut low = if is_there(hint) { hint } else { 0 };
+        let mut low = if hint > 0 && is_there(hint) { hint } else { self.first() - 1 };
         let mut step = 1;
         while is_there(low + step) {
             low += step;
@@ -125,7 +167,7 @@ impl Chain {
         if path.symlink_metadata().is_ok() {
             return Err(Error::failed("somebody else wrote this block").on(path.display().to_string()));
         }
-        file::replace(&path, &bytes, Durability::Durable)?;
+        file::replace(&path, &bytes, Durability::Recorded)?;
         if let Some(folder) = self.hint.parent()
             && (folder.is_dir() || fs::create_dir_all(folder).is_ok())
         {

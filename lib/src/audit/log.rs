@@ -55,7 +55,7 @@ impl Filter {
     }
 }
 
-fn resources(entry: &Value) -> impl Iterator<Item = &str> {
+pub(super) fn resources(entry: &Value) -> impl Iterator<Item = &str> {
     entry["resources"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
@@ -83,7 +83,9 @@ pub fn line(block: &Block) -> [String; 5] {
         }
         Kind::Refusal => "refused".to_owned(),
         Kind::Events => "events".to_owned(),
+        Kind::Confirm => "confirmed".to_owned(),
         Kind::Repair => "repaired".to_owned(),
+        Kind::Summary => "pruned".to_owned(),
     };
     let actor = &header.actor;
     let who = match (actor.login_uid.or(actor.uid), &actor.unit) {

@@ -8,15 +8,19 @@
 //! @timing/torn/              blocks that a power cut left half written, put aside by a command
 //! @timing/lock               held while a block is written
 //! @timing/blocks/N.json      block N, from 1; never changed once written
-//! @cache/blocks/head         the number of the newest block, a hint that may be deleted
+//! @timing/.reserve-RUN       room for the outcome of a run, so that a full disk cannot leave it out
+//! @cache/blocks/head         the number of the newest block    both are derived,
+//! @cache/blocks/open.json    the runs without an outcome       and may be deleted
 //! ```
 
 pub mod actor;
 pub mod block;
 pub mod chain;
 pub mod events;
+pub mod journal;
 pub mod log;
 pub mod merkle;
+pub mod open;
 pub mod proof;
 pub mod repair;
 pub mod verify;

@@ -4,7 +4,7 @@ use super::confirm::{Terminal, no_terminal};
 use super::{Cli, Interrupt, Out, Progress};
 use crate::apply::cached::Cache;
 use crate::apply::{Confirm, Trail, Witness};
-use crate::audit::{Actor, Chain};
+use crate::audit::Actor;
 use crate::base::{Error, Kind, Result, time};
 use crate::bus::{Bus, Call, Target};
 use crate::plugin::Catalog;
@@ -44,7 +44,7 @@ impl Cli {
 
     /// Where runs are recorded.
     pub fn trail(&self, root: &StateRoot) -> Result<Trail> {
-        Ok(Trail { chain: Chain::open(root)?, actor: self.actor(), program: self.program.clone() })
+        Trail::open(root, self.actor(), &self.program)
     }
 
     /// Where process information of the services lies; nowhere when the bus is another machine's, or a recording.

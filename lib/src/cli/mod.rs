@@ -21,6 +21,7 @@ pub mod output;
 mod progress;
 pub mod show;
 mod table;
+pub mod timer;
 pub mod tree;
 pub mod wizard;
 

@@ -2,6 +2,9 @@
 
 use super::Out;
 use super::escape::one_line;
+use crate::apply::pending::Pending;
+use crate::apply::recover::{Recovery, TakenBack};
+use crate::apply::report::Residue;
 use crate::apply::{Report, RunOutcome, confirmation};
 use crate::audit::Block;
 use crate::audit::verify::Verdict;
@@ -82,18 +85,61 @@ pub fn report(out: &mut Out, report: &Report) -> Result<()> {
     }
     let text = match report.outcome {
         RunOutcome::Unchanged => "Nothing to do: everything is as wanted.\n".to_owned(),
-        RunOutcome::Applied => format!("Done and verified (run {}).\n", report.run),
+        RunOutcome::Applied => match &report.confirm_by {
+            Some(moment) => format!(
+                "Done and verified. It is taken back at {moment} unless you say: op-apply confirm {}\n",
+                report.run
+            ),
+            None => format!("Done and verified (run {}).\n", report.run),
+        },
         RunOutcome::Undone => format!("It failed, and everything that was done was undone (run {}).\n", report.run),
-        RunOutcome::Residue => {
-            let lines: Vec<String> = report
-                .residue
-                .iter()
-                .map(|r| format!("  {}: {}\n", one_line(&r.resource), one_line(&r.message)))
-                .collect();
-            format!("It failed, and this remains (run {}):\n{}", report.run, lines.concat())
-        }
+        RunOutcome::Residue => format!("It failed, and this remains (run {}):\n{}", report.run, remaining(report)),
     };
     out.text(&text)
+}
+
+/// Prints that a run was confirmed.
+pub fn confirmed(out: &mut Out, run: &str) -> Result<()> {
+    if out.look().is_json {
+        return out.document(&json!({"kind": "confirmed", "version": 1, "run": run}));
+    }
+    out.text(&format!("Confirmed: run {run} stays.\n"))
+}
+
+/// Prints the runs that wait to be confirmed.
+pub fn waiting(out: &mut Out, waiting: &[Pending]) -> Result<()> {
+    if out.look().is_json {
+        return out.document(&json!({"kind": "waiting", "version": 1, "runs": waiting}));
+    }
+    let row = |run: &Pending| {
+        let timer = run.timer.clone().unwrap_or_else(|| "none".into());
+        vec![run.run.clone(), format!("{} s", run.remaining().as_secs()), run.plugins.join(", "), timer]
+    };
+    let rows: Vec<Vec<String>> = waiting.iter().map(row).collect();
+    out.table(&["RUN", "LEFT", "PLUGINS", "TAKEN BACK BY"], &rows)
+}
+
+/// Prints what a recovery did.
+pub fn recovery(out: &mut Out, recovery: &Recovery) -> Result<()> {
+    if out.look().is_json {
+        return out.document(recovery);
+    }
+    let mut text = String::new();
+    for TakenBack { report, .. } in &recovery.runs {
+        text.push_str(&match report.outcome {
+            RunOutcome::Residue => format!("Took back run {}, but not all of it:\n{}", report.run, remaining(report)),
+            _ => format!("Took back run {}: all is as it was before.\n", report.run),
+        });
+    }
+    for run in &recovery.waiting {
+        text.push_str(&format!("Run {run} still waits to be confirmed: op-apply confirm {run}\n"));
+    }
+    out.text(if text.is_empty() { "Nothing was left half done.\n" } else { &text })
+}
+
+fn remaining(report: &Report) -> String {
+    let line = |r: &Residue| format!("  {}: {}\n", one_line(&r.resource), one_line(&r.message));
+    report.residue.iter().map(line).collect()
 }
 
 /// Prints that a plugin was created, and what can be done with it.
