@@ -299,9 +299,9 @@ fn a_full_state_root_stops_the_run_before_or_undoes_it_after() {
     session
         .sh(&format!("mkdir /var/lib/op-dbus; mount -t tmpfs -o mode=755,size=256k full /var/lib/op-dbus; {fill}"))
         .ok();
-    fails(&apply(&session, &[], &located("here")), 1, &["kind: failed", "checkpoints", "No space left"]);
+    fails(&apply(&session, &[], &located("here")), 1, &["kind: failed", "audit trail", "No space left"]);
     assert_eq!(location(&session), "");
-    // Full only once the checkpoint is written: then the ledger cannot be.
+    // Full only once the intent and the checkpoint are written: then the ledger cannot be.
     session.sh("rm /var/lib/op-dbus/full").ok();
     let run = session.spawn(&["op-apply", "--yes"], r#"{"plugins":{"packagekit":{"packages":["waiting-op"]}}}"#);
     wait_until("the package waits", || exists(&session, "/run/waits"));

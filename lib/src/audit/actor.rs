@@ -66,12 +66,11 @@ fn parent() -> Option<String> {
     Some(format!("{} {pid}", system.process(pid)?.name().to_str()?))
 }
 
-/// The last unit or slice on the way to the control group.
+/// The last unit or slice on the way to the control group, in whichever hierarchy systemd keeps its own.
 fn unit_of(cgroup: &str) -> Option<String> {
-    let line = cgroup.lines().find(|line| line.starts_with("0::") || line.contains(":name=systemd:"))?;
-    let path = line.splitn(3, ':').nth(2)?;
     let is_unit = |part: &&str| [".service", ".scope", ".slice"].iter().any(|suffix| part.ends_with(suffix));
-    path.split('/').rfind(is_unit).map(str::to_owned)
+    let of_line = |line: &str| line.splitn(3, ':').nth(2)?.split('/').rfind(is_unit).map(str::to_owned);
+    cgroup.lines().filter(|line| line.starts_with("0::") || line.contains(":name=systemd:")).find_map(of_line)
 }
 
 #[cfg(test)]
@@ -85,6 +84,7 @@ mod tests {
             unit_of("12:cpu:/\n1:name=systemd:/user.slice/user-0.slice/session-3.scope\n0::/").as_deref(),
             Some("session-3.scope")
         );
+        assert_eq!(unit_of("9:name=systemd:/\n0::/system.slice/a.service\n").as_deref(), Some("a.service"));
         assert_eq!(unit_of("0::/"), None);
     }
 
