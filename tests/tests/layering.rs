@@ -32,6 +32,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sha2", &["base/digest.rs", "audit/merkle.rs"]),
     ("serde_json_canonicalizer", &["base/digest.rs", "audit/"]),
     ("libbtrfs", &["store/volumes/btrfs.rs"]),
+    ("minisign", &["audit/keys.rs"]),
+    ("minisign_verify", &["audit/keys.rs"]),
 ];
 
 /// Where the environment and the arguments are read.

@@ -1,13 +1,13 @@
 //! `op-audit`: reads, verifies and adds to the audit trail.
 
-use op_dbus::audit::chain::Head;
 use op_dbus::audit::log::{self, Filter};
-use op_dbus::audit::proof::{self, Proof};
-use op_dbus::audit::{Chain, events, verify};
-use op_dbus::base::{Error, Kind, Result};
+use op_dbus::audit::{Chain, events};
+use op_dbus::base::{Error, Result};
 use op_dbus::cli::{self, Cli, Interrupt, Outcome, Program, show};
 use serde_json::json;
 use std::time::Duration;
+
+mod trust;
 
 /// What was done, by whom, and whether the trail of it is whole.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
@@ -21,10 +21,12 @@ struct Args {
 enum Command {
     Log(Log),
     Show(Show),
-    Verify(Verify),
-    Prove(Prove),
-    CheckProof(CheckProof),
-    Head(HeadOf),
+    Verify(trust::Verify),
+    Prove(trust::Prove),
+    CheckProof(trust::CheckProof),
+    Head(trust::Head),
+    Keygen(trust::Keygen),
+    Prune(trust::Prune),
     Export(Export),
     Append(Append),
     Repair(Repair),
@@ -69,41 +71,6 @@ struct Show {
     number: u64,
 }
 
-/// say whether the trail is what was written
-#[derive(argh::FromArgs, argh::ArgsInfo)]
-#[argh(subcommand, name = "verify")]
-struct Verify {
-    /// heads that were kept elsewhere, one JSON document a line
-    #[argh(option, arg_name = "HEADS")]
-    against: Option<String>,
-}
-
-/// print a proof that an entry was recorded
-#[derive(argh::FromArgs, argh::ArgsInfo)]
-#[argh(subcommand, name = "prove")]
-struct Prove {
-    /// block and entry: 12/0
-    #[argh(positional, arg_name = "BLOCK/ENTRY")]
-    entry: String,
-}
-
-/// check a proof; needs no trail
-#[derive(argh::FromArgs, argh::ArgsInfo)]
-#[argh(subcommand, name = "check-proof")]
-struct CheckProof {
-    /// the proof; - or nothing is standard input
-    #[argh(positional, arg_name = "FILE")]
-    file: Option<String>,
-    /// the head that vouches for its block
-    #[argh(option, arg_name = "HEADS")]
-    against: Option<String>,
-}
-
-/// print the head of the trail, to be kept where the trail is not
-#[derive(argh::FromArgs, argh::ArgsInfo)]
-#[argh(subcommand, name = "head")]
-struct HeadOf {}
-
 /// print blocks as they are, one a line
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "export")]
@@ -137,7 +104,8 @@ const PROGRAM: Program = Program {
     optional_values: &[],
     examples: "op-audit log --plugin packagekit --since 2025-01-15\n\
                op-audit verify\n\
-               op-audit head > /mnt/elsewhere/head.json\n\
+               op-audit head --key /etc/op-dbus/audit.key >> /mnt/elsewhere/heads\n\
+               op-audit verify --against /mnt/elsewhere/heads --trusted audit.key.pub\n\
                op-audit prove 12/0 > proof.json && op-audit check-proof proof.json\n\
                journalctl -o json -u ssh | op-audit append --source ssh",
 };
@@ -146,10 +114,12 @@ fn main() -> std::process::ExitCode {
     cli::main(&PROGRAM, |args: Args, cli| match args.command {
         Command::Log(args) => log(&args, cli),
         Command::Show(args) => show_block(&args, cli),
-        Command::Verify(args) => verify(&args, cli),
-        Command::Prove(args) => prove(&args, cli),
-        Command::CheckProof(args) => check_proof(&args, cli),
-        Command::Head(_) => head(cli),
+        Command::Verify(args) => trust::verify(&args, cli),
+        Command::Prove(args) => trust::prove(&args, cli),
+        Command::CheckProof(args) => trust::check_proof(&args, cli),
+        Command::Head(args) => trust::head(&args, cli),
+        Command::Keygen(args) => trust::keygen(&args, cli),
+        Command::Prune(args) => trust::prune(&args, cli),
         Command::Export(args) => export(&args, cli),
         Command::Append(args) => append(&args, cli),
         Command::Repair(_) => repair(cli),
@@ -208,86 +178,10 @@ fn show_block(args: &Show, cli: &mut Cli) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn verify(args: &Verify, cli: &mut Cli) -> Result<Outcome> {
-    let heads = heads(args.against.as_deref())?;
-    let mut progress = cli.out.progress();
-    let verdict = verify::verify(&chain(cli)?, &heads, &mut |number, last| progress.set(number, last, "blocks"))?;
-    progress.finish();
-    show::verdict(&mut cli.out, &verdict)?;
-    if verdict.is_valid {
-        return Ok(Outcome::Done);
-    }
-    let why = verdict.broken.as_ref().map(|broken| (format!("block {}", broken.number), broken.why.clone()));
-    let why = why.or_else(|| verdict.contradicted.first().map(|text| ("the heads".into(), text.clone())));
-    let (subject, why) =
-        why.unwrap_or_else(|| ("the folder".into(), format!("foreign files: {}", verdict.foreign.join(", "))));
-    let error = Error::new(Kind::Untrusted, why).on(subject);
-    Err(if verdict.broken.is_some_and(|broken| broken.is_torn) {
-        error.hint("it was cut off, as a power cut does it: op-audit repair puts it aside and records that")
-    } else {
-        error.hint("somebody or something changed the trail: keep a copy, and compare with one from elsewhere")
-    })
-}
-
-/// Heads that were kept: documents of `op-audit head`, one a line.
-fn heads(path: Option<&str>) -> Result<Vec<Head>> {
-    let Some(path) = path else { return Ok(Vec::new()) };
-    let input = cli::input::read_document(Some(path))?;
-    let line = |(at, line): (usize, &str)| {
-        let wrong = || Error::bad_input("this is no head").on(format!("{}:{}", input.name, at + 1));
-        let value: serde_json::Value = serde_json::from_str(line).map_err(|_| wrong())?;
-        match (value["kind"].as_str(), value["number"].as_u64(), value["digest"].as_str()) {
-            (Some("audit_head"), Some(number), Some(digest)) => Ok(Head { number, digest: digest.to_owned() }),
-            _ => Err(wrong().hint("a head is what op-audit head prints")),
-        }
-    };
-    input.text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(line).collect()
-}
-
-fn prove(args: &Prove, cli: &mut Cli) -> Result<Outcome> {
-    let parsed = args.entry.split_once('/').and_then(|(block, entry)| Some((block.parse().ok()?, entry.parse().ok()?)));
-    let Some((number, index)) = parsed else {
-        return Err(Error::usage("this names no entry").on(args.entry.clone()).hint("write BLOCK/ENTRY: 12/0"));
-    };
-    cli.out.document(&proof::prove(&chain(cli)?, number, index)?)?;
-    Ok(Outcome::Done)
-}
-
-fn check_proof(args: &CheckProof, cli: &mut Cli) -> Result<Outcome> {
-    let input = cli::input::read_document(args.file.as_deref())?;
-    let proof: Proof = serde_json::from_value(input.json()?)
-        .map_err(|error| Error::bad_input(format!("this is no proof: {error}")).on(input.name.clone()))?;
-    proof::check(&proof)?;
-    let heads = heads(args.against.as_deref())?;
-    let is_anchored = heads.iter().any(|head| head.number == proof.header.number && head.digest == proof.digest);
-    if args.against.is_some() && !is_anchored {
-        return Err(Error::new(Kind::Untrusted, "no head vouches for the block of this proof")
-            .on(format!("block {}", proof.header.number))
-            .hint("a head of just this block is needed: op-audit head prints it while it is the newest"));
-    }
-    cli.out.document(&json!({
-        "kind": "audit_proof_verdict",
-        "version": 1,
-        "is_valid": true,
-        "is_anchored": is_anchored,
-        "block": proof.header.number,
-        "digest": proof.digest,
-        "time": proof.header.time,
-        "entry": proof.entry,
-    }))?;
-    Ok(Outcome::Done)
-}
-
-fn head(cli: &mut Cli) -> Result<Outcome> {
-    let head = chain(cli)?.head()?;
-    cli.out.ndjson(&json!({"kind": "audit_head", "version": 1, "number": head.number, "digest": head.digest}))?;
-    Ok(Outcome::Done)
-}
-
 fn export(args: &Export, cli: &mut Cli) -> Result<Outcome> {
     let chain = chain(cli)?;
     let last = args.to.unwrap_or_else(|| chain.last());
-    for number in args.from.max(1)..=last {
+    for number in args.from.max(chain.first())..=last {
         let block = chain.read(number)?;
         cli.out.ndjson(&show::block(&block))?;
         if cli.out.is_closed() {

@@ -62,7 +62,7 @@ pub(super) fn resources(entry: &Value) -> impl Iterator<Item = &str> {
 /// The blocks from `from` on that `filter` wants, in order; stops when `each` says so.
 pub fn walk(chain: &Chain, from: u64, filter: &Filter, each: &mut dyn FnMut(Block) -> Result<bool>) -> Result<u64> {
     let last = chain.last();
-    for number in from.max(1)..=last {
+    for number in from.max(chain.first())..=last {
         let block = chain.read(number)?;
         if filter.accepts(&block) && !each(block)? {
             return Ok(number);

@@ -17,11 +17,14 @@ pub mod actor;
 pub mod block;
 pub mod chain;
 pub mod events;
+pub mod head;
 pub mod journal;
+pub mod keys;
 pub mod log;
 pub mod merkle;
 pub mod open;
 pub mod proof;
+pub mod prune;
 pub mod repair;
 pub mod verify;
 

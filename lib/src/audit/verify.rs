@@ -2,9 +2,11 @@
 
 use super::block;
 use super::chain::{Chain, Head};
+use super::keys::Trusted;
+use super::prune;
 use crate::base::Result;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known about a trail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +18,10 @@ pub struct Verdict {
     pub version: u32,
     /// Whether nothing is wrong.
     pub is_valid: bool,
-    /// Blocks from 1 to this one are valid; 0 when none is.
+    /// Older blocks were pruned; the first one that is there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pruned: Option<Pruned>,
+    /// Blocks up to this one are valid; 0 when none is.
     pub valid_to: u64,
     /// Digest of the last valid block.
     pub head: String,
@@ -36,6 +41,26 @@ pub struct Verdict {
     pub contradicted: Vec<String>,
 }
 
+/// What a summary vouches for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Pruned {
+    /// The last block that was taken away.
+    pub to: u64,
+    /// How many entries they had.
+    pub entries: u64,
+    /// Whether the summary's signature was checked with a key that is trusted.
+    pub is_checked: bool,
+    /// How many of these blocks are still there: pruning was broken off.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub left: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// A bad block.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -48,14 +73,25 @@ pub struct Broken {
     pub is_torn: bool,
 }
 
-/// Verifies a whole trail; `heads` were kept elsewhere.
+/// Verifies a whole trail; `heads` were kept elsewhere. Nothing is known about signatures of summaries.
 pub fn verify(chain: &Chain, heads: &[Head], on_block: &mut dyn FnMut(u64, u64)) -> Result<Verdict> {
+    verify_with(chain, heads, &Trusted::default(), on_block)
+}
+
+/// [`verify`], and the signature of the summary of what was pruned is checked where keys are trusted.
+pub fn verify_with(
+    chain: &Chain,
+    heads: &[Head],
+    trusted: &Trusted,
+    on_block: &mut dyn FnMut(u64, u64),
+) -> Result<Verdict> {
     let (numbers, foreign) = files(chain)?;
     let last = numbers.last().copied().unwrap_or(0);
     let mut verdict = Verdict {
         kind: "audit_verdict".into(),
         version: 1,
         is_valid: true,
+        pruned: None,
         valid_to: 0,
         head: block::genesis(),
         entries: 0,
@@ -64,14 +100,52 @@ pub fn verify(chain: &Chain, heads: &[Head], on_block: &mut dyn FnMut(u64, u64))
         anchored_to: None,
         contradicted: Vec::new(),
     };
-    let mut digests = vec![verdict.head.clone()];
-    for number in 1..=last {
+    // Only those that a head speaks of: a trail may be long.
+    let kept: BTreeSet<u64> = heads.iter().map(|head| head.number).collect();
+    let mut digests = BTreeMap::from([(0, verdict.head.clone())]);
+    let mut first = 1;
+    // The digest that the block after it must name; nobody knows that of the oldest one of a broken off pruning.
+    let mut previous = Some(verdict.head.clone());
+    let mut ends_with = None;
+    if let Some(oldest) = numbers.first().copied().filter(|oldest| *oldest > 1)
+        && let Some(summary) = prune::covering(chain, oldest)
+    {
+        let is_checked = match trusted.is_empty() {
+            true => false,
+            false => match summary.check(trusted) {
+                Ok(()) => true,
+                Err(error) => {
+                    let why = format!("blocks 1 to {} are missing, and their summary is not to be trusted", summary.to);
+                    let why = format!("{why}: {}", error.message);
+                    verdict.broken = Some(Broken { number: 1, why, is_torn: false });
+                    verdict.is_valid = false;
+                    return Ok(verdict);
+                }
+            },
+        };
+        let left = (summary.to + 1).saturating_sub(oldest);
+        first = oldest;
+        previous = (left == 0).then(|| summary.digest.clone());
+        digests = BTreeMap::from([(summary.to, summary.digest.clone())]);
+        verdict.pruned = Some(Pruned { to: summary.to, entries: summary.entries, is_checked, left });
+        ends_with = Some((summary.to, summary.digest));
+    }
+    for number in first..=last {
         on_block(number, last);
-        match next(chain, number, &verdict.head) {
+        let checked = next(chain, number, previous.as_deref()).and_then(|(digest, entries)| match &ends_with {
+            Some((to, kept)) if *to == number && *kept != digest => {
+                Err(("it is not the one that the summary of pruned blocks says".to_owned(), false))
+            }
+            _ => Ok((digest, entries)),
+        });
+        match checked {
             Ok((digest, entries)) => {
                 verdict.valid_to = number;
                 verdict.entries += entries;
-                digests.push(digest.clone());
+                if kept.contains(&number) {
+                    digests.insert(number, digest.clone());
+                }
+                previous = Some(digest.clone());
                 verdict.head = digest;
             }
             Err((why, is_cut)) => {
@@ -81,12 +155,12 @@ pub fn verify(chain: &Chain, heads: &[Head], on_block: &mut dyn FnMut(u64, u64))
         }
     }
     for head in heads {
-        match usize::try_from(head.number).ok().and_then(|at| digests.get(at)) {
+        match digests.get(&head.number) {
             Some(digest) if *digest == head.digest => {
                 verdict.anchored_to = verdict.anchored_to.max(Some(head.number));
             }
             Some(_) => verdict.contradicted.push(format!("block {} is not the one that was kept", head.number)),
-            None if verdict.broken.is_some() => {}
+            None if verdict.broken.is_some() || verdict.pruned.as_ref().is_some_and(|p| head.number < p.to) => {}
             None => verdict.contradicted.push(format!("block {} is missing: the end was cut off", head.number)),
         }
     }
@@ -95,13 +169,13 @@ pub fn verify(chain: &Chain, heads: &[Head], on_block: &mut dyn FnMut(u64, u64))
 }
 
 /// Checks one block after `previous`: its digest and the number of its entries, or why not and whether it is cut off.
-fn next(chain: &Chain, number: u64, previous: &str) -> Result<(String, u64), (String, bool)> {
+fn next(chain: &Chain, number: u64, previous: Option<&str>) -> Result<(String, u64), (String, bool)> {
     let bytes = match chain.bytes(number) {
         Ok(bytes) => bytes,
         Err(error) => return Err((error.message, false)),
     };
     let checked = block::check(&bytes, number).map_err(|error| (error.message, is_cut_off(&bytes)))?;
-    if checked.header.previous != previous {
+    if previous.is_some_and(|previous| checked.header.previous != previous) {
         return Err(("it does not follow the block before: blocks were removed, inserted or swapped".into(), false));
     }
     Ok((checked.digest, checked.entries.len() as u64))

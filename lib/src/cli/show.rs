@@ -7,6 +7,7 @@ use crate::apply::recover::{Recovery, TakenBack};
 use crate::apply::report::Residue;
 use crate::apply::{Report, RunOutcome, confirmation};
 use crate::audit::Block;
+use crate::audit::prune::Prunable;
 use crate::audit::verify::Verdict;
 use crate::base::Result;
 use crate::base::name::PluginName;
@@ -197,15 +198,34 @@ pub fn block(block: &Block) -> Value {
     json!({"kind": "audit_block", "version": 1, "digest": block.digest, "header": block.header, "entries": block.entries})
 }
 
+/// Prints what was pruned.
+pub fn pruned(out: &mut Out, what: Option<&Prunable>) -> Result<()> {
+    if out.look().is_json {
+        let (from, to) = (what.map(|what| what.from), what.map(|what| what.to));
+        return out.document(&json!({"kind": "pruned", "version": 1, "from": from, "to": to}));
+    }
+    out.text(&match what {
+        Some(what) => {
+            format!("Took blocks {} to {} away; a summary of them is the newest block.\n", what.from, what.to)
+        }
+        None => "No block is as old as that.\n".to_owned(),
+    })
+}
+
 /// Prints what is known about a trail.
 pub fn verdict(out: &mut Out, verdict: &Verdict) -> Result<()> {
     if out.look().is_json {
         return out.document(verdict);
     }
+    let first = verdict.pruned.as_ref().map_or(1, |pruned| pruned.to + 1);
     let mut text = match verdict.valid_to {
         0 => "Valid: no block\n".to_owned(),
-        to => format!("Valid: blocks 1 to {to}, {} entries, head {}\n", verdict.entries, verdict.head),
+        to => format!("Valid: blocks {first} to {to}, {} entries, head {}\n", verdict.entries, verdict.head),
     };
+    if let Some(pruned) = &verdict.pruned {
+        let how = if pruned.is_checked { "as a signed summary says" } else { "as a summary says; --trusted checks it" };
+        text.push_str(&format!("Pruned: blocks 1 to {}, {} entries, {how}\n", pruned.to, pruned.entries));
+    }
     if let Some(broken) = &verdict.broken {
         text.push_str(&format!("Broken: block {}: {}\n", broken.number, broken.why));
     }
