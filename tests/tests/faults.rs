@@ -272,7 +272,8 @@ fn an_interrupt_lets_the_running_step_finish_and_undoes_all() {
     ] {
         session.sh("rm -f /run/waits /run/go").ok();
         let before = host_and_zone(&session);
-        let mut run = session.spawn(&["op-apply", "--yes"], &want.to_string());
+        // Who starts the tests under nohup has it ignored.
+        let mut run = session.spawn(&["env", "--default-signal=HUP", "op-apply", "--yes"], &want.to_string());
         wait_until("the package waits", || exists(&session, "/run/waits"));
         // It is counted by a thread of the program; a second one to interrupt would mean more than the first.
         for signal in signals {
