@@ -473,3 +473,24 @@ fn every_failing_pre_check_is_named() {
     let text = failed(&apply(&session, &[], &place("blocked")), 5);
     assert_eq!(text.matches("kind: refused").count(), 2, "{text}");
 }
+
+#[test]
+fn what_a_call_disturbs_is_found_and_undone() {
+    let session = RealRoot::get().session();
+    // Whoever sets the chassis has the icon follow it.
+    let both = json!({"plugins": {"hostname": {"chassis": "server", "icon_name": "computer-container"}}});
+    let before = session.run(&["op-query", "--plugin", "hostname"], "").json();
+    assert_eq!(before["plugins"]["hostname"]["icon_name"], "computer-container", "{before}");
+    let failed = apply(&session, &[], &both);
+    fails(
+        &failed,
+        1,
+        &[
+            "hostname/icon_name",
+            "computer-container",
+            "reads \"computer-server\"",
+            "everything that was done was undone",
+        ],
+    );
+    assert_eq!(session.run(&["op-query", "--plugin", "hostname"], "").json(), before);
+}

@@ -55,9 +55,9 @@ impl StateManager<'_> {
             let Some(plugin) = planned.plugins.get(&action.plugin) else { continue };
             let was_begun_only = begun.failed.is_some_and(|(failed, _)| failed == position);
             let is_unseen = !was_begun_only && report.actions[position].error.is_some();
-            let trace = Trace { touched, was_begun_only, may_hide: is_unseen || !begun.kept.contains_key(&action.plugin) };
-            let (has_reversed, residue) =
-                self.undo_action(consent, plugin.as_ref(), action, &planned.current, trace);
+            let trace =
+                Trace { touched, was_begun_only, may_hide: is_unseen || !begun.kept.contains_key(&action.plugin) };
+            let (has_reversed, residue) = self.undo_action(consent, plugin.as_ref(), action, &planned.current, trace);
             // A failed action that turned out to have changed nothing stays a failed one.
             if residue.is_empty() && (has_reversed || !was_begun_only) {
                 report.actions[position].result = ActionResult::Undone;
@@ -102,7 +102,9 @@ impl StateManager<'_> {
                     "the service had begun to change it when it failed; it may be half done",
                 )),
                 // The service said that it did it. What does not show, or not yet, is taken back all the same.
-                Some(true) if touched == Touched::Surely && may_hide && action.undo.class != UndoClass::Irreversible => {
+                Some(true)
+                    if touched == Touched::Surely && may_hide && action.undo.class != UndoClass::Irreversible =>
+                {
                     unseen.push(change);
                 }
                 Some(true) => {}
