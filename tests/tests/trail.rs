@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
+mod fits;
+
+use fits::assert_fits;
 use op_dbus_tests::ops::{apply, error, fails, outcome, property, wait_until, write};
 use op_dbus_tests::root::{RealRoot, Session};
 use serde_json::{Value, json};
@@ -27,6 +30,8 @@ fn blocks(session: &Session) -> Vec<Value> {
     assert_eq!(verdict.code, 0, "{verdict:?}");
     let log = session.run(&["op-audit", "log"], "").ok();
     let blocks: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    blocks.iter().for_each(|block| assert_fits("audit-block", block));
+    assert_fits("audit-verdict", &verdict.json());
     assert_eq!(verdict.json()["valid_to"], blocks.len());
     blocks
 }
@@ -145,7 +150,8 @@ fn what_is_confirmed_or_taken_back_in_time() {
     let again = session.run(&["op-apply", "confirm"], "");
     fails(&again, 65, &["nothing waits to be confirmed"]);
 
-    within("there");
+    assert_fits("report", &within("there"));
+    assert_fits("waiting", &session.run(&["op-apply", "pending"], "").json());
     assert_eq!(location(&session), "there");
     let report = session.run(&["op-apply", "revert"], "");
     assert_eq!((report.code, outcome(&report.json())), (0, "undone"));
@@ -184,12 +190,13 @@ fn a_run_that_was_killed_is_recovered_and_blocks_nobody_else() {
     // Whoever wants to change the same is told; others are free.
     fails(&apply(&session, &[], &located("there")), 75, &["was broken off", "--recover"]);
     apply(&session, &[], &json!({"plugins": {"timedate": {"timezone": "Europe/Berlin"}}})).ok();
-    session.sh("pkill -x sleep; true").ok();
+    wait_until("the package is being set up", || session.sh("pkill -x sleep").code == 0);
     wait_until("dpkg has ended", || session.sh("pgrep -x dpkg").code != 0);
     // Deleting what is derived loses nothing.
     session.sh("rm -rf /var/lib/op-dbus/@cache").ok();
     let recovery = session.run(&["op-apply", "--recover"], "");
     assert!(matches!(recovery.code, 0 | 4), "{recovery:?}");
+    assert_fits("recovery", &recovery.json());
     let run = &recovery.json()["runs"][0];
     assert_eq!(run["why"], "broken_off");
     assert_eq!(location(&session), "", "{recovery:?}");
@@ -200,6 +207,36 @@ fn a_run_that_was_killed_is_recovered_and_blocks_nobody_else() {
     let again = session.run(&["op-apply", "--recover"], "");
     assert_eq!((again.code, &again.json()["runs"]), (0, &json!([])));
     apply(&session, &[], &located("there")).ok();
+}
+
+/// A check reads, says 2 when something differs that nobody knows of, and leaves no trace whatever.
+#[test]
+fn a_check_changes_nothing_and_knows_what_is_known() {
+    let session = session();
+    apply(&session, &[], &located("here")).ok();
+    let everything = "cd /var/lib/op-dbus && find . -type f -o -type d | sort | xargs stat -c '%n %Y %s %i' && \
+                      find . -type f | sort | xargs sha256sum";
+    let before = session.sh(everything).ok();
+    let check = |more: &[&str]| session.run(&[&["op-apply", "--check"], more].concat(), &located("there").to_string());
+    assert_eq!(check(&[]).code, 2);
+    let known = |until: &str| {
+        let drift = json!([{"resource": "hostname", "until": until, "reason": "moving"}]);
+        let list = json!({"kind": "acknowledged", "version": 1, "drift": drift});
+        assert_fits("acknowledged", &list);
+        write(&session, "/tmp/known", &list.to_string());
+        check(&["--acknowledged", "/tmp/known"])
+    };
+    let output = known("2999-01-01");
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stderr.contains("hostname/location is known to differ until 2999-01-01: moving"), "{output:?}");
+    assert_eq!(output.json()["actions"].as_array().unwrap().len(), 1, "the plan still has it");
+    let output = known("2020-01-01");
+    assert!(output.code == 2 && output.stderr.contains("and that is over"), "{output:?}");
+    fails(&known("soon"), 65, &["no moment"]);
+    let output = check(&["--acknowledged", "/nonexistent"]);
+    assert!(output.code == 2 && output.stderr.contains("no drift is acknowledged"), "{output:?}");
+    assert_eq!(session.run(&["op-apply", "--dry-run", "--acknowledged", "x"], &located("x").to_string()).code, 64);
+    assert_eq!(session.sh(everything).ok(), before, "a check leaves no trace");
 }
 
 /// Two hundred at once: each gets its turn or says that it did not, and the chain is one.
@@ -242,7 +279,7 @@ fn a_full_disk_refuses_before_the_first_call() {
     wait_until("the first change is made", || location(&session) == "here");
     session.sh(fill).ok();
     running.signal("INT");
-    session.sh("pkill -x sleep; true").ok();
+    wait_until("the package is being set up", || session.sh("pkill -x sleep").code == 0);
     let output = running.wait();
     assert_ne!(output.code, 0);
     let all = blocks(&session);
@@ -256,6 +293,8 @@ fn a_proof_is_checked_elsewhere_with_a_head_alone() {
     apply(&here, &[], &located("here")).ok();
     let head = here.run(&["op-audit", "head"], "").ok();
     let proof = here.run(&["op-audit", "prove", "2/0"], "").ok();
+    assert_fits("audit-head", &serde_json::from_str(&head).unwrap());
+    assert_fits("audit-proof", &serde_json::from_str(&proof).unwrap());
     write(&elsewhere, "/tmp/head", &head);
     write(&elsewhere, "/tmp/proof", &proof);
     let check = |proof: &str| elsewhere.run(&["op-audit", "check-proof", "--against", "/tmp/head", proof], "");

@@ -5,6 +5,7 @@ use op_dbus::apply::{Applied, Desired, Options, RunOutcome, StateManager};
 use op_dbus::base::{Error, Kind, Result, time};
 use op_dbus::cli::machine::{Asker, Ticks};
 use op_dbus::cli::{self, Cli, Interrupt, Outcome, Program, show};
+use op_dbus::state::acknowledged::Acknowledged;
 use op_dbus::state::{Plan, StateDocument};
 use std::sync::Arc;
 
@@ -45,6 +46,9 @@ struct Apply {
     /// print the plan and exit 2 if the machine is not as wanted
     #[argh(switch)]
     check: bool,
+    /// differences that --check knows of, each with the moment until which it is fine
+    #[argh(option, arg_name = "FILE")]
+    acknowledged: Option<String>,
     /// confirm without being asked
     #[argh(switch, short = 'y')]
     yes: bool,
@@ -124,11 +128,13 @@ fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
 fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: &Interrupt) -> Result<Outcome> {
     let is_dry_run = args.dry_run || args.check;
     let confirm_within = args.confirm_within.as_deref().map(|text| window(text, is_dry_run, cli)).transpose()?;
+    let known = args.acknowledged.as_deref().map(|file| acknowledged(file, args, cli)).transpose()?;
     let options = Options {
         owner: args.owner.clone(),
         prune: args.prune,
         allows_irreversible: args.allow_irreversible,
         lock_timeout: time::parse_duration(args.lock_timeout.as_deref().unwrap_or("10s"))?,
+        is_check: args.check,
         confirm_within,
     };
     let bus = cli.connect()?;
@@ -150,8 +156,12 @@ fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: &Interr
             show::changes(&mut cli.out, &plan);
         }
         show::plan(&mut cli.out, &plan)?;
+        let has_changes = match known {
+            Some(known) => show::drift(&mut cli.out, &known.sort(resources(&plan), std::time::SystemTime::now())),
+            None => !plan.is_empty(),
+        };
         let is_detailed = args.check || args.detailed_exitcode;
-        return Ok(if is_detailed && !plan.is_empty() { Outcome::Changes } else { Outcome::Done });
+        return Ok(if is_detailed && has_changes { Outcome::Changes } else { Outcome::Done });
     }
     let mut asker = Asker { has_said_yes: args.yes, interrupt };
     let Applied { report, error } =
@@ -187,6 +197,25 @@ fn window(text: &str, is_dry_run: bool, cli: &mut Cli) -> Result<Window> {
             .note("systemd is not process 1 here: a process of op-apply waits instead, and does not outlive a restart");
     }
     Ok(Window { length, timer: Arc::new(timer) })
+}
+
+/// The drift that somebody knows about. No file: nobody knows of any.
+fn acknowledged(file: &str, args: &Apply, cli: &mut Cli) -> Result<Acknowledged> {
+    if !args.check {
+        return Err(Error::usage("only a check takes known differences for none")
+            .on("--acknowledged")
+            .hint("add --check"));
+    }
+    if !std::path::Path::new(file).exists() {
+        cli.out.note(&format!("there is no {file}, so no drift is acknowledged"));
+        return Ok(Acknowledged::default());
+    }
+    let input = cli::input::read_document(Some(file))?;
+    Acknowledged::from_json(&input.json()?).map_err(|error| error.or_on(input.name))
+}
+
+fn resources(plan: &Plan) -> Vec<&str> {
+    plan.actions.iter().flat_map(|action| action.resources.iter().map(String::as_str)).collect()
 }
 
 /// A recovery knows what is to be done.

@@ -1,5 +1,6 @@
 //! `op-audit`: reads, verifies and adds to the audit trail.
 
+use op_dbus::audit::block::BlockDocument;
 use op_dbus::audit::log::{self, Filter};
 use op_dbus::audit::{Chain, events};
 use op_dbus::base::{Error, Result};
@@ -145,7 +146,7 @@ fn log(args: &Log, cli: &mut Cli) -> Result<Outcome> {
     let is_json = cli.out.look().is_json;
     let mut seen = log::walk(&chain, 1, &filter, &mut |block| {
         if is_json {
-            cli.out.ndjson(&show::block(&block))?;
+            cli.out.ndjson(&BlockDocument::from(block))?;
         } else {
             rows.push(log::line(&block).to_vec());
         }
@@ -162,7 +163,7 @@ fn log(args: &Log, cli: &mut Cli) -> Result<Outcome> {
         std::thread::sleep(Duration::from_millis(100));
         seen = log::walk(&chain, seen + 1, &filter, &mut |block| {
             if is_json {
-                cli.out.ndjson(&show::block(&block))?;
+                cli.out.ndjson(&BlockDocument::from(block))?;
             } else {
                 cli.out.text(&format!("{}\n", log::line(&block).join("  ")))?;
             }
@@ -174,7 +175,7 @@ fn log(args: &Log, cli: &mut Cli) -> Result<Outcome> {
 
 fn show_block(args: &Show, cli: &mut Cli) -> Result<Outcome> {
     let block = chain(cli)?.read(args.number)?;
-    cli.out.document(&show::block(&block))?;
+    cli.out.document(&BlockDocument::from(block))?;
     Ok(Outcome::Done)
 }
 
@@ -183,7 +184,7 @@ fn export(args: &Export, cli: &mut Cli) -> Result<Outcome> {
     let last = args.to.unwrap_or_else(|| chain.last());
     for number in args.from.max(chain.first())..=last {
         let block = chain.read(number)?;
-        cli.out.ndjson(&show::block(&block))?;
+        cli.out.ndjson(&BlockDocument::from(block))?;
         if cli.out.is_closed() {
             break;
         }

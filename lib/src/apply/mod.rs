@@ -80,6 +80,8 @@ pub struct Options {
     pub prune: Option<usize>,
     /// Whether changes that cannot be undone are agreed to.
     pub allows_irreversible: bool,
+    /// Whether only to look: then not even the cache is written.
+    pub is_check: bool,
     /// How long to wait for another run.
     pub lock_timeout: Duration,
     /// Whether what was done goes back by itself unless somebody confirms it, and after how long.

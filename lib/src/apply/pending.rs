@@ -41,6 +41,26 @@ pub struct Pending {
     pub options: Vec<String>,
 }
 
+/// All of them, as a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Waiting {
+    /// Always `waiting`.
+    pub kind: String,
+    /// Always 1.
+    pub version: u32,
+    /// The runs, oldest first.
+    pub runs: Vec<Pending>,
+}
+
+impl Waiting {
+    /// The document of these.
+    #[must_use]
+    pub fn new(runs: &[Pending]) -> Self {
+        Self { kind: "waiting".into(), version: 1, runs: runs.to_vec() }
+    }
+}
+
 /// How long a run waits to be confirmed, and what takes it back if nobody does.
 #[derive(Debug, Clone)]
 pub struct Window {

@@ -70,7 +70,9 @@ impl StateManager<'_> {
             if of_plugin.is_empty() {
                 continue;
             }
-            self.keep_diff(name, of_plugin);
+            if !options.is_check {
+                self.keep_diff(name, of_plugin);
+            }
             match plugins[name].plan(self.bus, of_plugin, &current[name], self.progress) {
                 Ok(planned) => actions.extend(planned),
                 Err(error) => errors.push(error),

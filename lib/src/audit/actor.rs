@@ -7,6 +7,7 @@ use std::fs;
 /// Who did something, as far as the machine knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Actor {
     /// When the machine was started, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]

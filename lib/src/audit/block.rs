@@ -27,6 +27,7 @@ pub const MAX_BYTES: usize = 64 << 20;
 /// Why a block was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Kind {
     /// What a run is about to do.
     Intent,
@@ -47,6 +48,7 @@ pub enum Kind {
 /// What a block says about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Header {
     /// Who did it.
     pub actor: Actor,
@@ -83,6 +85,29 @@ pub struct Block {
     pub digest: String,
     /// Its entries.
     pub entries: Vec<Value>,
+}
+
+/// A block as a document: what programs print.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BlockDocument {
+    /// Always `audit_block`.
+    pub kind: String,
+    /// Always 1.
+    pub version: u32,
+    /// Digest of the header.
+    pub digest: String,
+    /// What it says about itself.
+    pub header: Header,
+    /// What was done, or is about to be.
+    pub entries: Vec<Value>,
+}
+
+impl From<Block> for BlockDocument {
+    fn from(block: Block) -> Self {
+        let Block { header, digest, entries } = block;
+        Self { kind: "audit_block".into(), version: 1, digest, header, entries }
+    }
 }
 
 /// The digest before the first block.

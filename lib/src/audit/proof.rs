@@ -11,6 +11,7 @@ use serde_json::Value;
 /// Everything that is needed to check that an entry was recorded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Proof {
     /// Always `audit_proof`.
     pub kind: String,

@@ -2,17 +2,17 @@
 
 use super::Out;
 use super::escape::one_line;
-use crate::apply::pending::Pending;
+use crate::apply::pending::{Pending, Waiting};
 use crate::apply::recover::{Recovery, TakenBack};
 use crate::apply::report::Residue;
 use crate::apply::{Report, RunOutcome, confirmation};
-use crate::audit::Block;
 use crate::audit::prune::Prunable;
 use crate::audit::verify::Verdict;
 use crate::base::Result;
 use crate::base::name::PluginName;
 use crate::package::create::IntrospectionDocument;
 use crate::plugin::listing::{ListedPlugin, Listing};
+use crate::state::acknowledged::{Drift, Known};
 use crate::state::{Change, Plan, PluginState, StateDocument};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -99,6 +99,19 @@ pub fn report(out: &mut Out, report: &Report) -> Result<()> {
     out.text(&text)
 }
 
+/// Says what of the drift is known, beside the plan that has all of it; whether there is any that is not.
+pub fn drift(out: &mut Out, drift: &Drift) -> bool {
+    let because = |known: &Known| known.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    for (resource, known) in &drift.known {
+        out.note(&one_line(&format!("{resource} is known to differ until {}{}", known.until, because(known))));
+    }
+    for (resource, known) in &drift.expired {
+        let told = format!("{resource} was known to differ until {}, and that is over{}", known.until, because(known));
+        out.warn(&one_line(&told));
+    }
+    !drift.unknown.is_empty()
+}
+
 /// Prints that a run was confirmed.
 pub fn confirmed(out: &mut Out, run: &str) -> Result<()> {
     if out.look().is_json {
@@ -110,7 +123,7 @@ pub fn confirmed(out: &mut Out, run: &str) -> Result<()> {
 /// Prints the runs that wait to be confirmed.
 pub fn waiting(out: &mut Out, waiting: &[Pending]) -> Result<()> {
     if out.look().is_json {
-        return out.document(&json!({"kind": "waiting", "version": 1, "runs": waiting}));
+        return out.document(&Waiting::new(waiting));
     }
     let row = |run: &Pending| {
         let timer = run.timer.clone().unwrap_or_else(|| "none".into());
@@ -191,12 +204,6 @@ pub fn listing(out: &mut Out, listing: &Listing) -> Result<()> {
 
 /// What the lines of `op-audit log` say.
 pub const LOG_COLUMNS: [&str; 5] = ["BLOCK", "TIME", "WHAT", "WHO", "RESOURCES"];
-
-/// A block as a document.
-#[must_use]
-pub fn block(block: &Block) -> Value {
-    json!({"kind": "audit_block", "version": 1, "digest": block.digest, "header": block.header, "entries": block.entries})
-}
 
 /// Prints what was pruned.
 pub fn pruned(out: &mut Out, what: Option<&Prunable>) -> Result<()> {
