@@ -277,7 +277,7 @@ fn watching_that_cannot_be_says_why() {
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     let argv = [&nobody[..], &["op-install", "map", "--learn", "--json"], &service, &["--", "true"]].concat();
     fails(&session.run(&argv, ""), 77, &["kind: denied", "org.freedesktop.hostname1", "run it as root"]);
-    fails(&learn(&["hostname"]), 64, &["a service to watch, and a command"]);
+    fails(&learn(&["hostname"]), 64, &["there has to be a command"]);
     fails(&learn(&["no-such-plugin", "--", "true"]), 65, &["no such plugin"]);
     fails(&learn(&["hostname", "--", "/no/such/program"]), 69, &["could not start the command", "/no/such/program"]);
     let nothing = learn(&["hostname", "--", "true"]);

@@ -43,6 +43,8 @@ pub struct Draft {
     pub unused: Vec<String>,
     /// Whether it is of calls that were seen, not of everything there is.
     pub is_learned: bool,
+    /// What has to be known before anything of it is used.
+    pub notes: Vec<String>,
 }
 
 impl Draft {
@@ -229,6 +231,7 @@ impl<'a> Drafter<'a> {
             fingerprint: BTreeMap::new(),
             unused,
             is_learned: false,
+            notes: Vec::new(),
         }
     }
 }
