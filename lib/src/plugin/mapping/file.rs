@@ -433,6 +433,13 @@ pub struct Operation {
     pub batch_size: Option<usize>,
 }
 
+impl Operation {
+    /// The calls it stands for: itself, or one for each value.
+    pub fn choices(&self) -> Box<dyn Iterator<Item = &Self> + '_> {
+        if self.when.is_empty() { Box::new(std::iter::once(self)) } else { Box::new(self.when.values()) }
+    }
+}
+
 /// How a merged object is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -11,6 +11,7 @@ mod named;
 mod others;
 mod pairs;
 mod render;
+mod switches;
 
 pub use families::OPPOSITES;
 pub use model::{Choice, Entry, Kind, MethodDraft, Safe, Sureness, Table};
