@@ -158,6 +158,46 @@ fn secrets_and_what_is_left_out_are_not_in_it() {
     assert!(asked.stderr.contains("left out of the recording"), "{asked:?}");
 }
 
+#[test]
+fn what_a_mapping_calls_secret_is_so_under_every_name_of_its_service() {
+    let session = RealRoot::get().session();
+    let service = "org.freedesktop.hostname1";
+    session
+        .run(
+            &[
+                "busctl",
+                "call",
+                service,
+                "/org/freedesktop/hostname1",
+                service,
+                "SetLocation",
+                "sb",
+                "under-the-mat",
+                "false",
+            ],
+            "",
+        )
+        .ok();
+    let owner =
+        session.sh(&format!("busctl call org.freedesktop.DBus / org.freedesktop.DBus GetNameOwner s {service}")).ok();
+    let owner = owner.trim().trim_start_matches("s ").trim_matches('"').to_owned();
+    let watch = |name: &str| format!("timeout 3 op-query --watch --plugin {name}; :");
+    let ask = |name: &str| format!("op-query --all --plugin {name}");
+    let asked =
+        || [service, &owner].map(|name| [ask(name), watch(name)].map(|script| session.sh(&script).stdout)).concat();
+    assert!(asked().iter().all(|text| text.contains("under-the-mat")), "{:?}", asked());
+    install(
+        &session,
+        "vault",
+        service,
+        "",
+        "[state_mapping.place]\nread = { property = \"Location\" }\nsecret = true\n",
+    );
+    for text in asked() {
+        assert!(text.contains("PrettyHostname") && !text.contains("under-the-mat"), "{text}");
+    }
+}
+
 /// What a planning call is told, and what the service says of it, is no less secret than what is read. The same document
 /// alone shows that it would be there.
 #[test]
