@@ -1,5 +1,6 @@
 //! `op-install`: makes plugins from what services say of themselves, lists, removes and tests them.
 
+mod learn;
 mod lint;
 mod map;
 
@@ -74,6 +75,7 @@ const PROGRAM: Program = Program {
                op-install list\n\
                op-install map power\n\
                op-install map --learn hostname -- hostnamectl location \"rack 4\"\n\
+               op-install map --learn -- timedatectl set-timezone Europe/Berlin\n\
                op-install lint mappings/hostname\n\
                op-install remove power\n\
                op-install test ./mappings/hostname",
