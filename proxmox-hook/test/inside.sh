@@ -3,8 +3,8 @@
 set -u
 [ -d /op/src ] || { echo "inside.sh: only machine.sh runs this" >&2; exit 64; }
 hook=/op/src/proxmox-hook/op-dbus-hook
-OP_DBUS_PROGRAMS=/op/bin
-# shellcheck disable=SC2154  # lib.sh assigns what is not assigned here
+export OP_DBUS_PROGRAMS=/op/bin
+# shellcheck disable=SC2154,SC2034  # lib.sh assigns and reads the rest
 # shellcheck source=lib.sh
 . /op/src/proxmox-hook/test/lib.sh
 host=''
@@ -108,4 +108,18 @@ done
 run 100 pre-start
 ok "applied before the start" is_code 0
 ok "applied before the start" is_named PrettyHostname apply
+
+# What the README shows is a document that works.
+rm -r /etc/pve/op-dbus/guests; sed -n '/^```json/,/^```$/{/^```/!p}' /op/src/proxmox-hook/README.md >/etc/pve/op-dbus/700.json
+run simulate
+ok "the README's document" says $'guest 700, a guest that is not here:\n  pre-start  exit 0'
+ok "the README's document" says '700 pre-start: would apply /etc/pve/op-dbus/700.json, which holds already'
+ok "the README's document" says '700 post-start: would apply /etc/pve/op-dbus/700.json: ~ hostname/location: "" -> "rack 4"'
+ok "the README's document" is_named Location ''
+# The packaged script, as make install puts it, called by op-install.
+mkdir -p /usr/share/op-dbus/hook; cp /op/src/proxmox-hook/{op-dbus-hook,manage.sh} /usr/share/op-dbus/hook/
+as_proxmox /op/bin/op-install hook simulate --really 700
+ok "op-install hook" is_code 0
+ok "op-install hook" eventually is_named Location 'rack 4'
+ok "op-install hook" eventually no_units
 finish machine

@@ -1,9 +1,9 @@
 #!/bin/bash
 # install.sh : the hookscript's installer and `simulate` on fake hosts, where pct, qm and pvesm are stand-ins that keep
 # Proxmox VE's checks, messages, exit codes, locks and files.
-# shellcheck disable=SC2154  # lib.sh assigns what is not assigned here
+# shellcheck disable=SC2154,SC2034  # lib.sh assigns and reads the rest
 # shellcheck source=lib.sh
-. "${BASH_SOURCE[0]%/*}/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 ours=local:snippets/op-dbus-hook
 
 # A node `pve1` of a cluster of two, with the hook as the package brings it: containers 100 and 101 and virtual machine 200

@@ -1,7 +1,8 @@
 # What the tests of this folder share: a fake host in a temporary folder, a way to run the hookscript in it as Proxmox VE
-# does, and counting. shellcheck shell=bash disable=SC2034
+# does, and counting.
+# shellcheck shell=bash disable=SC2034,SC2016
 set -u
-here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 hook=${hook:-$here/../op-dbus-hook}
 # op-query only reads files here, so it is the real one.
 for query in "${OP_DBUS_PROGRAMS:-$here/../../target/debug}/op-query" "$here/../../target/release/op-query" /usr/bin/op-query; do

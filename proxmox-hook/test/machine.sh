@@ -2,7 +2,7 @@
 # machine.sh : the hookscript with the real op-apply, systemd, journal and hostnamed, in a booted machine that is thrown
 # away (tests/machine). Needs root.
 set -u
-here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [ "$(id -u)" != 0 ]; then
   echo "SKIP proxmox-hook-machine: needs root, to boot a machine"
   exit 0

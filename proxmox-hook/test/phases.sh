@@ -1,8 +1,8 @@
 #!/bin/bash
 # phases.sh : every phase and failure of the hookscript on fake hosts, where op-apply and systemd-run are stand-ins.
-# shellcheck disable=SC2154  # lib.sh assigns what is not assigned here
+# shellcheck disable=SC2154,SC2034  # lib.sh assigns and reads the rest
 # shellcheck source=lib.sh
-. "${BASH_SOURCE[0]%/*}/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 pve=pve/op-dbus etc=op-dbus
 background='--yes --owner guest/100 --no-json --lock-timeout 10m -'
 foreground='--owner guest/100 --no-json --yes -'
@@ -70,6 +70,7 @@ fresh; write $pve/100.json '{"plugins":{"phases":{}}}'; run 100 post-stop
 ok "a plugin called phases" is_untouched
 
 # The nearest counts: the cluster's before the host's, a phase's before the guest's.
+# shellcheck disable=SC2206  # names without spaces
 order=($pve/guests/100/post-start.json $pve/guests/100.json $pve/100.json $etc/guests/100/post-start.json
   $etc/guests/100.json $etc/100.json)
 for first in 0 1 2 3 4 5; do
