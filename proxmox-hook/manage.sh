@@ -133,7 +133,8 @@ hook() {
   [ "$has" != "$ours" ] || { echo "$vmid: has it already"; return 0; }
   pct=$program
   case $has in
-    '' | *:snippets/"$name") has='' ;;
+    *:snippets/"$name") has='' ;;
+    '') rm -f "$kept" ;;   # an earlier guest of this number had one
     *)
       find_program pvesm
       path=$("$program" path "$has" 2>&1 </dev/null) || { complain "its hookscript $has cannot be found: $(clean "$path")"; return 1; }

@@ -1,10 +1,10 @@
 #!/bin/bash
 # inside.sh : machine.sh's second half. It sets the host name and freezes services, so it runs in such a machine only.
+# shellcheck disable=SC2154,SC2034  # lib.sh assigns and reads the rest
 set -u
 [ -d /op/src ] || { echo "inside.sh: only machine.sh runs this" >&2; exit 64; }
 hook=/op/src/proxmox-hook/op-dbus-hook
 export OP_DBUS_PROGRAMS=/op/bin
-# shellcheck disable=SC2154,SC2034  # lib.sh assigns and reads the rest
 # shellcheck source=lib.sh
 . /op/src/proxmox-hook/test/lib.sh
 host=''

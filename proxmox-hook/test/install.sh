@@ -138,6 +138,9 @@ ok "replaced since" is_code 0
 ok "replaced since" says '100: does not have it, but local:snippets/newer.sh'
 ok "replaced since" has 100 local:snippets/newer.sh
 ok "replaced since" [ ! -e "$host/etc/pve/op-dbus/guests/100.hookscript" ]
+# What an earlier guest of this number had is not this one's.
+node; echo 'volume=local:snippets/own.sh' >"$host/etc/pve/op-dbus/guests/100.hookscript"; run install 100
+ok "an earlier guest's" [ ! -e "$host/etc/pve/op-dbus/guests/100.hookscript" ]
 # Ours under another name would call itself for ever.
 node; own 100 own.sh true; cp "$hook" "${script%/*}/own.sh"; run install 100
 ok "itself" is_code 1

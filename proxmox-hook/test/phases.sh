@@ -179,11 +179,11 @@ for policy in block apply; do
   done
   # One that hangs is ended and gets the chance to undo.
   fresh; write $pve/100.json "$(document it)"; write $pve/100.policy "policy=$policy\nlimit_s=1\n"
-  echo 'while :; do sleep 0.1; done' >"$host/behave"; run 100 pre-start
+  echo 'hang; sleep 1; echo undone >>"$host/signals"; exit 1' >"$host/behave"; run 100 pre-start
   ok "$policy, hanging apply" is_code 1
   ok "$policy, hanging apply" is_quick 10000
   ok "$policy, hanging apply" says 'not done after 1 s'
-  ok "$policy, hanging apply" [ "$(cat "$host/signals" 2>/dev/null)" = term ]
+  ok "$policy, hanging apply" [ "$(cat "$host/signals" 2>/dev/null)" = $'term\nundone' ]
   ok "$policy, hanging apply" leaves_nothing
   for program in op-apply op-query; do
     fresh; write $pve/100.json "$(document it)"; write $pve/100.policy "policy=$policy\n"; rm "$host/usr/bin/$program"
@@ -195,6 +195,20 @@ for policy in block apply; do
   fresh; write $pve/100.json "$(document it)"; write $pve/100.policy "policy=$policy\n"; rmdir "$host/run"; run 100 pre-start
   ok "$policy, no /run" is_code 1
 done
+# One that does not even stop then is killed.
+fresh; write $pve/100.json "$(document it)"; write $pve/100.policy 'policy=apply\nlimit_s=1\n'
+echo 'while :; do sleep 1; done' >"$host/behave"; run 100 pre-start
+ok "an apply that cannot be stopped" is_code 1
+ok "an apply that cannot be stopped" is_quick 25000
+ok "an apply that cannot be stopped" says 'not done after 1 s'
+# The unit's shell waits for op-apply, or systemd would send it a second signal.
+fresh; write $pve/100.json "$(document it)"; echo 'hang; exit 1' >"$host/behave"
+OP_DBUS_HOOK_ROOT=$host "$hook" apply 100 post-start & unit=$!
+for _ in {1..100}; do [ ! -s "$host/pid" ] || break; sleep 0.05; done
+kill $unit; sleep 0.3
+ok "a unit that is stopped" kill -0 $unit
+kill "$(cat "$host/pid")"; wait $unit; code=$?
+ok "a unit that is stopped" is_code 1
 # The policy beside another document does not count.
 fresh; write $pve/100.json "$(document it)"; write $etc/100.policy 'policy=block\n'; run 100 pre-start
 ok "the policy of the other place" is_untouched
