@@ -213,7 +213,7 @@ fn wrong_use_of_the_authors_tools() {
     for (args, code, words) in [
         (&["map"][..], 64, "nothing to draft from"),
         (&["map", "a", "b"], 64, "one plugin is mapped at a time"),
-        (&["map", "--learn"], 64, "a service to watch, and a command"),
+        (&["map", "--learn"], 64, "there has to be a command"),
         (&["map", "nobody"], 65, "there is no such plugin"),
         (&["map", "--introspection", "/no/such.xml"], 65, "/no/such.xml"),
         (&["map", "--from-dbus", "org.example.Lamp", "--no-input"], 69, "could not connect"),
