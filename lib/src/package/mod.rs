@@ -1,4 +1,5 @@
-//! Packages: how plugins come into being and go. For now: generating one from introspection, and removing one.
+//! Packages: how plugins come into being, travel and go.
 
 pub mod create;
 pub mod remove;
+pub mod stream;
