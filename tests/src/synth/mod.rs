@@ -37,6 +37,7 @@ pub mod desired;
 pub mod fault;
 mod files;
 mod generate;
+pub mod items;
 mod process;
 pub mod random;
 pub mod service;

@@ -124,7 +124,8 @@ impl Planner<'_> {
         self.check_refusal(key, operation, wish.name)?;
         let types = self.types_of(section, None)?;
         let find = self.words(key, section, wish, &to, Some(&value));
-        let call = self.method_call(&method, operation, &at, &find, Some((&["value"], &types)))?;
+        let call = self.method_call(&method, operation, &at, &find, Some((&["value"], &types)));
+        let call = call.map_err(|error| in_members(error, section, &at))?;
         let class = match &section.delete {
             Some(_) => method.section.undo.unwrap_or(UndoClass::Compensating),
             None => UndoClass::Irreversible,
@@ -161,9 +162,13 @@ impl Planner<'_> {
     ) -> Result<Action> {
         let value = &wish.to[name];
         let operation = chosen(write, value)?;
-        let method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
         let raw = to_raw(value, member)?;
         let types = VariantTypes::none();
+        if operation.property.is_some() {
+            let action = self.property_follow_up(key, section, (name, member), operation, wish, &raw)?;
+            return Ok(Action { via: Some(factory.to_owned()), ..action });
+        }
+        let method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
         let find = self.words(key, section, wish, wish.to, Some(&raw));
         let at = self.place_of(key, wish, name);
         let call = self.method_call(&method, operation, &at, &find, Some((&["value"], &types)))?;
@@ -174,6 +179,38 @@ impl Planner<'_> {
         }
         action.resources = vec![wish.change.resource().to_string()];
         Ok(action)
+    }
+
+    /// Sets a property of an item that is about to be made. Its type is that of the items there are.
+    fn property_follow_up(
+        &mut self,
+        key: &str,
+        section: &StateSection,
+        (name, member): (&str, &MemberSection),
+        operation: &Operation,
+        wish: &Wish<'_>,
+        raw: &Value,
+    ) -> Result<Action> {
+        let at = self.place_of(key, wish, name);
+        let others = items::read(self.bus, self.mapping, section, None, self.progress)?;
+        let Some(path) = others.found.into_values().find_map(|item| item.path) else {
+            return Err(Error::refused("there is no item yet that would tell this property's type")
+                .on(at)
+                .hint("make the item without it first; then write it"));
+        };
+        let interface = self.interface_of(section, member, operation);
+        let property = operation.property.as_deref().unwrap_or_default();
+        let mut call = self.property_call(&path, &interface, property, raw, &VariantTypes::none(), &at)?;
+        call.path.clone_from(&self.mapping.path);
+        let title = title(operation, "Set {member} of {item} to {value}", key, wish.name, name, &wish.to[name]);
+        let resources = vec![wish.change.resource().to_string()];
+        Ok(Action { title, resources, ..self.bare_action(call) })
+    }
+
+    fn interface_of(&self, section: &StateSection, member: &MemberSection, operation: &Operation) -> String {
+        let own = section.read.as_ref().and_then(|read| read.interface.as_deref());
+        let interface = operation.interface.as_deref().or(member.interface.as_deref()).or(own);
+        interface.unwrap_or(&self.mapping.interface).to_owned()
     }
 
     /// Writes one member of an item that is there.
@@ -238,9 +275,7 @@ impl Planner<'_> {
         let types = self.types_of(section, wish.now)?;
         let path = wish.now.and_then(|item| item.path.as_deref());
         if let Some(property) = &operation.property {
-            let own = section.read.as_ref().and_then(|read| read.interface.as_deref());
-            let interface = operation.interface.as_deref().or(member.interface.as_deref()).or(own);
-            let interface = interface.unwrap_or(&self.mapping.interface).to_owned();
+            let interface = self.interface_of(section, member, operation);
             let path = operation.path.as_deref().or(path).unwrap_or(&self.mapping.path).to_owned();
             return Ok((operation, self.property_call(&path, &interface, property, &raw, &types, &at)?));
         }
@@ -329,7 +364,8 @@ impl Planner<'_> {
         let types = self.types_of(section, Some(now))?;
         let value = Value::Object(whole);
         let find = self.words(key, section, wish, to, Some(&value));
-        self.method_call(&method, operation, &at, &find, Some((&["value"], &types)))
+        let call = self.method_call(&method, operation, &at, &find, Some((&["value"], &types)));
+        call.map_err(|error| in_members(error, section, &at))
     }
 
     fn delete(&mut self, key: &str, section: &StateSection, operation: &Operation, wish: &Wish<'_>) -> Result<Action> {
@@ -489,6 +525,22 @@ fn in_order(section: &StateSection) -> Vec<&str> {
     let first = section.order.iter().filter(|name| section.members.contains_key(*name));
     let rest = section.members.keys().filter(|name| !section.order.contains(name));
     first.chain(rest).map(String::as_str).collect()
+}
+
+/// An error about a part of an item's value, at the member that a document calls it.
+fn in_members(mut error: Error, section: &StateSection, at: &str) -> Error {
+    error.also = std::mem::take(&mut error.also).into_iter().map(|other| in_members(other, section, at)).collect();
+    let part = error.subject.as_ref().and_then(|subject| subject.strip_prefix(at)?.strip_prefix('.'));
+    let found = part.and_then(|part| {
+        section.members.iter().find_map(|(name, member)| {
+            let rest = part.strip_prefix(member.path.as_deref()?)?;
+            (rest.is_empty() || rest.starts_with(['.', '['])).then(|| format!("{at}.{name}{rest}"))
+        })
+    });
+    match found {
+        Some(place) => error.on(place),
+        None => error,
+    }
 }
 
 /// The call for this value.
