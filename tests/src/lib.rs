@@ -5,6 +5,7 @@
 // What a failed test should say goes where the test harness keeps it.
 #![allow(clippy::print_stderr)]
 
+pub mod disk;
 pub mod ops;
 pub mod private_bus;
 pub mod root;

@@ -29,6 +29,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("zbus", &["bus/", "plugin/generic/arguments.rs", "plugin/manifest.rs"]),
     ("toml", &["plugin/"]),
     ("sha2", &["base/digest.rs"]),
+    ("libbtrfs", &["store/volumes/btrfs.rs"]),
     // The archive, and content that travels as btrfs compressed it.
     ("zstd", &["package/archive.rs", "package/stream/extent.rs"]),
     ("miniz_oxide", &["package/stream/extent.rs"]),

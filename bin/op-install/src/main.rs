@@ -1,7 +1,7 @@
 //! `op-install`: makes plugins from what services say of themselves, lists them, removes them.
 
 use op_dbus::base::name::PluginName;
-use op_dbus::base::{Error, Kind, Result};
+use op_dbus::base::{Error, Result};
 use op_dbus::bus::{Manner, names, walk};
 use op_dbus::cli::confirm::{Terminal, no_terminal};
 use op_dbus::cli::{self, Cli, Interrupt, Outcome, Program, show};
@@ -89,7 +89,8 @@ fn create(args: &Create, cli: &mut Cli) -> Result<Outcome> {
                 .hint("say --from-dbus SERVICE, or pipe op-discover SERVICE into op-install create NAME -"));
         }
     };
-    let folder = create::create(&cli.root()?, &name, &document)?;
+    let store = cli.store(&cli.root()?, None)?;
+    let folder = create::create(&store, &name, &document)?;
     show::created(&mut cli.out, &name, &document, &folder)?;
     Ok(Outcome::Done)
 }
@@ -116,15 +117,13 @@ fn list(cli: &mut Cli) -> Result<Outcome> {
 fn remove(args: &Remove, cli: &mut Cli) -> Result<Outcome> {
     let name = PluginName::new(&args.name)?;
     let root = cli.root()?;
-    if !root.plugin(&name).is_dir() {
-        remove::remove(&root, &name)?;
-    }
+    remove::must_be_installed(&root, &name)?;
     if !args.yes {
         let mut terminal = Terminal::open(&Interrupt::install()?).ok_or_else(no_terminal)?;
         let text = format!("This removes {} and everything in it.", root.plugin(&name).display());
         terminal.ask_yes_no(&text, "Proceed?")?.or_refused()?;
     }
-    remove::remove(&root, &name).map_err(|e| if e.kind == Kind::BadInput { e.or_on(args.name.clone()) } else { e })?;
+    remove::remove(&cli.store(&root, None)?, &name)?;
     cli.out.tick(true, &format!("Removed {name}"));
     Ok(Outcome::Done)
 }

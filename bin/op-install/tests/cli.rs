@@ -66,7 +66,19 @@ fn a_plugin_is_made_listed_and_removed() {
     assert_eq!(code, 0, "{stderr}");
     assert!(!folder.exists());
     assert_eq!(run(root.path(), &["remove", "lamp", "--yes"], "").0, 65);
-    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0, "nothing is left behind");
+    let left: Vec<_> = std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [".lock"], "nothing is left behind");
+}
+
+#[test]
+fn what_a_killed_run_left_behind_is_swept() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join(".staging-lamp-1/examples")).unwrap();
+    assert_eq!(run(root.path(), &["list"], "").0, 0);
+    assert!(root.path().join(".staging-lamp-1").exists(), "who only looks changes nothing");
+    let (code, _, stderr) = run(root.path(), &["create", "lamp", "-"], DOCUMENT);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!root.path().join(".staging-lamp-1").exists());
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use super::confirm::{Terminal, no_terminal};
 use super::{Cli, Interrupt, Out, Progress};
 use crate::apply::{Confirm, Witness};
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Kind, Result, time};
 use crate::bus::{Bus, Call, Target};
 use crate::plugin::Catalog;
 use crate::state::Plan;
-use crate::store::StateRoot;
+use crate::store::{StateRoot, Store, Wait};
 use serde_json::Value;
 use std::path::Path;
 
@@ -20,6 +20,13 @@ impl Cli {
     /// The state root the options or the environment chose.
     pub fn root(&self) -> Result<StateRoot> {
         StateRoot::find(self.common.root.as_deref())
+    }
+
+    /// The state root, locked to change its volumes. Another run is waited for as long as `lock_timeout` says.
+    pub fn store(&mut self, root: &StateRoot, lock_timeout: Option<&str>) -> Result<Store> {
+        let timeout = time::parse_duration(lock_timeout.unwrap_or("10s"))?;
+        let mut on_wait = |text: &str| self.out.note(text);
+        Store::open(root, &mut Wait { timeout, on_wait: &mut on_wait, is_interrupted: &|| false })
     }
 
     /// The plugins there are.

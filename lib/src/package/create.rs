@@ -5,7 +5,7 @@ use crate::base::{Error, Result};
 use crate::bus::introspection::{self, Node, to_xml};
 use crate::bus::walk::Tree;
 use crate::plugin::manifest::is_bus_name;
-use crate::store::StateRoot;
+use crate::store::Store;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -54,13 +54,15 @@ impl IntrospectionDocument {
 
 /// Writes the plugin `name` for what `document` describes; the folder it is in.
 ///
-/// The folder appears complete or not at all. One that is there already is left alone.
-pub fn create(root: &StateRoot, name: &PluginName, document: &IntrospectionDocument) -> Result<PathBuf> {
+/// It is a draft: whoever made it may write a mapping into it. It appears complete or not at all, and one that is
+/// there already is left alone.
+pub fn create(store: &Store, name: &PluginName, document: &IntrospectionDocument) -> Result<PathBuf> {
     if BUILT_IN.contains(&name.as_str()) {
         return Err(Error::bad_input("this name belongs to a plugin that is built in")
             .on(name.as_str())
             .hint(format!("choose another; taken are: {}", BUILT_IN.join(", "))));
     }
+    let (root, volumes) = (store.root(), store.volumes());
     let folder = root.plugin(name);
     if folder.exists() {
         return Err(Error::refused("this plugin is there already")
@@ -72,12 +74,14 @@ pub fn create(root: &StateRoot, name: &PluginName, document: &IntrospectionDocum
             .on(document.service.clone()));
     }
     let xml = described(document)?;
-    root.make_parent(&folder)?;
-    let staging = root.path().join(format!(".staging-{name}-{}", std::process::id()));
+    let staging = store.staging(root.path(), name.as_str());
+    volumes.create(&staging)?;
     let written = write_files(&staging, name, document, &xml)
-        .and_then(|()| fs::rename(&staging, &folder).map_err(|e| Error::io("put the plugin in place", &folder, &e)));
+        .and_then(|()| volumes.sync(&staging))
+        .and_then(|()| volumes.rename(&staging, &folder));
     if written.is_err() {
-        let _ = fs::remove_dir_all(&staging);
+        // The failure that matters is the first; what cannot be deleted now is swept later.
+        let _ = volumes.delete(&staging);
     }
     written.map(|()| folder)
 }
@@ -97,7 +101,7 @@ fn described(document: &IntrospectionDocument) -> Result<String> {
 }
 
 fn write_files(staging: &Path, name: &PluginName, document: &IntrospectionDocument, xml: &str) -> Result<()> {
-    fs::create_dir_all(staging.join("examples")).map_err(|e| Error::io("make a folder", staging, &e))?;
+    fs::create_dir(staging.join("examples")).map_err(|e| Error::io("make a folder", staging, &e))?;
     let write = |file: &str, text: &str| {
         let path = staging.join(file);
         fs::write(&path, text).map_err(|e| Error::io("write", &path, &e))

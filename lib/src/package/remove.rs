@@ -2,19 +2,20 @@
 
 use crate::base::name::PluginName;
 use crate::base::{Error, Result};
-use crate::store::StateRoot;
-use std::fs;
+use crate::store::{StateRoot, Store};
 
-/// Removes the installed plugin `name`.
-pub fn remove(root: &StateRoot, name: &PluginName) -> Result<()> {
-    let folder = root.plugin(name);
-    if !folder.is_dir() {
-        return Err(Error::bad_input("this plugin is not installed")
-            .on(name.as_str())
-            .hint("op-install list shows what is; what is shipped is removed with its package"));
+/// Removes the installed plugin `name`, out of sight in one step: nobody reads half a plugin.
+pub fn remove(store: &Store, name: &PluginName) -> Result<()> {
+    must_be_installed(store.root(), name)?;
+    store.volumes().delete(&store.root().plugin(name))
+}
+
+/// Refuses to remove what is not there.
+pub fn must_be_installed(root: &StateRoot, name: &PluginName) -> Result<()> {
+    if root.plugin(name).is_dir() {
+        return Ok(());
     }
-    // Out of sight in one step first, so that nobody reads half a plugin.
-    let staging = root.path().join(format!(".staging-removed-{name}-{}", std::process::id()));
-    fs::rename(&folder, &staging).map_err(|e| Error::io("remove the plugin", &folder, &e))?;
-    fs::remove_dir_all(&staging).map_err(|e| Error::io("remove the plugin", &staging, &e))
+    Err(Error::bad_input("this plugin is not installed")
+        .on(name.as_str())
+        .hint("op-install list shows what is; what is shipped is removed with its package"))
 }

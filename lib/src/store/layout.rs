@@ -62,6 +62,43 @@ impl StateRoot {
         self.path.join(format!("@plugin-{name}"))
     }
 
+    /// The folder of everything that may be deleted at any time.
+    #[must_use]
+    pub fn cache(&self) -> PathBuf {
+        self.path.join("@cache")
+    }
+
+    /// The folder of the cache's snapshots.
+    #[must_use]
+    pub fn cache_snapshots(&self) -> PathBuf {
+        self.path.join("@cache-snapshots")
+    }
+
+    /// The folder of every plugin's versions.
+    #[must_use]
+    pub fn plugin_snapshots(&self) -> PathBuf {
+        self.path.join("@plugin-snapshots")
+    }
+
+    /// One version of a plugin.
+    #[must_use]
+    pub fn plugin_snapshot(&self, name: &PluginName, version: &semver::Version) -> PathBuf {
+        self.plugin_snapshots().join(format!("{name}@v{version}"))
+    }
+
+    /// The volumes that are always there once the root was made.
+    #[must_use]
+    pub fn fixed(&self) -> [PathBuf; 6] {
+        ["@cache", "@cache-snapshots", "@plugin-snapshots", "@timing", "@vectors", "@state"]
+            .map(|name| self.path.join(name))
+    }
+
+    /// The lock of changes to volumes.
+    #[must_use]
+    pub fn volumes_lock(&self) -> PathBuf {
+        self.path.join(".lock")
+    }
+
     /// The lock of applying runs.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
@@ -90,7 +127,7 @@ impl StateRoot {
     #[must_use]
     pub fn diff(&self, plugin: &str, digest: &str) -> PathBuf {
         let digest = digest.trim_start_matches("sha256:");
-        self.path.join("@cache").join("diffs").join(plugin).join(format!("{digest}.json"))
+        self.cache().join("diffs").join(plugin).join(format!("{digest}.json"))
     }
 
     /// Makes the folder that holds `file`, to be written by nobody else. It and the root are looked at again, since

@@ -8,6 +8,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// How long to wait for a lock, and with whom.
+pub struct Wait<'a> {
+    /// How long another run may take to end.
+    pub timeout: Duration,
+    /// Told once that it waits.
+    pub on_wait: &'a mut dyn FnMut(&str),
+    /// Ends the wait.
+    pub is_interrupted: &'a dyn Fn() -> bool,
+}
+
 /// A held lock; released when dropped.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "holding it open holds the lock")] File);

@@ -1,18 +1,30 @@
-//! The state root: where it is, who may use it, locks, and files that are replaced whole or not at all.
+//! The state root: where it is, who may use it, its volumes, locks, and files that are replaced whole or not at all.
 //!
 //! ```text
 //! /var/lib/op-dbus/
-//!   @cache/diffs/PLUGIN/DIGEST.json   computed differences; may be deleted at any time
-//!   @plugin-NAME/                     the active version of a plugin
+//!   .lock                             held while volumes change: Store
+//!   .staging-...                      unfinished, or no longer wanted; swept by the next Store
+//!   @cache/                           embeddings/ queries/ blocks/ diffs/; may be deleted at any time
+//!   @cache-snapshots/                 cache@YYYY-MM-DD-HH:00, sealed
+//!   @plugin-NAME/                     the active version of a plugin; sealed, unless it is a draft
+//!   @plugin-snapshots/NAME@vVERSION/  every installed or published version, sealed
+//!   @timing/ @vectors/                the audit trail
 //!   @state/lock                       held while applying
 //!   @state/ownership.json             what op-dbus added, and for whom
 //!   @state/checkpoints/RUN.json       what was there before a run
 //!   @state/targets/MACHINE-ID/        the same for another machine (--host)
 //! ```
+//!
+//! Every `@...` in the root is a volume, and so is each entry of the two snapshot folders: see [`volumes`].
 
 pub mod file;
 pub mod layout;
 pub mod lock;
+mod opened;
+pub mod sweep;
+pub mod volumes;
 
 pub use layout::StateRoot;
-pub use lock::Lock;
+pub use lock::{Lock, Wait};
+pub use opened::Store;
+pub use volumes::{Access, Volume, Volumes};
