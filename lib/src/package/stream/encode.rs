@@ -9,6 +9,8 @@ use std::io::{Read, Write};
 const CHUNK: usize = 48 << 10;
 /// What a stream of ours is made in: no transaction of any btrfs, the same for everybody.
 const CTRANSID: u64 = 1;
+/// The number that the first file of a subvolume has.
+const FIRST_INODE: u64 = 257;
 
 /// Writes the commands of a stream.
 #[derive(Debug)]
@@ -16,6 +18,7 @@ pub struct Encoder<W> {
     to: W,
     version: u32,
     body: Vec<u8>,
+    inode: u64,
 }
 
 impl<W: Write> Encoder<W> {
@@ -23,7 +26,7 @@ impl<W: Write> Encoder<W> {
     pub fn new(mut to: W, version: u32) -> Result<Self> {
         let header = [&MAGIC[..], &version.to_le_bytes()].concat();
         to.write_all(&header).map_err(|e| failed(&e))?;
-        Ok(Self { to, version, body: Vec::new() })
+        Ok(Self { to, version, body: Vec::new(), inode: FIRST_INODE })
     }
 
     /// Writes any command. Attributes longer than 65,535 bytes are cut, but for the content in version 2.
@@ -55,13 +58,13 @@ impl<W: Write> Encoder<W> {
 
     /// A folder.
     pub fn folder(&mut self, path: &str) -> Result<()> {
-        self.command(Code::MAKE_FOLDER, &[(A::Path, path.as_bytes())])?;
+        self.make(Code::MAKE_FOLDER, path)?;
         self.chmod(path, 0o755)
     }
 
     /// A file with everything `content` gives; how many bytes those were.
     pub fn file(&mut self, path: &str, mut content: impl Read) -> Result<u64> {
-        self.command(Code::MAKE_FILE, &[(A::Path, path.as_bytes())])?;
+        self.make(Code::MAKE_FILE, path)?;
         let mut chunk = Vec::with_capacity(CHUNK);
         let mut offset = 0;
         loop {
@@ -76,6 +79,13 @@ impl<W: Write> Encoder<W> {
         }
         self.chmod(path, 0o644)?;
         Ok(offset)
+    }
+
+    fn make(&mut self, code: Code, path: &str) -> Result<()> {
+        // Nothing is done with the number, but `btrfs receive` wants one.
+        let inode = self.inode.to_le_bytes();
+        self.inode += 1;
+        self.command(code, &[(A::Path, path.as_bytes()), (A::Ino, &inode)])
     }
 
     /// Content at a place of a file that is there.

@@ -52,7 +52,7 @@ pub type Tree = BTreeMap<String, Option<u64>>;
 /// What is to be done for a command that may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "as the commands of the same names")]
-pub(super) enum Order<'a> {
+pub(in crate::package) enum Order<'a> {
     Nothing,
     MakeFile { path: &'a str },
     MakeFolder { path: &'a str },
@@ -65,7 +65,7 @@ pub(super) enum Order<'a> {
 
 /// Decides what passes.
 #[derive(Debug)]
-pub struct Gate {
+pub(in crate::package) struct Gate {
     limits: Limits,
     deadline: Instant,
     subvolume: Option<Subvolume>,
@@ -110,7 +110,7 @@ impl Gate {
     }
 
     /// Looks at a command; what is to be done for it.
-    pub(super) fn admit<'a>(&mut self, command: &Command<'a>) -> Result<Order<'a>> {
+    pub(in crate::package) fn admit<'a>(&mut self, command: &Command<'a>) -> Result<Order<'a>> {
         self.commands += 1;
         if self.commands > self.limits.commands {
             return Err(too_much(format!("the stream has more than {} commands", self.limits.commands)));

@@ -24,6 +24,7 @@ mod unpack;
 pub use command::{Attribute, Code, Command};
 pub use encode::Encoder;
 pub use folder::Folder;
+pub(super) use gate::Gate;
 pub use gate::{Limits, Subvolume, Tree};
 pub use memory::Memory;
 pub use read::Reader;
