@@ -30,6 +30,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("toml", &["plugin/"]),
     ("sha2", &["base/digest.rs"]),
     ("libbtrfs", &["store/volumes/btrfs.rs"]),
+    ("minisign", &["package/signing.rs"]),
+    ("minisign_verify", &["package/signature.rs", "package/keyring.rs"]),
     // The archive, and content that travels as btrfs compressed it.
     ("zstd", &["package/archive.rs", "package/stream/extent.rs"]),
     ("miniz_oxide", &["package/stream/extent.rs"]),

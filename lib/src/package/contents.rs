@@ -43,7 +43,7 @@ impl Contents {
         let mut gate = Gate::new(limits);
         gate.admit(&Command::Subvolume { name: b"x", uuid: [0; 16], ctransid: 0 })?;
         let mut walk = Walk { root: path, gate, entries: BTreeMap::new(), errors: Vec::new() };
-        walk.folder(root, "")?;
+        walk.folder(&root, "")?;
         match Error::all(walk.errors) {
             Some(error) => Err(error),
             None => Ok(Self { entries: walk.entries, folder: Some(path.to_owned()) }),
@@ -117,10 +117,10 @@ struct Walk<'p> {
 }
 
 impl Walk<'_> {
-    fn folder(&mut self, folder: OwnedFd, path: &str) -> Result<()> {
+    fn folder(&mut self, folder: &OwnedFd, path: &str) -> Result<()> {
         let attempt = |e: rustix::io::Errno| Error::io("read the plugin's folder", &self.root.join(path), &e.into());
-        let stat = fstat(&folder).map_err(attempt)?;
-        let listed = Dir::read_from(&folder).map_err(attempt)?;
+        let stat = fstat(folder).map_err(attempt)?;
+        let listed = Dir::read_from(folder).map_err(attempt)?;
         let mut names = Vec::new();
         for entry in listed {
             let name = entry.map_err(attempt)?.file_name().to_bytes().to_vec();
@@ -129,11 +129,11 @@ impl Walk<'_> {
             }
         }
         names.sort();
-        self.properties(path, &folder, stat.st_mode);
+        self.properties(path, folder, stat.st_mode);
         for name in names {
             // A name that is no text is refused by the gate, which sees it as it is.
             let bytes = if path.is_empty() { name.clone() } else { [path.as_bytes(), b"/", &name].concat() };
-            self.entry(&folder, &name, &bytes)?;
+            self.entry(folder, &name, &bytes)?;
         }
         Ok(())
     }
@@ -158,7 +158,7 @@ impl Walk<'_> {
         if kind == FileType::Directory {
             let inner = rustix::fs::openat(folder, name, FOLDER, Mode::empty()).map_err(attempt)?;
             self.entries.insert(shown.clone(), Entry::Folder);
-            return self.folder(inner, &shown);
+            return self.folder(&inner, &shown);
         }
         let file = File::from(rustix::fs::openat(folder, name, FILE, Mode::empty()).map_err(attempt)?);
         let stat = fstat(&file).map_err(attempt)?;
