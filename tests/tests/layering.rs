@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 /// Every room, and the rooms it may use. A room is below those that use it: no arrow leads back.
 const ROOMS: &[(&str, &[&str])] = &[
     ("base", &[]),
+    ("http", &["base"]),
     ("store", &["base"]),
     ("state", &["base"]),
     ("bus", &["store", "base"]),
     ("plugin", &["bus", "state", "store", "base"]),
-    ("package", &["plugin", "bus", "store", "base"]),
+    ("package", &["plugin", "bus", "store", "http", "base"]),
     ("apply", &["plugin", "state", "bus", "store", "base"]),
-    ("cli", &["apply", "package", "plugin", "state", "bus", "store", "base"]),
+    ("cli", &["apply", "package", "plugin", "state", "bus", "store", "http", "base"]),
 ];
 
 /// Crates that one part of the library alone knows: what they do is done there.
@@ -30,6 +31,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("toml", &["plugin/"]),
     ("sha2", &["base/digest.rs"]),
     ("libbtrfs", &["store/volumes/btrfs.rs"]),
+    ("ureq", &["http/"]),
     ("minisign", &["package/signing.rs"]),
     ("minisign_verify", &["package/signature.rs", "package/keyring.rs"]),
     // The archive, and content that travels as btrfs compressed it.
