@@ -3,18 +3,22 @@
 //!
 //! Never asks a person anything, never writes to the state root.
 
+pub mod author;
 pub mod catalog;
 pub mod generic;
 pub mod inventory;
 pub mod listing;
 pub mod manifest;
 pub mod mapping;
+pub mod scenario;
+pub mod source;
 
 pub use catalog::{Catalog, Origin};
 pub use generic::GenericPlugin;
 pub use inventory::Inventory;
 pub use manifest::Manifest;
 pub use mapping::Mapping;
+pub use source::Source;
 
 use crate::base::{Call, Error, Progress, Result};
 use crate::bus::{Bus, SafeCall};
@@ -116,6 +120,9 @@ pub trait StatePlugin {
 
     /// What is known about each key of its state.
     fn keys(&self) -> &BTreeMap<String, KeySpec>;
+
+    /// Where the value of each key that may be shown comes from; a secret one is not there.
+    fn sources(&self) -> BTreeMap<String, Source>;
 
     /// Why nothing of it can be written, and the way out; `None` when something can.
     fn read_only_because(&self) -> Option<Error>;
