@@ -8,6 +8,7 @@ packages=(
   util-linux iproute2                   # tests/root/enter.sh: unshare nsenter setpriv mount ip
   dbus-daemon                           # private buses; the package dbus would start one for the machine
   btrfs-progs                           # real subvolumes on a loop file
+  btrfs-compsize                        # how much compression saves
   jq                                    # pipes between the programs
   systemd                               # busctl, systemd-analyze
   libglib2.0-bin                        # gdbus, to measure beside

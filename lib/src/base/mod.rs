@@ -5,6 +5,7 @@ pub mod digest;
 pub mod error;
 pub mod name;
 pub mod progress;
+pub mod size;
 pub mod time;
 
 pub use call::{Call, Manner};

@@ -16,6 +16,7 @@ pub mod machine;
 mod out;
 mod progress;
 pub mod show;
+pub mod show_store;
 mod table;
 pub mod tree;
 
