@@ -298,3 +298,67 @@ fn two_at_once_take_one_snapshot_and_leave_a_whole_cache() {
         assert_eq!(text_of(&root.join("@cache")).as_deref(), Some("text"), "{name}");
     }
 }
+
+/// What a power cut leaves is what the device holds at that moment: a copy of it in one step, mounted afterwards.
+#[test]
+fn nothing_is_half_done_whenever_the_power_fails() {
+    let outer = Disk::new(Kind::Btrfs, "800M");
+    let image = outer.path().join("image");
+    let sh = |script: &str| {
+        let done = Command::new("sh").arg("-c").arg(script).output().unwrap();
+        assert!(done.status.success(), "{script}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    let i = image.display();
+    sh(&format!("truncate -s 128M {i} && mkfs.btrfs -q {i}"));
+    let disk = Disk::on(&image);
+    let root = disk.path().join("root");
+    json(&root, &["init"]);
+    let store = open(&root);
+    let hours = ["2025-01-15-10:00", "2025-01-15-11:00"].map(hour);
+    for (hour, text) in hours.into_iter().zip(["old", "new"]) {
+        write_cache(&root, text);
+        cache::rotate(&store, hour).unwrap();
+    }
+    store.volumes().sync(&root).unwrap();
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for turn in 0_i64.. {
+                if is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+                cache::restore(&store, &cache::name_of(hours[usize::from(turn % 2 == 0)])).unwrap();
+                cache::rotate(&store, hours[1].plus(turn % 20 + 1)).unwrap();
+                if turn % 20 == 19 {
+                    for hour in 1..=20 {
+                        let _ = cache::delete(&store, &cache::name_of(hours[1].plus(hour)));
+                    }
+                }
+            }
+        });
+        for copy in 0..16_u64 {
+            std::thread::sleep(Duration::from_millis(40 + copy * 37 % 60));
+            sh(&format!("cp --reflink=always {i} {i}.{copy}"));
+        }
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    drop((store, disk));
+    let mut seen = std::collections::BTreeSet::new();
+    for copy in 0..16 {
+        // A copy has the identity of what it was copied from, and btrfs mounts one of that identity only.
+        sh(&format!("btrfstune -f -u {i}.{copy}"));
+        let disk = Disk::on(&outer.path().join(format!("image.{copy}")));
+        let root = disk.path().join("root");
+        let text = text_of(&root.join("@cache"));
+        assert!(matches!(text.as_deref(), Some("old" | "new")), "copy {copy}: {text:?}");
+        for snapshot in names(&root.join("@cache-snapshots")) {
+            let path = root.join("@cache-snapshots").join(&snapshot);
+            assert!(text_of(&path).is_some(), "copy {copy}: {snapshot} is not whole");
+            assert!(volumes::at(&path).unwrap().look(&path).unwrap().unwrap().is_sealed, "copy {copy}: {snapshot}");
+        }
+        seen.extend(text);
+        drop(open(&root));
+        assert!(!names(&root).iter().any(|name| name.starts_with(".staging-")), "copy {copy}");
+    }
+    assert_eq!(seen.len(), 2, "the copies are of different moments");
+}
