@@ -1,7 +1,7 @@
 # op-dbus: `make` shows what there is to make.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PROGRAMS := op-discover op-query op-apply op-install op-dbus
+PROGRAMS := op-discover op-query op-apply op-install op-snapshot op-dbus
 PREFIX ?= /usr/local
 DESTDIR ?=
 

@@ -13,6 +13,7 @@ packages=(
   cpio zstd xz-utils                    # tests/machine/build.sh: the first file system of the virtual machine
   qemu-system-x86 qemu-utils            # tests/machine/vm.sh
   binutils e2fsprogs openssh-client     # what it shows the virtual machine, and how it is entered
+  btrfs-compsize                        # how much compression saves
   jq                                    # pipes between the programs
   systemd                               # busctl, systemd-analyze
   libglib2.0-bin                        # gdbus, to measure beside

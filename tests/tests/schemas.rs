@@ -27,6 +27,9 @@ use op_dbus::plugin::listing::{ListedPlugin, Listing};
 use op_dbus::plugin::mapping::MappingFile;
 use op_dbus::plugin::scenario::ScenarioFile;
 use op_dbus::state::{Plan, StateDocument};
+use op_dbus::store::cache::{Rotation, SnapshotReport, Snapshots};
+use op_dbus::store::doctor::Doctor;
+use op_dbus::store::init::RootReport;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -51,6 +54,11 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("timings", Some("timings"), of::<Timings>()),
         ("watch", None, of::<Record>()),
         ("checkpoint", Some("checkpoint"), of::<Checkpoint>()),
+        ("root", Some("root"), of::<RootReport>()),
+        ("doctor", Some("doctor"), of::<Doctor>()),
+        ("rotation", Some("rotation"), of::<Rotation>()),
+        ("snapshots", Some("snapshots"), of::<Snapshots>()),
+        ("snapshot", Some("snapshot"), of::<SnapshotReport>()),
         ("semantic-mapping", None, of::<MappingFile>()),
         ("plugin", None, of::<Manifest>()),
         ("recording", Some("recording"), of::<Recording>()),
@@ -359,4 +367,34 @@ fn drafts_and_findings() {
     accepts(&validator("draft"), &json!(draft));
     accepts(&validator("lint"), &json!(draft.lint));
     assert!(!draft.lint.findings.is_empty() && draft.keys.len() > 3);
+}
+
+/// What `op-snapshot` prints about a root in memory: each command once, as it is.
+#[test]
+fn what_op_snapshot_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let mut taken = String::new();
+    for (args, name) in [
+        ("doctor", "doctor"),
+        ("init", "root"),
+        ("rotate", "rotation"),
+        ("rotate", "rotation"),
+        ("list", "snapshots"),
+        ("restore", "snapshot"),
+        ("doctor", "doctor"),
+        ("delete", "snapshot"),
+    ] {
+        let mut command = std::process::Command::new(op_dbus_tests::program("op-snapshot"));
+        command.arg(args).env("OP_DBUS_ROOT", &root);
+        if name == "snapshot" {
+            command.args([&taken, "--yes"]);
+        }
+        let output = command.output().unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{args}: {output:?}"));
+        accepts(&validator(name), &document);
+        if let Some(made) = document["made"].as_str() {
+            taken = made.to_owned();
+        }
+    }
 }

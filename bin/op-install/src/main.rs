@@ -6,8 +6,7 @@ mod map;
 use op_dbus::base::name::PluginName;
 use op_dbus::base::{Error, Result};
 use op_dbus::bus::{Manner, names, walk};
-use op_dbus::cli::confirm::{Terminal, no_terminal};
-use op_dbus::cli::{self, Cli, Interrupt, Outcome, Program, show};
+use op_dbus::cli::{self, Cli, Outcome, Program, show};
 use op_dbus::package::create::{self, IntrospectionDocument};
 use op_dbus::package::remove;
 use op_dbus::plugin::listing;
@@ -133,11 +132,7 @@ fn remove(args: &Remove, cli: &mut Cli) -> Result<Outcome> {
     let name = PluginName::new(&args.name)?;
     let root = cli.root()?;
     remove::must_be_installed(&root, &name)?;
-    if !args.yes {
-        let mut terminal = Terminal::open(&Interrupt::install()?).ok_or_else(no_terminal)?;
-        let text = format!("This removes {} and everything in it.", root.plugin(&name).display());
-        terminal.ask_yes_no(&text, "Proceed?")?.or_refused()?;
-    }
+    cli.confirm(args.yes, &format!("This removes {} and everything in it.", root.plugin(&name).display()))?;
     remove::remove(&cli.store(&root, None)?, &name)?;
     cli.out.tick(true, &format!("Removed {name}"));
     Ok(Outcome::Done)

@@ -20,6 +20,7 @@ mod out;
 pub mod output;
 mod progress;
 pub mod show;
+pub mod show_store;
 mod table;
 pub mod tree;
 pub mod wizard;
