@@ -293,6 +293,8 @@ fn what_programs_print() {
         service: None,
         mapping: None,
         can_apply: false,
+        trust: Some("core".into()),
+        versions: vec!["1.0.0".into()],
         problems: vec!["odd".into()],
     };
     let listing = Listing { kind: "plugins".into(), version: 1, plugins: vec![plugin] };

@@ -1,5 +1,6 @@
-//! `op-install`: makes plugins from what services say of themselves, lists, removes and tests them.
+//! `op-install`: makes plugins from what services say of themselves, installs packages, lists, removes and tests plugins.
 
+mod install;
 mod lint;
 mod map;
 
@@ -8,12 +9,12 @@ use op_dbus::base::{Error, Result};
 use op_dbus::bus::{Manner, names, walk};
 use op_dbus::cli::{self, Cli, Outcome, Program, show};
 use op_dbus::package::create::{self, IntrospectionDocument};
-use op_dbus::package::remove;
+use op_dbus::package::{remove, versions};
 use op_dbus::plugin::listing;
 
 mod test;
 
-/// Create, list, remove and test plugins.
+/// Create, install, list, remove and test plugins.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 struct Args {
     #[argh(subcommand)]
@@ -24,11 +25,15 @@ struct Args {
 #[argh(subcommand)]
 enum Command {
     Create(Create),
+    Install(install::Install),
     Lint(lint::Lint),
     List(List),
     Map(map::Map),
     Remove(Remove),
+    Rollback(install::Rollback),
+    Show(install::Show),
     Test(test::Test),
+    Verify(install::Verify),
 }
 
 /// make a plugin from what a service says of itself
@@ -58,6 +63,9 @@ struct Remove {
     /// the plugin's name
     #[argh(positional, arg_name = "NAME")]
     name: String,
+    /// remove this version only, which is not the active one
+    #[argh(option, arg_name = "VERSION")]
+    version: Option<String>,
     /// confirm without being asked
     #[argh(switch, short = 'y')]
     yes: bool,
@@ -66,7 +74,7 @@ struct Remove {
 const PROGRAM: Program = Program {
     name: "op-install",
     version: env!("CARGO_PKG_VERSION"),
-    default_subcommand: None,
+    default_subcommand: Some("install"),
     optional_values: &[],
     examples: "op-install create packagekit --from-dbus org.freedesktop.PackageKit\n\
                op-discover org.freedesktop.UPower | op-install create power -\n\
@@ -74,6 +82,10 @@ const PROGRAM: Program = Program {
                op-install map power\n\
                op-install map --learn hostname -- hostnamectl location \"rack 4\"\n\
                op-install lint mappings/hostname\n\
+               op-install https://op-dbus-plugins.org/packagekit-v1.0.0.btrfs.zst\n\
+               op-install install packagekit-v1.0.0.btrfs.zst --key publisher.pub --dry-run\n\
+               op-install rollback packagekit\n\
+               op-install verify\n\
                op-install remove power\n\
                op-install test ./mappings/hostname",
 };
@@ -81,11 +93,15 @@ const PROGRAM: Program = Program {
 fn main() -> std::process::ExitCode {
     cli::main(&PROGRAM, |args: Args, cli| match args.command {
         Command::Create(args) => create(&args, cli),
+        Command::Install(args) => install::install(args, cli),
         Command::Lint(args) => lint::run(&args, cli),
         Command::List(_) => list(cli),
         Command::Map(args) => map::run(&args, cli),
         Command::Remove(args) => remove(&args, cli),
+        Command::Rollback(args) => install::rollback(&args, cli),
+        Command::Show(args) => install::show(&args, cli),
         Command::Test(args) => test::test(&args, cli),
+        Command::Verify(args) => install::verify(&args, cli),
     })
 }
 
@@ -123,7 +139,9 @@ fn ask(service: &str, cli: &mut Cli) -> Result<IntrospectionDocument> {
 }
 
 fn list(cli: &mut Cli) -> Result<Outcome> {
-    let listing = listing::list(&cli.catalog(&cli.root()?)?);
+    let root = cli.root()?;
+    let mut listing = listing::list(&cli.catalog(&root)?);
+    versions::complete(&mut listing, &root)?;
     show::listing(&mut cli.out, &listing)?;
     Ok(Outcome::Done)
 }
@@ -131,8 +149,15 @@ fn list(cli: &mut Cli) -> Result<Outcome> {
 fn remove(args: &Remove, cli: &mut Cli) -> Result<Outcome> {
     let name = PluginName::new(&args.name)?;
     let root = cli.root()?;
+    if let Some(version) = args.version.as_deref().map(versions::parse).transpose()? {
+        cli.confirm(args.yes, &format!("This removes version {version} of {name}."))?;
+        versions::remove_version(&cli.store(&root, None)?, &name, &version)?;
+        cli.out.tick(true, &format!("Removed {name} {version}"));
+        return Ok(Outcome::Done);
+    }
     remove::must_be_installed(&root, &name)?;
-    cli.confirm(args.yes, &format!("This removes {} and everything in it.", root.plugin(&name).display()))?;
+    let text = format!("This removes {} and everything in it, and all its versions.", root.plugin(&name).display());
+    cli.confirm(args.yes, &text)?;
     remove::remove(&cli.store(&root, None)?, &name)?;
     cli.out.tick(true, &format!("Removed {name}"));
     Ok(Outcome::Done)

@@ -1,4 +1,7 @@
-//! `op-snapshot`: makes and examines the state root; takes, lists, restores and deletes snapshots of the cache.
+//! `op-snapshot`: makes and examines the state root; takes, lists, restores and deletes snapshots of the cache; publishes
+//! plugins.
+
+mod publish;
 
 use op_dbus::base::time::Hour;
 use op_dbus::base::{Error, Result, size};
@@ -19,6 +22,8 @@ struct Args {
 enum Command {
     Init(Init),
     Doctor(Doctor),
+    Keygen(publish::Keygen),
+    Publish(publish::Publish),
     Rotate(Rotate),
     List(List),
     Restore(Restore),
@@ -98,7 +103,9 @@ const PROGRAM: Program = Program {
                op-snapshot init --loop 2G\n\
                op-snapshot doctor\n\
                op-snapshot rotate\n\
-               op-snapshot restore cache@2025-01-15-10:00",
+               op-snapshot restore cache@2025-01-15-10:00\n\
+               op-snapshot keygen --out publisher.key\n\
+               op-snapshot publish packagekit --version 1.0.0 --key publisher.key --out packages",
 };
 
 fn main() -> std::process::ExitCode {
@@ -106,6 +113,8 @@ fn main() -> std::process::ExitCode {
         match args.command {
             Command::Init(args) => init(&args, cli),
             Command::Doctor(_) => doctor(cli),
+            Command::Keygen(args) => publish::keygen(&args, cli),
+            Command::Publish(args) => publish::publish(&args, cli),
             Command::Rotate(args) => rotate(&args, cli),
             Command::List(_) => list(cli),
             Command::Restore(args) => restore(&args, cli),

@@ -70,7 +70,9 @@ impl From<Error> for Cut {
 fn agent(url: &str, network: &Network) -> Result<Agent> {
     let is_secret = url.starts_with("https:");
     if !is_secret && !url.starts_with("http:") {
-        return Err(Error::usage("this is no address of a web server").on(url).hint("it begins with https:// or http://"));
+        return Err(Error::usage("this is no address of a web server")
+            .on(url)
+            .hint("it begins with https:// or http://"));
     }
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
@@ -120,7 +122,8 @@ fn once(
         }
         StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(false),
         status => {
-            let what = format!("the server answers {} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
+            let what =
+                format!("the server answers {} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
             return Err(Error::new(Kind::Unavailable, what.trim_end().to_owned()).into());
         }
     }
@@ -182,7 +185,9 @@ fn failed(error: &ureq::Error) -> Cut {
             format!("the server's certificate is not accepted: {why}"),
             "SSL_CERT_FILE names other certificates to trust",
         ),
-        other => (Kind::Unavailable, format!("the server cannot be reached: {other}"), "is it running, is the name right?"),
+        other => {
+            (Kind::Unavailable, format!("the server cannot be reached: {other}"), "is it running, is the name right?")
+        }
     };
     Cut::Final(Error::new(kind, what).hint(hint))
 }

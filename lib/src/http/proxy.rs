@@ -31,13 +31,15 @@ impl Proxies {
     }
 
     fn is_excepted(&self, host: &str) -> bool {
-        let listed = self.none.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let listed =
+            self.none.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty());
         listed.into_iter().any(|entry| {
             let entry = entry.trim_start_matches("*.").trim_start_matches('.');
             let inside = host.len().checked_sub(entry.len()).and_then(|at| host.get(..at));
             entry == "*"
                 || host.eq_ignore_ascii_case(entry)
-                || inside.is_some_and(|before| before.ends_with('.') && host[before.len()..].eq_ignore_ascii_case(entry))
+                || inside
+                    .is_some_and(|before| before.ends_with('.') && host[before.len()..].eq_ignore_ascii_case(entry))
         })
     }
 }
@@ -81,7 +83,8 @@ mod tests {
         let port = |url: &str| proxies.of(url).unwrap().map(|proxy| proxy.port());
         assert_eq!(port("http://a.example/"), Some(1));
         assert_eq!(port("https://a.example/"), Some(2));
-        for direct in ["http://localhost:80/", "https://LOCALHOST/", "http://x.inner.example/", "http://inner.example"] {
+        for direct in ["http://localhost:80/", "https://LOCALHOST/", "http://x.inner.example/", "http://inner.example"]
+        {
             assert_eq!(port(direct), None, "{direct}");
         }
         assert_eq!(port("http://dinner.example/"), Some(1));

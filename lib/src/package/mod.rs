@@ -1,10 +1,26 @@
 //! Packages: how plugins come into being, travel and go.
+//!
+//! ```text
+//! fetch -> verify (signature, digest) -> archive (decompress) -> stream (gate, unpack) -> contents (tree digest)
+//!       -> check (plugin.toml, mapping, introspection) -> install (dependencies, powers, activation, record)
+//! ```
 
 pub mod archive;
+pub mod check;
 pub mod contents;
 pub mod create;
+pub mod dependencies;
+pub mod fetch;
+pub mod install;
 pub mod keyring;
+pub mod ledger;
+pub mod powers;
+pub mod proposal;
+pub mod publish;
 pub mod remove;
 pub mod signature;
 pub mod signing;
 pub mod stream;
+pub mod trust;
+pub mod verify;
+pub mod versions;

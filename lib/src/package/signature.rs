@@ -18,6 +18,8 @@ use minisign_verify::Signature;
 use semver::Version;
 use std::fmt;
 
+/// What is said of a signature by a key that is not in the ring.
+pub(super) const FOREIGN: &str = "it was signed with a key that is not trusted";
 const COMMENT: &str = "op-dbus-package/1";
 
 /// What a trusted comment says its package is.
@@ -92,7 +94,7 @@ pub fn verify(bytes: &[u8], signature: &str, keyring: &Keyring) -> Result<Signed
         }
     }
     if foreign {
-        return Err(Error::untrusted("it was signed with a key that is not trusted").hint(keyring.way_in()));
+        return Err(Error::untrusted(FOREIGN).hint(keyring.way_in()));
     }
     Err(Error::untrusted("the signature is not that of these bytes").hint("fetch the package and its signature again"))
 }

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// Where shipped mappings lie unless `$OP_DBUS_MAPPINGS` says otherwise.
 pub const MAPPINGS: &str = "/usr/share/op-dbus/mappings";
 
+/// Where the keys of trusted publishers lie unless `$OP_DBUS_TRUSTED_KEYS` says otherwise.
+pub const TRUSTED_KEYS: &str = "/etc/op-dbus/trusted-keys.d";
+
 /// A state root whose owner and permissions were looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateRoot {
@@ -84,6 +87,25 @@ impl StateRoot {
     #[must_use]
     pub fn plugin_snapshot(&self, name: &PluginName, version: &semver::Version) -> PathBuf {
         self.plugin_snapshots().join(format!("{name}@v{version}"))
+    }
+
+    /// The folder of what is known about installed packages, and of the packages themselves.
+    #[must_use]
+    pub fn packages(&self) -> PathBuf {
+        self.path.join("@state").join("packages")
+    }
+
+    /// Where downloads that were cut off are kept.
+    #[must_use]
+    pub fn downloads(&self) -> PathBuf {
+        self.cache().join("downloads")
+    }
+
+    /// Where the keys lie whose signatures count: `$OP_DBUS_TRUSTED_KEYS`, else [`TRUSTED_KEYS`].
+    #[must_use]
+    pub fn trusted_keys() -> PathBuf {
+        let given = std::env::var_os("OP_DBUS_TRUSTED_KEYS").filter(|v| !v.is_empty());
+        given.map_or_else(|| TRUSTED_KEYS.into(), PathBuf::from)
     }
 
     /// The volumes that are always there once the root was made.

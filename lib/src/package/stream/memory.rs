@@ -16,6 +16,12 @@ impl Memory {
         self.0.get(path)?.as_deref()
     }
 
+    /// The text of a file.
+    pub fn text(&self, path: &str) -> Result<Option<String>> {
+        let text = self.file(path).map(|bytes| String::from_utf8(bytes.to_vec())).transpose();
+        text.map_err(|_| Error::bad_input("it is not UTF-8 text").on(path))
+    }
+
     fn content(&mut self, path: &str) -> Result<&mut Vec<u8>> {
         self.0.get_mut(path).and_then(Option::as_mut).ok_or_else(|| Error::untrusted("there is no such file").on(path))
     }

@@ -1,0 +1,102 @@
+//! Packages: keys, and plugins published with them.
+
+use op_dbus::base::name::PluginName;
+use op_dbus::base::{Error, Result};
+use op_dbus::cli::{Cli, show_packages};
+use op_dbus::package::publish::{self, Existing, beside, write_new};
+use op_dbus::package::signing::{self, SigningKey};
+use op_dbus::package::versions;
+use op_dbus::store::file;
+use std::path::Path;
+
+/// make a pair of keys to sign packages with: FILE is secret, FILE.pub is for everybody
+#[derive(argh::FromArgs, argh::ArgsInfo)]
+#[argh(subcommand, name = "keygen")]
+pub struct Keygen {
+    /// where to write them; what is there is left alone
+    #[argh(option, arg_name = "FILE")]
+    out: String,
+    /// protect the secret key with the password that is the first line of this file
+    #[argh(option, arg_name = "FILE")]
+    password_file: Option<String>,
+}
+
+/// make a signed package of a plugin
+#[derive(argh::FromArgs, argh::ArgsInfo)]
+#[argh(subcommand, name = "publish")]
+pub struct Publish {
+    /// the plugin's name, or the path of a folder
+    #[argh(positional, arg_name = "PLUGIN")]
+    plugin: String,
+    /// the version it should be; plugin.toml says it, too
+    #[argh(option, arg_name = "V")]
+    version: Option<String>,
+    /// sign with this secret key
+    #[argh(option, arg_name = "FILE")]
+    key: Option<String>,
+    /// the password of the key is the first line of this file
+    #[argh(option, arg_name = "FILE")]
+    password_file: Option<String>,
+    /// do not sign it: it can be installed with --allow-unsigned only
+    #[argh(switch)]
+    unsigned: bool,
+    /// the folder to write the package to (default: this one)
+    #[argh(option, arg_name = "DIR")]
+    out: Option<String>,
+    /// wait this long for another run to end (default 10s)
+    #[argh(option, arg_name = "DUR")]
+    lock_timeout: Option<String>,
+}
+
+/// Runs `keygen`.
+pub fn keygen(args: &Keygen, cli: &mut Cli) -> Result<()> {
+    let secret = Path::new(&args.out);
+    let public = beside(secret, ".pub");
+    for path in [secret, &public] {
+        if path.exists() {
+            return Err(Error::refused("there is something of that name already")
+                .on(path.display().to_string())
+                .hint("choose another name: a key that is lost is lost"));
+        }
+    }
+    let password = args.password_file.as_deref().map(password).transpose()?;
+    let keys = signing::generate(password.as_deref())?;
+    write_new(secret, keys.secret.as_bytes(), 0o600, Existing::Keep)?;
+    write_new(&public, keys.public.as_bytes(), 0o644, Existing::Keep)?;
+    show_packages::keys(&mut cli.out, &keys.id, secret, &public, password.is_some())
+}
+
+/// Runs `publish`.
+pub fn publish(args: &Publish, cli: &mut Cli) -> Result<()> {
+    let version = args.version.as_deref().map(versions::parse).transpose()?;
+    let key = match (&args.key, args.unsigned) {
+        (Some(key), false) => Some(signing_key(key, args.password_file.as_deref())?),
+        (None, true) => None,
+        (Some(_), true) => return Err(Error::usage("these contradict each other").on("--key and --unsigned")),
+        (None, false) => {
+            return Err(Error::usage("there is no key to sign the package with")
+                .hint("say --key FILE (op-snapshot keygen --out FILE makes one), or --unsigned"));
+        }
+    };
+    let out = Path::new(args.out.as_deref().unwrap_or("."));
+    let report = if args.plugin.contains('/') || args.plugin == "." {
+        publish::of_folder(Path::new(&args.plugin), version.as_ref(), key.as_ref(), out)?
+    } else {
+        let name = PluginName::new(&args.plugin)?;
+        let root = cli.root()?;
+        let store = cli.store(&root, args.lock_timeout.as_deref())?;
+        publish::of_root(&store, &name, version.as_ref(), key.as_ref(), out)?
+    };
+    show_packages::published(&mut cli.out, &report)
+}
+
+fn signing_key(path: &str, password_file: Option<&str>) -> Result<SigningKey> {
+    let text = file::read(Path::new(path))?.ok_or_else(|| Error::bad_input("there is no such key file").on(path))?;
+    let password = password_file.map(password).transpose()?;
+    SigningKey::parse(&text, password.as_deref(), path)
+}
+
+fn password(path: &str) -> Result<String> {
+    let text = file::read(Path::new(path))?.ok_or_else(|| Error::bad_input("there is no such file").on(path))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
