@@ -35,3 +35,14 @@ record org.freedesktop.timedate1 timedate fresh -- \
 record org.freedesktop.locale1 locale fresh
 record org.freedesktop.PackageKit packagekit test-repository \
   '{"packages": ["greeter-op"]}' '{"packages": ["greter-op"]}'
+record org.freedesktop.Accounts accounts nobody \
+  '{"users": {"alice": {"shell": "/bin/bash"}}}' '{"users": {"root": {"locked": true}}}' -- --path /org/freedesktop/Accounts
+record org.freedesktop.login1 login1 nobody '{"wall_message": "x"}' -- --path /org/freedesktop/login1
+record org.freedesktop.NetworkManager networkmanager no-connection \
+  "$(cat /op/src/mappings/networkmanager/examples/bridge-with-address.json)" '{"wireless": false}' \
+  -- --path /org/freedesktop/NetworkManager --path /org/freedesktop/NetworkManager/Settings
+record org.fedoraproject.FirewallD1 firewalld fresh \
+  "$(cat /op/src/mappings/firewalld/examples/web-server.json)" \
+  -- --path /org/fedoraproject/FirewallD1 --path /org/fedoraproject/FirewallD1/config
+record org.freedesktop.UPower upower no-battery -- --path /org/freedesktop/UPower
+record org.freedesktop.UDisks2 udisks2 no-disk -- --path /org/freedesktop/UDisks2/Manager

@@ -87,6 +87,45 @@ impl Drop for Disk {
     }
 }
 
+/// A file of 32 MiB as a block device, not mounted.
+#[derive(Debug)]
+pub struct LoopDevice {
+    _folder: tempfile::TempDir,
+    device: PathBuf,
+}
+
+impl LoopDevice {
+    /// Makes one, after `format` (a command that takes the file) has put something into it.
+    #[must_use]
+    pub fn new(format: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("image").display().to_string();
+        sh(&format!("truncate -s 32M {image} && {format} {image}"));
+        let made = Command::new("losetup").args(["--find", "--show", &image]).output().unwrap();
+        assert!(made.status.success(), "losetup: {}", String::from_utf8_lossy(&made.stderr));
+        Self { _folder: folder, device: PathBuf::from(String::from_utf8(made.stdout).unwrap().trim_end()) }
+    }
+
+    /// Its device file.
+    #[must_use]
+    pub fn device(&self) -> PathBuf {
+        self.device.clone()
+    }
+
+    /// Its folder in `/sys`.
+    #[must_use]
+    pub fn sys(&self) -> PathBuf {
+        Path::new("/sys/devices/virtual/block").join(self.device.file_name().unwrap())
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        // Whoever still has it mounted keeps it until then.
+        let _ = Command::new("losetup").arg("--detach").arg(&self.device).status();
+    }
+}
+
 /// Whether `path` is a subvolume, as btrfs-progs see it.
 #[must_use]
 pub fn is_subvolume(path: &Path) -> bool {

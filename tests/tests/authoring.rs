@@ -226,6 +226,11 @@ fn a_learned_set_is_applied() {
     let services: Vec<&str> = services.split_whitespace().collect();
     assert!(services.contains(&"https") && !services.contains(&"http"), "{services:?}");
     assert_eq!(outcome(&apply(&session, &[], &want).json()), "unchanged");
+    // What the mapping reads by its safe method is compared as well, when something else is learnt.
+    let seen = learn(&session, &["fire", "--", "firewall-cmd", "--add-service=ftp"]);
+    let keys = seen["learned"]["keys"].as_array().unwrap();
+    assert_eq!((keys.len(), &keys[0]["key"]), (1, &json!("services")), "{keys:?}");
+    assert!(keys[0]["to"].as_array().unwrap().contains(&json!("ftp")), "{keys:?}");
 }
 
 #[test]

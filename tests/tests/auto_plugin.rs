@@ -19,11 +19,16 @@ fn commands(page: &str) -> Vec<String> {
 fn every_command_of_the_page_works() {
     let session = RealRoot::get().session();
     let mut seen = Vec::new();
+    let mut environment = String::new();
     for command in commands("AUTO-PLUGIN-INTEGRATION.md") {
+        if command.starts_with("export ") {
+            environment.push_str(&format!("{command}; "));
+            continue;
+        }
         // Nobody answers here: where the page leads to the question, the answer is yes.
         let asks = command.contains("op-apply") && !command.contains("--dry-run");
         let typed = if asks { format!("{command} --yes") } else { command.clone() };
-        let output = session.sh(&format!("set -o pipefail; cd /root; {typed}"));
+        let output = session.sh(&format!("set -o pipefail; cd /root; {environment}{typed}"));
         assert_eq!(output.code, 0, "{command}\n{}\n{}", output.stdout, output.stderr);
         seen.push((command, output.stdout));
     }

@@ -71,7 +71,10 @@ fn documents_that_cannot_be_right_are_refused() {
         (json!({"kind": "inventory", "version": 1, "services": []}), &["kind"]),
         (json!({"kind": "report", "version": 1}), &["kind"]),
         (json!([1]), &["subject: ", "message: "]),
-        (of("nosuch", json!({"a": 1})), &["subject: plugins.nosuch\n", "hostname, locale, packagekit, timedate"]),
+        (
+            of("nosuch", json!({"a": 1})),
+            &["subject: plugins.nosuch\n", "accounts, firewalld, hostname, locale, login1"],
+        ),
         (of("hostname", json!({"nosuch": 1})), &["subject: plugins.hostname.nosuch\n", "static_hostname"]),
         (
             of("hostname", json!({"static_hostname": 7})),

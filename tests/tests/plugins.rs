@@ -7,6 +7,9 @@ use op_dbus_tests::root::RealRoot;
 use serde_json::json;
 use std::collections::BTreeSet;
 
+/// Where a shipped mapping would be found, there is none: a generated plugin alone is what is looked at.
+const NO_MAPPINGS: &str = "OP_DBUS_MAPPINGS=/none";
+
 #[test]
 fn a_generated_plugin_reads_and_refuses_to_write() {
     let session = RealRoot::get().session();
@@ -18,17 +21,19 @@ fn a_generated_plugin_reads_and_refuses_to_write() {
         ("fire", "org.fedoraproject.FirewallD1"),
         ("links", "org.freedesktop.NetworkManager"),
     ] {
-        let created = session.run(&["op-install", "create", name, "--from-dbus", service], "");
+        let created = session.run(&["env", NO_MAPPINGS, "op-install", "create", name, "--from-dbus", service], "");
         assert_eq!(created.code, 0, "{created:?}");
-        let state = session.run(&["op-query", "--bare", "--plugin", name], "");
+        let state = session.run(&["env", NO_MAPPINGS, "op-query", "--bare", "--plugin", name], "");
         assert_eq!(state.code, 0, "{name}: {state:?}");
         let observed = state.json()["observed"].as_object().cloned().unwrap();
         assert!(observed.values().any(|object| !object.as_object().unwrap().is_empty()), "{name}: {observed:?}");
         let version =
             observed.get("/org/freedesktop/UPower").map(|o| o["org.freedesktop.UPower"]["DaemonVersion"].clone());
         assert_eq!(version.is_some_and(|version| version.is_string()), name == "power");
-        assert_eq!(outcome(&apply(&session, &["--plugin", name], &state.json()).json()), "unchanged");
-        let refused = apply(&session, &[], &json!({"plugins": {name: {"anything": 1}}}));
+        let op_apply = ["env", NO_MAPPINGS, "op-apply", "--yes"];
+        let same = session.run(&[&op_apply[..], &["--plugin", name]].concat(), &state.json().to_string());
+        assert_eq!(outcome(&same.json()), "unchanged");
+        let refused = session.run(&op_apply, &json!({"plugins": {name: {"anything": 1}}}).to_string());
         fails(&refused, 5, &["kind: refused", &format!("subject: {name}"), "no mapping", "semantic-mapping.toml"]);
     }
     let ad_hoc = apply(&session, &[], &json!({"plugins": {"org.freedesktop.UPower": {"anything": 1}}}));
@@ -44,12 +49,13 @@ fn a_plugin_is_made_from_piped_introspection() {
     let files = session.run(&["find", "/var/lib/op-dbus", "-type", "f", "-printf", "%P\n"], "").ok();
     let files: BTreeSet<&str> = files.lines().collect();
     let expected = ["README.md", "examples/select.json", "introspection.xml", "plugin.toml"];
-    assert_eq!(files, expected.map(|file| format!("@plugin-power/{file}")).iter().map(String::as_str).collect());
-    let state = session.sh("set -o pipefail; op-query < /var/lib/op-dbus/@plugin-power/examples/select.json").json();
+    let expected = expected.map(|file| format!("@plugin-power/{file}"));
+    assert_eq!(files, expected.iter().map(String::as_str).chain([".lock"]).collect());
+    let state = session.sh("set -o pipefail; export OP_DBUS_MAPPINGS=/none; op-query < /var/lib/op-dbus/@plugin-power/examples/select.json").json();
     assert!(state["plugins"]["power"]["observed"]["/org/freedesktop/UPower"].is_object());
     fails(&session.sh(pipe), 5, &["there already", "op-install remove power"]);
     session.run(&["op-install", "remove", "power", "--yes"], "").ok();
-    assert_eq!(session.run(&["ls", "-A", "/var/lib/op-dbus"], "").ok(), "");
+    assert_eq!(session.run(&["ls", "-A", "/var/lib/op-dbus"], "").ok(), ".lock\n@cache\n");
 }
 
 #[test]

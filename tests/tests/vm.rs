@@ -78,7 +78,8 @@ fn it_is_a_whole_machine_with_two_numa_nodes() {
 #[ignore = "make test-vm: it takes minutes the first time"]
 fn network_time_is_switched_and_the_clock_set() {
     let vm = Vm::start(&VmOptions::default());
-    assert!(apart(clock(&vm), SystemTime::now()) < Duration::from_secs(5));
+    // Not the one it had when its memory was kept. Emulation is slow, so it is not told the time to the second.
+    assert!(apart(clock(&vm), SystemTime::now()) < Duration::from_secs(60));
     let want = |ntp: bool| json!({"plugins": {"timedate": {"ntp": ntp, "timezone": "Europe/Vienna"}}});
     let output = apply(&vm, &[], &want(false));
     assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");

@@ -138,7 +138,10 @@ fn learn(args: &Map, cli: &mut Cli) -> Result<Outcome> {
     if let Some(file) = file.as_ref().filter(|file| file.exists() && !args.force) {
         return Err(there_already(file));
     }
-    let lesson = op_dbus::cli::learn::run(cli, &target.service, command)?;
+    // What a mapping that is there can read already tells more than properties.
+    let entry = name.map(|name| cli.catalog(&cli.root()?)?.entry(name)).transpose()?;
+    let plugin = entry.map(|entry| entry.plugin());
+    let lesson = op_dbus::cli::learn::run(cli, &target.service, command, plugin.as_ref())?;
     let mut draft = lesson.learned.draft;
     for method in &args.safe {
         draft.agree(method);
@@ -150,6 +153,7 @@ fn learn(args: &Map, cli: &mut Cli) -> Result<Outcome> {
         command: LearnedCommand { program: command[0].clone(), exit_code: lesson.exit_code, seconds: lesson.seconds },
         calls: lesson.learned.calls,
         changes: lesson.learned.changes,
+        keys: lesson.keys,
     });
     if let Some(file) = &file {
         draft_file(file, &document.mapping, args.force)?;

@@ -119,7 +119,7 @@ impl StateManager<'_> {
         changes: &[Change],
         current: &Map<String, Value>,
     ) -> Result<(), Error> {
-        let actions = plugin.plan(self.bus, changes, current, self.progress)?;
+        let actions = plugin.plan_back(self.bus, changes, current, self.progress)?;
         for action in &actions {
             let outcome = self.bus.acting(consent, || plugin.perform(self.bus, action, self.progress));
             outcome.map_err(|failure| failure.error)?;

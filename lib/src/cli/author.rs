@@ -4,7 +4,7 @@ use super::escape::one_line;
 use super::{Cli, Out};
 use crate::base::Result;
 use crate::bus::{Bus, Manner, names, offline, walk};
-use crate::plugin::author::learn::LearnedChange;
+use crate::plugin::author::learn::{LearnedChange, LearnedKey};
 use crate::plugin::author::lint::fingerprint_text;
 use crate::plugin::author::{DraftDocument, LearnedCommand, Level, LintReport, Surface};
 use std::path::PathBuf;
@@ -72,6 +72,9 @@ pub fn draft(out: &mut Out, draft: &DraftDocument) -> Result<()> {
         for change in &lessons.changes {
             let LearnedChange { path, property, from, to, .. } = change;
             say(&one_line(&format!("  {property} on {path}: {from} -> {to}")));
+        }
+        for LearnedKey { key, from, to } in &lessons.keys {
+            say(&one_line(&format!("  the mapping's {key}: {from} -> {to}")));
         }
     }
     say(&format!(

@@ -2,11 +2,13 @@
 //! and after.
 
 use super::Cli;
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Kind, Result, Silent};
 use crate::bus::monitor::Watched;
 use crate::bus::{Bus, Call, Manner, Monitor, Target, walk};
 use crate::plugin::author::Surface;
-use crate::plugin::author::learn::{Learned, learn};
+use crate::plugin::author::learn::{Learned, LearnedKey, learn};
+use crate::plugin::{GenericPlugin, StatePlugin, Want};
+use serde_json::{Map, Value};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,14 +25,17 @@ pub struct Lesson {
     pub learned: Learned,
     /// The service afterwards.
     pub surface: Surface,
+    /// Keys of the plugin's own mapping that read differently afterwards.
+    pub keys: Vec<LearnedKey>,
     /// The command's exit code; 128 + N when signal N killed it, as a shell says it.
     pub exit_code: i32,
     /// Seconds the command took.
     pub seconds: f64,
 }
 
-/// Runs `command` and learns from what it, or anybody meanwhile, called on `service`.
-pub fn run(cli: &mut Cli, service: &str, command: &[String]) -> Result<Lesson> {
+/// Runs `command` and learns from what it, or anybody meanwhile, called on `service`. What `plugin` can read already is
+/// compared too.
+pub fn run(cli: &mut Cli, service: &str, command: &[String], plugin: Option<&GenericPlugin>) -> Result<Lesson> {
     if matches!(cli.common.bus, Target::Host(_)) {
         return Err(Error::usage("a command of this machine is not seen on another one's bus")
             .hint("run op-install there: ssh HOST op-install map --learn ..."));
@@ -42,6 +47,7 @@ pub fn run(cli: &mut Cli, service: &str, command: &[String]) -> Result<Lesson> {
     };
     let bus = cli.connect()?;
     let before = cli.survey(&bus, service, walk::Want::Values)?;
+    let known = keys_of(&bus, plugin);
     let mut monitor = Monitor::start(&cli.common.bus, &bus, service)?;
     let begun = Instant::now();
     // Standard output carries our document: what the command says goes beside it.
@@ -66,8 +72,20 @@ pub fn run(cli: &mut Cli, service: &str, command: &[String]) -> Result<Lesson> {
     }
     heard_all(&bus, service, &mut monitor)?;
     let after = cli.survey(&bus, service, walk::Want::Values)?;
+    let keys = keys_of(&bus, plugin).into_iter().filter_map(|(key, to)| {
+        let from = known.get(&key)?.clone();
+        (from != to).then_some(LearnedKey { key, from, to })
+    });
+    let keys = keys.collect();
     let learned = learn(&before, &after, &monitor.into_calls());
-    Ok(Lesson { learned, surface: after, exit_code: exit_code(status), seconds })
+    Ok(Lesson { learned, surface: after, keys, exit_code: exit_code(status), seconds })
+}
+
+/// What the plugin's mapping reads now; a key that cannot be read is left out.
+fn keys_of(bus: &Bus, plugin: Option<&GenericPlugin>) -> Map<String, Value> {
+    let Some(plugin) = plugin.filter(|plugin| plugin.mapping_digest().is_some()) else { return Map::new() };
+    bus.allow(plugin.safe_calls());
+    plugin.query(bus, &Want::State, &mut Silent).values
 }
 
 /// Makes a harmless call of our own: when it was heard, so was everything before it.

@@ -148,6 +148,17 @@ pub trait StatePlugin {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Action>>;
 
+    /// [`StatePlugin::plan`] for changes that lead back to what there was: that needs to pass no rule, it was there.
+    fn plan_back(
+        &self,
+        bus: &Bus,
+        changes: &[Change],
+        current: &Map<String, Value>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Action>> {
+        self.plan(bus, changes, current, progress)
+    }
+
     /// The call by which the service itself keeps its state before it is changed, if it can.
     fn checkpoint_call(&self) -> Result<Option<Call>> {
         Ok(None)

@@ -155,7 +155,7 @@ impl StateRoot {
     /// Where the last answers of a plugin's service are kept.
     #[must_use]
     pub fn kept_answer(&self, plugin: &str) -> PathBuf {
-        self.path.join("@cache").join("queries").join(plugin).join("state.json")
+        self.cache().join("queries").join(plugin).join("state.json")
     }
 
     /// Makes the folder that holds `file`, to be written by nobody else. It and the root are looked at again, since

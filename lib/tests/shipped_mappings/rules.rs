@@ -54,7 +54,12 @@ fn shipped_rules_accept_and_refuse() {
         ("locale", "x11_options", &["", "compose:ralt,caps:escape"], &["a b"]),
         ("accounts", "users", &["alice", "_x", "a-1"], &["", "Alice", "1a", "a.b", "a b", &long]),
         ("accounts", "users.email", &["", "a@example.org"], &["a", "a@b@c", "a b@c"]),
-        ("accounts", "users.home_directory", &["/nothing/is/here"], &["", "x", "/etc", "/a:b", "/a/"]),
+        (
+            "accounts",
+            "users.home_directory",
+            &["/home/nobody-here", "/home/a/b"],
+            &["", "x", "/home", "/srv/x", "/home/a:b", "/home/a/"],
+        ),
         ("accounts", "users.language", &["", "de_DE.UTF-8"], &["de DE"]),
         ("accounts", "users.real_name", &["", "Jörg Büro"], &["a,b", "a:b", "a\nb"]),
         ("accounts", "users.shell", &["/bin/sh"], &["", "sh", "/etc/passwd", "/bin/no-such-shell"]),

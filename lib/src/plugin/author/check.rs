@@ -1,7 +1,7 @@
 //! What becomes of a draft: its own check, the round trip with the live service, and the document that tells of it.
 
 use super::draft::{Draft, Kind};
-use super::learn::{LearnedCall, LearnedChange};
+use super::learn::{LearnedCall, LearnedChange, LearnedKey};
 use super::lint::{self, Subject};
 use super::{LintReport, Surface};
 use crate::base::{Progress, Result};
@@ -87,6 +87,9 @@ pub struct Lessons {
     pub calls: Vec<LearnedCall>,
     /// The properties that had another value afterwards.
     pub changes: Vec<LearnedChange>,
+    /// The keys of the plugin's own mapping, if it has one, that read differently afterwards.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub keys: Vec<LearnedKey>,
 }
 
 /// What was drafted: the document of `op-install map`.

@@ -81,6 +81,16 @@ impl GenericPlugin {
         self.mapping.as_ref().ok_or_else(|| self.no_mapping())
     }
 
+    fn planner<'p>(
+        &'p self,
+        bus: &'p Bus,
+        current: &'p Map<String, Value>,
+        progress: &'p mut dyn Progress,
+    ) -> Result<planning::Planner<'p>> {
+        let mapping = self.need_mapping()?;
+        Ok(planning::Planner { bus, mapping, plugin: &self.name, live: &self.live, current, progress, is_back: false })
+    }
+
     fn no_mapping(&self) -> Error {
         let hint = if self.name == self.service {
             format!(
@@ -166,8 +176,17 @@ impl StatePlugin for GenericPlugin {
         current: &Map<String, Value>,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Action>> {
-        let mapping = self.need_mapping()?;
-        planning::Planner { bus, mapping, plugin: &self.name, live: &self.live, current, progress }.plan(changes)
+        self.planner(bus, current, progress)?.plan(changes)
+    }
+
+    fn plan_back(
+        &self,
+        bus: &Bus,
+        changes: &[Change],
+        current: &Map<String, Value>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Action>> {
+        planning::Planner { is_back: true, ..self.planner(bus, current, progress)? }.plan(changes)
     }
 
     fn checkpoint_call(&self) -> Result<Option<Call>> {

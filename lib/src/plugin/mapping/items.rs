@@ -230,7 +230,8 @@ pub fn problems(section: &StateSection) -> Vec<(String, Error)> {
             ));
         }
     }
-    for name in section.order.iter().filter(|name| !section.members.contains_key(*name)) {
+    let member = |word: &'_ String| word.split('=').next().unwrap_or_default().to_owned();
+    for name in section.order.iter().map(member).filter(|name| !section.members.contains_key(name)) {
         found.push((".order".to_owned(), Error::bad_input(format!("there is no member {name:?}"))));
     }
     found

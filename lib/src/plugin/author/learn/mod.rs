@@ -50,6 +50,18 @@ pub struct LearnedChange {
     pub to: Value,
 }
 
+/// A key of the plugin's own mapping that read differently afterwards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct LearnedKey {
+    /// The key.
+    pub key: String,
+    /// What it was.
+    pub from: Value,
+    /// What it is.
+    pub to: Value,
+}
+
 /// What was learnt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Learned {

@@ -2,7 +2,7 @@
 
 use crate::base::Error;
 use crate::plugin::author::places::{Places, line_of};
-use crate::plugin::author::{Finding, Level};
+use crate::plugin::author::{Finding, Level, words};
 use crate::plugin::mapping::file::{ServiceSection, TransactionSection};
 use crate::plugin::mapping::{JobSection, MappingFile, MethodSection, StateSection};
 use serde::Deserialize;
@@ -45,6 +45,10 @@ pub fn findings(text: &str, file: &str, places: &Places, error: &Error) -> Vec<F
     // The reader's own: the first mistake in what is written, or else all mistakes in what it means.
     for mut one in Finding::of_error("mapping", WHY, error) {
         one.place = places.of_subject(&one.place);
+        (one.what, one.hint) = match one.what.starts_with("unknown field") {
+            true => explained(&one.what),
+            false => (one.what, one.hint),
+        };
         let line: Vec<&str> = one.place.splitn(3, ':').take(2).collect();
         let is_known = |other: &Finding| other.place.splitn(3, ':').take(2).eq(line.iter().copied());
         if !found.iter().any(|other| is_known(other) && other.what == one.what) {
@@ -79,7 +83,20 @@ fn finding(text: &str, file: &str, error: &toml::de::Error, rule: &str, path: &s
         None => file.to_owned(),
     };
     let place = if path.is_empty() { place } else { format!("{place}: {path}") };
-    Finding::new(Level::Error, rule, place, error.message().trim().to_owned())
-        .why(WHY)
-        .hint("docs/SEMANTIC-MAPPING-FORMAT.md has a table for each section")
+    let (what, hint) = explained(error.message().trim());
+    Finding::new(Level::Error, rule, place, what).why(WHY).hint(hint)
+}
+
+/// What is wrong and the way out. Where the reader lists every word there is, the nearest say more.
+fn explained(message: &str) -> (String, String) {
+    const TABLES: &str = "docs/SEMANTIC-MAPPING-FORMAT.md has a table for each section";
+    let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
+    let Some((word, known)) = unknown else { return (message.to_owned(), TABLES.to_owned()) };
+    let known = known.split('`').skip(1).step_by(2);
+    let near = words::nearest(word, known);
+    let hint = match near.as_slice() {
+        [] => TABLES.to_owned(),
+        near => format!("did you mean {}? {TABLES}", near.join(" or ")),
+    };
+    (format!("there is no word {word:?} here"), hint)
 }

@@ -52,11 +52,12 @@ impl Planner<'_> {
                 keep(self.create(key, section, operation, wish));
             }
         }
-        for name in in_order(section) {
+        for (name, value) in in_order(section) {
             let member = &section.members[name];
             let Some(write) = &member.write else { continue };
             let mut written = Vec::new();
-            for wish in wishes.iter().filter(|wish| wish.to.contains_key(name)) {
+            let is_now = |to: &Value| is_its_turn(section, name, value.as_ref(), to);
+            for wish in wishes.iter().filter(|wish| wish.to.get(name).is_some_and(is_now)) {
                 match self.member(key, section, (name, member), write, wish) {
                     Ok(some) => written.extend(some),
                     Err(error) => keep(Err(error.or_on(self.place_of(key, wish, name)))),
@@ -116,7 +117,12 @@ impl Planner<'_> {
         let mut actions = vec![action];
         let rest: Map<String, Value> =
             wish.to.iter().filter(|(name, _)| !is_covered(name)).map(|(k, v)| (k.clone(), v.clone())).collect();
-        for name in in_order(section).into_iter().filter(|name| rest.contains_key(*name)) {
+        let turns = in_order(section);
+        let is_now = |(name, value): &&(&str, Option<Value>)| {
+            rest.get(*name).is_some_and(|to| is_its_turn(section, name, value.as_ref(), to))
+        };
+        for (name, _) in turns.iter().filter(is_now) {
+            let name = *name;
             let member = &section.members[name];
             let Some(write) = &member.write else { continue };
             let follow = Wish { to: &rest, ..*wish };
@@ -205,6 +211,8 @@ impl Planner<'_> {
         let only = |value: &Value| Map::from_iter([(name.to_owned(), value.clone())]);
         if let Some(now) = wish.now {
             protection::check_has(section, wish.name, now, (name, member))?;
+        }
+        if let Some(now) = wish.now.filter(|_| !self.is_back) {
             protection::check_members(section, wish.name, now, &only(to))?;
         }
         let (operation, call) = self.member_call(key, section, (name, member), write, wish, to)?;
@@ -271,7 +279,9 @@ impl Planner<'_> {
         let Some(now) = wish.now else {
             return Err(Error::failed("it is not there any more, so it cannot be deleted").on(at));
         };
-        protection::check_delete(section, wish.name, now).map_err(|error| error.on(at.clone()))?;
+        if !self.is_back {
+            protection::check_delete(section, wish.name, now).map_err(|error| error.on(at.clone()))?;
+        }
         self.check_refusal(key, operation, wish.name)?;
         let method = self.method_on(operation, now.path.as_deref())?;
         let types = VariantTypes::none();
@@ -325,10 +335,21 @@ fn wish<'a>(change: &'a Change, there: &'a BTreeMap<String, Item>, none: &'a Map
     Some(Wish { change, name, now: there.get(name), to, from })
 }
 
-fn in_order(section: &StateSection) -> Vec<&str> {
-    let first = section.order.iter().filter(|name| section.members.contains_key(*name));
-    let rest = section.members.keys().filter(|name| !section.order.contains(name));
-    first.chain(rest).map(String::as_str).collect()
+/// The turns in which members are written: each member, or one value of it.
+fn in_order(section: &StateSection) -> Vec<(&str, Option<Value>)> {
+    let turn = |word: &'_ String| word.split_once('=').map(|(_, value)| convert::from_text(value));
+    let name_of = |word: &'_ String| word.split('=').next().unwrap_or_default().len();
+    let first = section.order.iter().map(|word| (&word[..name_of(word)], turn(word)));
+    let rest = section.members.keys().filter(|name| !section.order.contains(name)).map(|name| (name.as_str(), None));
+    first.filter(|(name, _)| section.members.contains_key(*name)).chain(rest).collect()
+}
+
+/// Whether a member that becomes `to` is written in this turn: that of its value, or where there is none, its own.
+fn is_its_turn(section: &StateSection, name: &str, value: Option<&Value>, to: &Value) -> bool {
+    match value {
+        Some(value) => value == to,
+        None => !section.order.iter().any(|word| *word == format!("{name}={}", convert::to_text(to))),
+    }
 }
 
 /// An error about a part of an item's value, at the member that a document calls it.

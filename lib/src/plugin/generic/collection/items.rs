@@ -62,6 +62,14 @@ pub fn read(
         return Err(Error::bad_input("the mapping does not say where the items are"));
     };
     let reader = Reader { bus, mapping, section, source, key };
+    // What can be no name is not asked for: the service could take it for an error, and no name at all for all of them.
+    let pattern = reader.pattern()?;
+    let can_be = |name: &&String| pattern.as_ref().is_none_or(|pattern| pattern.is_match(name));
+    let names: Option<BTreeSet<String>> = names.map(|names| names.iter().filter(can_be).cloned().collect());
+    if names.as_ref().is_some_and(BTreeSet::is_empty) {
+        return Ok(Items::default());
+    }
+    let names = names.as_ref();
     let mut items = reader.sources(names, progress)?;
     check_number(&items)?;
     reader.properties(&mut items)?;

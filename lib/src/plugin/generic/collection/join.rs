@@ -19,7 +19,6 @@ impl Reader<'_> {
         names: Option<&BTreeSet<String>>,
         progress: &mut dyn Progress,
     ) -> Result<()> {
-        let pattern = self.pattern()?;
         for join in &self.source.join {
             if let (Some(each), Some(column)) = (&join.each, join.fields.first()) {
                 self.join_each(items, each, column)?;
@@ -35,8 +34,7 @@ impl Reader<'_> {
             let method = self.mapping.method(reference)?;
             for row in ask(self.bus, self.mapping, &method, args, &join.fields, progress)? {
                 let Some(name) = name_in_row(join, &row)? else { continue };
-                let is_asked = names.is_some_and(|names| names.contains(&name))
-                    && pattern.as_ref().is_none_or(|pattern| pattern.is_match(&name));
+                let is_asked = names.is_some_and(|names| names.contains(&name));
                 match items.found.get_mut(&name) {
                     Some(item) => item.columns.extend(row),
                     None if is_asked => drop(items.found.insert(name, Item { columns: row, ..Item::default() })),

@@ -69,7 +69,9 @@ impl Planner<'_> {
         let Some(now) = wish.now else {
             return Err(Error::failed("it is not there any more, so it cannot be changed").on(at));
         };
-        protection::check_members(section, name, now, &to).map_err(|error| error.on(at.clone()))?;
+        if !self.is_back {
+            protection::check_members(section, name, now, &to).map_err(|error| error.on(at.clone()))?;
+        }
         self.check_refusal(key, operation, name)?;
         let call = self.whole_call(key, section, operation, wish, now, (&from, &to))?;
         let back = self.whole_call(key, section, operation, wish, now, (&to, &from)).ok();
