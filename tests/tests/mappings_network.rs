@@ -290,7 +290,8 @@ fn zones(runtime: Value, permanent: Value) -> Value {
     json!({"plugins": {"firewalld": {"zones": runtime, "permanent_zones": permanent}}})
 }
 
-fn firewalld(place: &dyn Place) {
+/// What every place shows: it can be read, and it can be written.
+fn firewalld_works<'p>(place: &'p dyn Place) -> Watched<'p> {
     let watched = Watched::new(place);
     start(place, FIREWALLD);
     let before = query(place, "firewalld");
@@ -303,6 +304,11 @@ fn firewalld(place: &dyn Place) {
     assert_eq!(firewall(place, "--permanent --zone=public --list-services"), "dhcpv6-client http https ssh");
     watched.comes_back("firewalld");
 
+    watched
+}
+
+fn firewalld(place: &dyn Place) {
+    let watched = firewalld_works(place);
     watched.applies_once(&example("firewalld", "zone-for-databases"));
     let shown = firewall(place, "--permanent --info-zone=databases");
     for line in ["target: DROP", "sources: 192.0.2.0/24", "ports: 5432/tcp", "services: ssh", "192.0.2.7\" reject"] {
@@ -396,7 +402,7 @@ fn firewalld_in_a_root() {
 
 #[test]
 fn firewalld_in_a_machine() {
-    firewalld(&Machine::boot(&MachineOptions::default()));
+    firewalld_works(&Machine::boot(&MachineOptions::default()));
 }
 
 /// A laptop's battery and mains, as the kernel would show them.

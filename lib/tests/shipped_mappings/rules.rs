@@ -95,6 +95,8 @@ fn shipped_rules_accept_and_refuse() {
         ("resolved", "links.multicast_dns", &["resolve"], &["maybe"]),
         ("systemd", "default_target", &["graphical.target"], &["", "x.service", "poweroff.target", "a/b.target"]),
         ("systemd", "log_level", &["debug", "emerg"], &["", "loud", "7"]),
+        ("udisks2", "block_devices.label", &["", "data", "Büro 2"], &["a/b", "a\nb"]),
+        ("udisks2", "block_devices.partition_name", &["", "EFI system"], &["a\nb", &long]),
         (
             "packagekit",
             "packages",

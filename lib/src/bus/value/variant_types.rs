@@ -153,3 +153,19 @@ impl Walk<'_> {
         self.value(&signature, at, depth)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_keys_that_have_no_name_of_their_own() {
+        let type_of = |text: &str| Signature::try_from(text).expect("a type");
+        let named = [("a.*", "s"), ("a.*.b", "u"), ("a.x.b", "b"), ("ip*.mtu", "t")];
+        let types = VariantTypes { by_key: named.map(|(key, text)| (key.to_owned(), type_of(text))).into() };
+        for (key, text) in [("a.x", "s"), ("a.y.b", "u"), ("a.x.b", "b"), ("a.example.org.b", "u"), ("ipv4.mtu", "t")] {
+            assert_eq!(types.get(key), Some(&type_of(text)), "{key}");
+        }
+        assert_eq!(types.get("b"), None);
+    }
+}
