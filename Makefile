@@ -5,7 +5,7 @@ PROGRAMS := op-discover op-query op-apply op-install op-snapshot op-dbus
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help deps build demo test lint bench install docs clean-test-cache
+.PHONY: help deps build demo test test-vm lint bench install docs clean-test-cache
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,11 +20,15 @@ demo: deps ## discover, create, query, plan, apply, verify: real services in a t
 	@cargo build --locked --quiet $(PROGRAMS:%=-p %)
 	@tests/demo.sh
 
-test: deps lint ## everything: lints, pure logic, programs, real services (as root)
+test: deps lint ## everything but the VM: lints, pure logic, programs, real services, a booted machine (as root)
 	@set -e; for p in $(PROGRAMS); do cargo build --locked --quiet -p $$p; done
-	@tests/root/build.sh path >/dev/null
+	@tests/root/build.sh >/dev/null
+	@tests/machine/build.sh >/dev/null
 	cargo test --locked --workspace
 	@tests/folders.sh
+
+test-vm: test ## the same, and what needs a virtual machine with two NUMA nodes
+	cargo test --locked -p op_dbus_tests --test vm -- --ignored
 
 lint: ## formatting and clippy
 	cargo fmt --all --check
@@ -42,5 +46,6 @@ install: ## programs, mappings and documentation under $(DESTDIR)$(PREFIX), afte
 docs: ## the library's documentation, in target/doc
 	cargo doc --locked --no-deps -p op_dbus
 
-clean-test-cache: ## remove the cached roots of the tests
+clean-test-cache: ## remove the roots and machines of older recipes
 	@tests/root/build.sh clean
+	@tests/machine/build.sh clean

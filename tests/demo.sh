@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ "${1:-}" != inside ]; then
   [ "$(id -u)" = 0 ] || { echo "make demo needs root: it makes a throw-away root with its own namespaces (sudo make demo)" >&2; exit 77; }
   echo "Preparing a throw-away Debian root (the first time takes about a minute)..."
-  root=$(tests/root/build.sh path)
+  root=$(tests/root/build.sh)
   exec tests/root/enter.sh --bind "$PWD/target/debug:/op/bin" --bind "$PWD:/op/src" \
     --bind "$PWD/mappings:/usr/share/op-dbus/mappings" "$root" \
     env -i HOME=/root PATH=/op/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TERM="${TERM:-dumb}" \

@@ -1,13 +1,13 @@
 //! The diff of one plugin, one folder a case: add `diff/NAME/case.json`, run with `OP_DBUS_BLESS=1`, read what it wrote.
 //!
 //! `case.json` holds `why` (what the case shows), `desired` (the plugin's bare state), `current` (its values), `keys`
-//! (strategy, and what cannot be done), and, when there are any, `owned` items by key and `prune`. Beside it lies
-//! changes.json, or error.txt with the kind of the failure and its text.
+//! (strategy, what cannot be done, and for collections what items are made of), and, when there are any, `owned` items by
+//! key and `prune`. Beside it lies changes.json, or error.txt with the kind of the failure and its text.
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
 use op_dbus::state::document::items_of;
-use op_dbus::state::{Change, KeySpec, PluginState, Removal, Strategy, Writable, diff_plugin};
+use op_dbus::state::{Change, ItemSpec, KeySpec, MemberSpec, PluginState, Removal, Strategy, Writable, diff_plugin};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +41,51 @@ struct Key {
     no_remove: bool,
     #[serde(default)]
     protected: Vec<String>,
+    /// What is said of members; a key without any is open: its items hold anything.
+    #[serde(default)]
+    members: BTreeMap<String, Member>,
+    #[serde(default)]
+    no_create: bool,
+    #[serde(default)]
+    no_update: bool,
+    #[serde(default)]
+    no_delete: bool,
+    #[serde(default)]
+    hidden: Vec<String>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Member {
+    no_write: bool,
+    no_create: bool,
+    only_shown: bool,
+    set: bool,
+    unordered: bool,
+    keep: bool,
+    keep_as: Option<Value>,
+    never: BTreeMap<String, Vec<String>>,
+    whole: bool,
+    protected: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Member {
+    fn spec(&self) -> MemberSpec {
+        MemberSpec {
+            can_write: !self.no_write,
+            can_create: !self.no_create,
+            is_only_shown: self.only_shown,
+            is_set: self.set,
+            is_unordered: self.unordered || self.set,
+            protected: self.protected.clone(),
+            is_kept: self.keep,
+            kept_as: self.keep_as.clone(),
+            never: self.never.clone(),
+            is_of_whole: self.whole,
+            values: self.values.clone(),
+        }
+    }
 }
 
 impl Key {
@@ -53,6 +98,14 @@ impl Key {
             can_add: !self.no_add,
             can_remove: !self.no_remove,
             protected: self.protected.clone(),
+            items: ItemSpec {
+                members: self.members.iter().map(|(name, member)| (name.clone(), member.spec())).collect(),
+                is_open: self.members.is_empty(),
+                can_update: !self.no_update,
+                can_create: !self.no_create,
+                can_delete: !self.no_delete,
+                hidden: self.hidden.clone(),
+            },
             ..KeySpec::default()
         }
     }
@@ -141,11 +194,33 @@ fn make(values: &mut Map<String, Value>, change: &Change) {
             items.push(item.clone());
             values.insert(key.clone(), json!(items));
         }
-        Change::Create { .. } | Change::Update { .. } | Change::Delete { .. } => {}
+        Change::Create { key, item, to, .. } => drop(items_of_key(values, key).insert(item.clone(), to.clone())),
+        Change::Delete { key, item, .. } => drop(items_of_key(values, key).remove(item)),
+        Change::Update { key, item, from, to, .. } => {
+            let now = items_of_key(values, key).get_mut(item).unwrap().as_object_mut().unwrap();
+            write_members(now, from.as_object().unwrap(), to.as_object().unwrap());
+        }
         Change::Remove { key, item, .. } => {
             let mut items = items_of("", &values[key]).unwrap();
             items.retain(|other| other != item);
             values.insert(key.clone(), json!(items));
+        }
+    }
+}
+
+fn items_of_key<'v>(values: &'v mut Map<String, Value>, key: &str) -> &'v mut Map<String, Value> {
+    values[key].as_object_mut().unwrap()
+}
+
+/// What a service does that is told the members that differ: null and what is not told any more goes.
+fn write_members(now: &mut Map<String, Value>, from: &Map<String, Value>, to: &Map<String, Value>) {
+    for name in from.keys().chain(to.keys()) {
+        match (now.get_mut(name), from.get(name), to.get(name)) {
+            (_, _, None | Some(Value::Null)) => drop(now.remove(name)),
+            (Some(Value::Object(now)), Some(Value::Object(from)), Some(Value::Object(to))) => {
+                write_members(now, from, to);
+            }
+            (_, _, Some(value)) => drop(now.insert(name.clone(), value.clone())),
         }
     }
 }

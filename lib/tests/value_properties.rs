@@ -5,8 +5,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use op_dbus::bus::value::{
-    VariantTypes, body_signature, decode_args, decode_body, decode_message, decode_one, decode_variant_types,
-    encode_body, to_body,
+    VariantTypes, body_signature, complete_types, decode_args, decode_body, decode_message, decode_message_typed,
+    decode_one, decode_variant_types, encode_body, to_body,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -150,6 +150,12 @@ proptest! {
         prop_assert_eq!(&decode_args(&args, &bytes, endian).unwrap(), &read);
         prop_assert_eq!(&decode_body(&body, &bytes, endian).unwrap(), &read);
         decode_variant_types(&body, &bytes, endian).unwrap();
+        // With their types the values make the same message again, to the byte.
+        let (types, typed) = decode_message_typed(&message).unwrap();
+        prop_assert_eq!(&complete_types(&types).unwrap(), &args);
+        let again = encode_body(&typed, &body, &at, &VariantTypes::none()).unwrap();
+        let again = Message::method_call("/", "M").endian(endian).build(&to_body(again).unwrap()).unwrap();
+        prop_assert_eq!(again.body().data().bytes().to_vec(), bytes.clone());
         // Nothing of a cut or damaged message may be more than an error.
         for cut in 0..bytes.len().min(64) {
             prop_assert!(decode_args(&args, &bytes[..cut], endian).is_err());

@@ -45,6 +45,13 @@ expect "op-query --root $host/other --plugin o" other
 expect "op-query --root=$host/other --plugin=o" other
 expect "op-dbus --root $host/other query --plugin u" ''
 expect 'op-query --a' '--address --all'
+expect 'op-query --select ho' hostname.
+expect 'op-dbus query --select=pa' packagekit.
+expect 'op-query --cached --m' --max-age
+expect 'op-query --watch ' 'hostname packagekit upower'
+expect 'op-query --watch --interval ' ''
+expect 'op-dbus query --watch hostname u' upower
+expect 'op-query st' state.json
 expect 'op-dbus apply --d' '--detailed-exitcode --diff --dry-run'
 expect 'op-apply --lock' --lock-timeout
 expect 'op-apply --owner ' ''
@@ -52,7 +59,10 @@ expect 'op-apply ' 'apply folder state.json'
 expect 'op-apply apply ' 'folder state.json'
 expect 'op-apply --yes st' state.json
 expect 'op-dbus apply --plugin hostname st' state.json
-expect 'op-install ' 'create list remove'
+expect 'op-install ' 'create lint list map remove test'
+expect 'op-install lint --s' '--session --strict --system'
+expect 'op-install map --l' --learn
+expect 'op-install map up' upower
 expect 'op-dbus plugin cr' create
 expect 'op-dbus plugin create new --f' --from-dbus
 expect 'op-dbus plugin remove up' upower

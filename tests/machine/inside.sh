@@ -1,12 +1,13 @@
 #!/bin/bash
-# inside.sh MACHINE [OPTION...] : boot.sh's second half, in a mount and a network namespace of its own, so that whatever
-# ends it takes mounts, links and the loop device with it. Not for calling by hand.
+# inside.sh MACHINE [OPTION...] : boot.sh's second half, the first process of namespaces of its own, so that whatever ends
+# it takes processes, mounts, links and the loop device with it. Not for calling by hand.
 set -euo pipefail
 exec {input}<&0   # what runs in the background would get /dev/null instead
-[ "$(readlink /proc/self/ns/mnt)" != "$(readlink "/proc/$PPID/ns/mnt")" ] || { echo "inside.sh: only boot.sh runs this" >&2; exit 64; }
+[ $$ = 1 ] || { echo "inside.sh: only boot.sh runs this" >&2; exit 64; }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 machine=${1:?}; shift
 pid_file='' binds=()
+if [ -e /dev/fuse ]; then binds+=(--bind=/dev/fuse); fi
 while [ $# -gt 0 ]; do
   case $1 in
     --bind) binds+=("--bind-ro=$2") ;;
@@ -23,6 +24,9 @@ read -r _ own < <(grep '^0::' /proc/self/cgroup | tr : ' ')
 mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 $cgroups
 mount -t tmpfs -o mode=755,nosuid,nodev run /run
+mkdir /run/outer-proc
+mount --bind /proc /run/outer-proc
+mount -t proc proc /proc
 
 # Ends what a run left: its processes, its cgroups, its file system, its folder. The caller knows that it is dead.
 sweep() {
@@ -45,7 +49,7 @@ exec {alive}<"$machine/lock"
 flock --shared "$alive"
 exec {starting}>"$machine/runs/lock"
 flock "$starting"
-mount -o loop,noatime,nobarrier,compress=zstd:1,discard=async,commit=300 "$machine/pool.img" "$pool"
+mount -o loop,noatime,compress=zstd:1,discard=async "$machine/pool.img" "$pool"
 for old in "$machine"/runs/run-*; do
   # Its own lock is held by whoever runs it, and is free when that one is dead: a process id could be another's by now.
   if [ -d "$old" ] && flock --nonblock "$old" true; then sweep "$old"; fi
@@ -96,11 +100,19 @@ start() {   # in the background: it ends in nspawn
   echo $BASHPID > "$cgroups$group/cgroup.procs"
   read -r drop < "$here/dropped-capabilities"
   export SYSTEMD_NSPAWN_LOCK=0 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
-  # It dies with this shell, and the machine with it.
-  exec setpriv --pdeathsig KILL systemd-nspawn --quiet --directory="$pool/$name" --machine="op-test-$name" \
+  exec systemd-nspawn --quiet --directory="$pool/$name" --machine="op-test-$name" \
     --register=no --keep-unit --boot --network-namespace-path=/run/netns/machine --capability=CAP_NET_ADMIN \
     --drop-capability="$drop" --resolv-conf=off --timezone=off --link-journal=no --hostname=op-test \
-    --console=pipe --bind=/dev/fuse "${binds[@]}" >"$run/console" 2>&1 </dev/null {alive}<&- {starting}<&- {mine}<&- {input}<&-
+    --console=pipe "${binds[@]}" >"$run/console" 2>&1 </dev/null {alive}<&- {starting}<&- {mine}<&- {input}<&-
+}
+
+# The id of a machine's process 1 as the machine sees it that boot.sh runs on.
+outer_id() {
+  local namespace status
+  namespace=$(readlink "/proc/$1/ns/pid")
+  for status in $(grep -lsP '^NSpid:.*\t1$' /run/outer-proc/[0-9]*/status); do
+    [ "$(readlink "${status%/status}/ns/pid")" != "$namespace" ] || basename "${status%/status}"
+  done
 }
 
 wait_until_running() {
@@ -109,7 +121,7 @@ wait_until_running() {
     [ -d "/proc/$nspawn" ] || fail "the machine ended while it booted"
     [ $SECONDS -lt $end ] || fail "the machine is still $state"
     sleep 0.05
-    pid=$(pgrep --parent "$nspawn" | head -n 1) || true
+    pid=$(pgrep --parent "$nspawn" --exact systemd) || true   # before that it is still nspawn, in this file system
     # Until its bus is there, systemctl cannot say anything, nor wait.
     [ -z "$pid" ] || state=$("$here/run.sh" "$pid" systemctl is-system-running --wait 2>/dev/null) || true
     case $state in
@@ -119,13 +131,13 @@ wait_until_running() {
     esac
   done
   if [ -n "$pid_file" ]; then
-    echo "$pid" > "$pid_file.new"
+    outer_id "$pid" > "$pid_file.new"
     mv "$pid_file.new" "$pid_file"
   fi
-  echo ready
+  echo "ready $run"
 }
 
-setpriv --pdeathsig KILL cat <&"$input" >/dev/null {alive}<&- {starting}<&- {mine}<&- &
+cat <&"$input" >/dev/null {alive}<&- {starting}<&- {mine}<&- &
 while :; do
   start &
   nspawn=$!

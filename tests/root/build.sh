@@ -15,6 +15,7 @@ packages=(
   dbus systemd polkitd                                            # the bus, hostnamed timedated localed logind busctl
   packagekit packagekit-tools network-manager upower udisks2 accountsservice firewalld
   shared-mime-info                                                # PackageKit's InstallFiles knows a .deb by it
+  umockdev e2fsprogs                                              # batteries for upowerd, file systems for udisksd
   locales                                                         # localed refuses what it cannot find here
   openssh-server openssh-client                                   # D-Bus over ssh
   jq procps iproute2 libglib2.0-bin tzdata login passwd

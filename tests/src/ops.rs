@@ -1,7 +1,8 @@
-//! What the end-to-end cases have in common: running the programs in a [`Session`], and asking others than them what
+//! What the end-to-end cases have in common: running the programs in a [`Place`], and asking others than them what
 //! is true there.
 
-use crate::root::{Output, Running, Session};
+use crate::Place;
+use crate::command::{Output, Running};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Runs `op-apply --yes` and more arguments with a document on standard input.
-pub fn apply(session: &Session, args: &[&str], document: &Value) -> Output {
+pub fn apply(session: &dyn Place, args: &[&str], document: &Value) -> Output {
     session.run(&[&["op-apply", "--yes"], args].concat(), &document.to_string())
 }
 
@@ -28,7 +29,7 @@ pub fn apply(session: &Session, args: &[&str], document: &Value) -> Output {
 /// # Panics
 /// When that fails.
 #[track_caller]
-pub fn plan(session: &Session, document: &Value) -> Value {
+pub fn plan(session: &dyn Place, document: &Value) -> Value {
     let output = session.run(&["op-apply", "--dry-run"], &document.to_string());
     assert_eq!(output.code, 0, "{output:?}");
     output.json()
@@ -39,7 +40,7 @@ pub fn plan(session: &Session, document: &Value) -> Value {
 /// # Panics
 /// When that fails.
 #[track_caller]
-pub fn write(session: &Session, path: &str, text: &str) {
+pub fn write(session: &dyn Place, path: &str, text: &str) {
     session.run(&["sh", "-c", r#"mkdir -p "${0%/*}" && cat > "$0""#, path], text).ok();
 }
 
@@ -48,7 +49,7 @@ pub fn write(session: &Session, path: &str, text: &str) {
 /// # Panics
 /// When that fails.
 #[track_caller]
-pub fn install(session: &Session, name: &str, service: &str, more: &str, mapping: &str) {
+pub fn install(session: &dyn Place, name: &str, service: &str, more: &str, mapping: &str) {
     let folder = format!("/var/lib/op-dbus/@plugin-{name}");
     let manifest = format!("[plugin]\nname = {name:?}\nversion = \"1.0.0\"\ndbus_service = {service:?}\n{more}");
     write(session, &format!("{folder}/plugin.toml"), &manifest);
@@ -60,7 +61,7 @@ pub fn install(session: &Session, name: &str, service: &str, more: &str, mapping
 /// # Panics
 /// When busctl cannot read it.
 #[track_caller]
-pub fn property(session: &Session, service: &str, name: &str) -> Value {
+pub fn property(session: &dyn Place, service: &str, name: &str) -> Value {
     let path = format!("/{}", service.replace('.', "/"));
     let interface = if service.ends_with(".login1") { format!("{service}.Manager") } else { service.to_owned() };
     let output = session.run(&["busctl", "--json=short", "get-property", service, &path, &interface, name], "");
@@ -73,13 +74,13 @@ pub fn property(session: &Session, service: &str, name: &str) -> Value {
 /// # Panics
 /// When busctl cannot read them.
 #[track_caller]
-pub fn host_and_zone(session: &Session) -> (Value, Value) {
+pub fn host_and_zone(session: &dyn Place) -> (Value, Value) {
     let host = property(session, "org.freedesktop.hostname1", "StaticHostname");
     (host, property(session, "org.freedesktop.timedate1", "Timezone"))
 }
 
 /// Whether dpkg says that a package is installed, and nothing else about it.
-pub fn is_installed(session: &Session, package: &str) -> bool {
+pub fn is_installed(session: &dyn Place, package: &str) -> bool {
     session.run(&["dpkg-query", "-W", "-f", "${Status}", package], "").stdout == "install ok installed"
 }
 
@@ -88,12 +89,12 @@ pub fn is_installed(session: &Session, package: &str) -> bool {
 /// # Panics
 /// When it cannot.
 #[track_caller]
-pub fn start(session: &Session, service: &str) {
+pub fn start(session: &dyn Place, service: &str) {
     session.run(&["busctl", "--quiet", "--timeout=60", "call", service, "/", PEER, "Ping"], "").ok();
 }
 
 /// Process id of the service's owner, when it runs.
-pub fn pid(session: &Session, service: &str) -> Option<String> {
+pub fn pid(session: &dyn Place, service: &str) -> Option<String> {
     let bus = "org.freedesktop.DBus";
     let argv = ["busctl", "call", bus, "/org/freedesktop/DBus", bus, "GetConnectionUnixProcessID", "s", service];
     session.run(&argv, "").stdout.trim().strip_prefix("u ").map(str::to_owned)
@@ -104,7 +105,7 @@ pub fn pid(session: &Session, service: &str) -> Option<String> {
 /// # Panics
 /// When it does not run.
 #[track_caller]
-pub fn signal(session: &Session, name: &str, service: &str) {
+pub fn signal(session: &dyn Place, name: &str, service: &str) {
     let pid = pid(session, service).expect("a running service");
     session.run(&["kill", &format!("-{name}"), &pid], "").ok();
 }
@@ -114,7 +115,7 @@ pub fn signal(session: &Session, name: &str, service: &str) {
 /// # Panics
 /// When they cannot be read.
 #[track_caller]
-pub fn configuration(session: &Session) -> String {
+pub fn configuration(session: &dyn Place) -> String {
     let files = "find /etc /var/lib/dpkg /srv -type f ! -name 'lock*' -print0 | sort -z | xargs -0 sha256sum";
     session.sh(&format!("set -o pipefail; {files}; readlink /etc/localtime; hostname")).ok()
 }
@@ -132,7 +133,7 @@ pub fn outcome(report: &Value) -> &str {
 /// Every message on the bus, from now on.
 #[derive(Debug)]
 pub struct Monitor<'s> {
-    session: &'s Session,
+    session: &'s dyn Place,
     running: Running<'s>,
 }
 
@@ -141,7 +142,7 @@ impl<'s> Monitor<'s> {
     ///
     /// # Panics
     /// When that does not work.
-    pub fn start(session: &'s Session) -> Self {
+    pub fn start(session: &'s dyn Place) -> Self {
         let running = session.spawn(&["busctl", "monitor", "--json=short"], "");
         let monitor = Self { session, running };
         wait_until("the monitor listens", || monitor.marked("op.test.Begin"));

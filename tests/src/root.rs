@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 
 mod session;
 
-pub use session::{Output, Running, Session};
+pub use crate::command::{Output, Running};
+pub use session::Session;
 
 /// The root folder of `tests/root/build.sh`. Nobody writes to it: each session works on an overlay.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub struct RealRoot {
 /// What a session has beside the root itself.
 #[derive(Debug, Default, Clone)]
 pub struct SessionOptions {
-    binds: Vec<(&'static str, PathBuf, String)>,
+    binds: Vec<crate::Bind>,
     services: Vec<String>,
 }
 
@@ -89,33 +90,10 @@ impl SessionOptions {
 
     /// `enter.sh`'s options for what every session shows and for what was asked for.
     fn bind_arguments(&self) -> Vec<String> {
-        let repository = repository();
-        let mut binds = vec![("--bind", repository.clone(), "/op/src".to_owned())];
-        binds.push(("--bind", programs(), "/op/bin".to_owned()));
-        let mappings = repository.join("mappings");
-        if mappings.is_dir() {
-            binds.push(("--bind", mappings, "/usr/share/op-dbus/mappings".to_owned()));
-        }
-        binds.extend(self.binds.iter().cloned());
-        let argument = |(option, host, inside): (&str, PathBuf, String)| [option.to_owned(), pair(&host, &inside)];
-        binds.into_iter().flat_map(argument).collect()
+        crate::shown(&self.binds)
     }
-}
-
-fn pair(host: &Path, inside: &str) -> String {
-    format!("{}:{inside}", host.display())
-}
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace around tests/").to_owned()
 }
 
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("root")
-}
-
-/// The folder of built programs: the one above `deps/`, where cargo puts test programs of the same profile.
-fn programs() -> PathBuf {
-    let test = std::env::current_exe().expect("the test program's own path");
-    test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").to_owned()
 }

@@ -1,12 +1,53 @@
-//! What the README types is typed here, in order, on real services: a reader must be able to do the same.
+//! What the README and the pages about querying type is typed here, in order, on real services: a reader must be able to
+//! do the same.
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
+mod fits;
+
+use fits::assert_fits;
 use op_dbus_tests::root::RealRoot;
+use serde_json::Value;
 use std::path::Path;
 
 fn readme() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap()
+    page("README.md")
+}
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)).unwrap()
+}
+
+#[test]
+fn every_command_about_querying_works() {
+    let session = RealRoot::get().session();
+    let mut count = 0;
+    for block in ["docs/QUERY.md", "docs/WATCH-FORMAT.md"].map(page).iter().flat_map(|text| blocks(text, "sh")) {
+        for line in block.lines() {
+            let command = line.split(" #").next().unwrap().trim();
+            let output = session.sh(&format!("cd /root; set -o pipefail; {command}"));
+            assert_eq!(output.code, 0, "{command}\n{}\n{}", output.stdout, output.stderr);
+            count += 1;
+        }
+    }
+    assert!(count > 12, "the pages type {count} commands only: were their blocks renamed?");
+}
+
+#[test]
+fn every_document_about_querying_fits_its_schema() {
+    for text in ["docs/QUERY.md", "docs/WATCH-FORMAT.md"].map(page) {
+        // One document, or one a line.
+        let documents =
+            blocks(&text, "json").into_iter().flat_map(|block| match serde_json::from_str::<Value>(&block) {
+                Ok(document) => vec![document],
+                Err(_) => block.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+            });
+        for document in documents {
+            let kind = document["kind"].as_str().unwrap();
+            let name = if ["selection", "cached", "timings"].contains(&kind) { kind } else { "watch" };
+            assert_fits(name, &document);
+        }
+    }
 }
 
 /// The contents of the fenced blocks of one language.

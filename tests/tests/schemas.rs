@@ -6,18 +6,26 @@
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
 use jsonschema::Validator;
+use op_dbus::apply::cached::CachedDocument;
 use op_dbus::apply::checkpoints::Checkpoint;
 use op_dbus::apply::report::{Report, RunOutcome};
+use op_dbus::apply::scenarios::{Difference, Mode, ScenarioReport, ScenarioResult, TestReport};
+use op_dbus::apply::select::Selected;
+use op_dbus::apply::timings::Timings;
+use op_dbus::apply::watch::Record;
 use op_dbus::base::error::ErrorDocument;
 use op_dbus::base::{Error, Kind};
 use op_dbus::bus::Service;
 use op_dbus::bus::introspection::Node;
+use op_dbus::bus::recording::Recording;
 use op_dbus::bus::walk::Tree;
 use op_dbus::package::create::IntrospectionDocument;
 use op_dbus::plugin::Manifest;
+use op_dbus::plugin::author::{Draft, DraftDocument, LintReport, Surface};
 use op_dbus::plugin::inventory::{Inventory, InventoryService};
 use op_dbus::plugin::listing::{ListedPlugin, Listing};
 use op_dbus::plugin::mapping::MappingFile;
+use op_dbus::plugin::scenario::ScenarioFile;
 use op_dbus::state::{Plan, StateDocument};
 use op_dbus::store::cache::{Rotation, SnapshotReport, Snapshots};
 use op_dbus::store::doctor::Doctor;
@@ -41,6 +49,10 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("inventory", Some("inventory"), of::<Inventory>()),
         ("introspection", Some("introspection"), of::<IntrospectionDocument>()),
         ("plugins", Some("plugins"), of::<Listing>()),
+        ("selection", Some("selection"), of::<Selected>()),
+        ("cached", Some("cached"), of::<CachedDocument<'_>>()),
+        ("timings", Some("timings"), of::<Timings>()),
+        ("watch", None, of::<Record>()),
         ("checkpoint", Some("checkpoint"), of::<Checkpoint>()),
         ("root", Some("root"), of::<RootReport>()),
         ("doctor", Some("doctor"), of::<Doctor>()),
@@ -49,6 +61,11 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("snapshot", Some("snapshot"), of::<SnapshotReport>()),
         ("semantic-mapping", None, of::<MappingFile>()),
         ("plugin", None, of::<Manifest>()),
+        ("recording", Some("recording"), of::<Recording>()),
+        ("test-report", Some("test_report"), of::<TestReport>()),
+        ("scenario", None, of::<ScenarioFile>()),
+        ("lint", Some("lint"), of::<LintReport>()),
+        ("draft", Some("draft"), of::<DraftDocument>()),
     ]
 }
 
@@ -152,16 +169,20 @@ fn shipped_schemas_fit_the_types() {
 #[test]
 fn toml_files() {
     let toml = |file: &Path| -> Value { toml::from_str(&fs::read_to_string(file).unwrap()).unwrap() };
-    let (mapping, manifest) = (validator("semantic-mapping"), validator("plugin"));
+    let (mapping, manifest, scenario) = (validator("semantic-mapping"), validator("plugin"), validator("scenario"));
     for folder in entries(&repository().join("mappings")).iter().filter(|path| path.is_dir()) {
         accepts(&mapping, &toml(&folder.join("semantic-mapping.toml")));
         accepts(&manifest, &toml(&folder.join("plugin.toml")));
+        for file in entries(&folder.join("scenarios")) {
+            accepts(&scenario, &toml(&file));
+        }
     }
     let slips = [
         json!({"state_mapping": {"a": {"raed": {"property": "A"}}}}),
         json!({"methods": {"a": {"safe": "yes"}}}),
         json!({"state_mapping": {"a": {"members": {"b": {"write": {"methods": "set"}}}}}}),
     ];
+    assert!(!scenario.is_valid(&json!({"given": "r.json", "then": {"cals": []}})));
     for slip in slips {
         assert!(!mapping.is_valid(&slip), "{slip}");
     }
@@ -318,4 +339,62 @@ fn what_op_snapshot_prints() {
             taken = made.to_owned();
         }
     }
+}
+
+#[test]
+fn recordings() {
+    let validator = validator("recording");
+    let mut count = 0;
+    for mapping in entries(&repository().join("mappings")) {
+        for recording in entries(&mapping.join("recordings")) {
+            accepts(&validator, &read(&recording));
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "{count}");
+    // The schema knows shapes; what a value's type signature means is for the reader.
+    for (case, is_shape) in [
+        ("unknown_key", true),
+        ("unknown_key_in_call", true),
+        ("no_calls", true),
+        ("other_version", true),
+        ("value_misfits", false),
+    ] {
+        let file = repository().join("lib/tests/recordings_hostile").join(case).join("recording.json");
+        assert_eq!(validator.is_valid(&read(&file)), !is_shape, "{case}");
+    }
+}
+
+#[test]
+fn test_reports() {
+    let difference =
+        Difference { place: "then.calls[0]".into(), expected: Value::Null, actual: json!({"member": "M"}) };
+    let scenario = |result, reason: Option<&str>, differences| ScenarioReport {
+        name: "a".into(),
+        description: String::new(),
+        result,
+        took_ms: 1,
+        reason: reason.map(str::to_owned),
+        differences,
+    };
+    let scenarios = vec![
+        scenario(ScenarioResult::Passed, None, vec![]),
+        scenario(ScenarioResult::Failed, None, vec![difference]),
+        scenario(ScenarioResult::Skipped, Some("no recording"), vec![]),
+    ];
+    let report =
+        TestReport { kind: "test_report".into(), version: 1, plugin: "a".into(), mode: Mode::Replay, scenarios };
+    accepts(&validator("test-report"), &json!(report));
+}
+
+#[test]
+fn drafts_and_findings() {
+    let folder = repository().join("mappings/timedate");
+    let service = "org.freedesktop.timedate1";
+    let surface = Surface::of_folder(service, &folder).unwrap().unwrap();
+    let manifest = fs::read_to_string(folder.join("plugin.toml")).unwrap();
+    let draft = DraftDocument::new(&Draft::of(&surface), &manifest, &surface);
+    accepts(&validator("draft"), &json!(draft));
+    accepts(&validator("lint"), &json!(draft.lint));
+    assert!(!draft.lint.findings.is_empty() && draft.keys.len() > 3);
 }

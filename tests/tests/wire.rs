@@ -79,6 +79,11 @@ fn reading_and_planning_make_safe_calls_only() {
     session.run(&["op-discover", "org.freedesktop.NetworkManager"], "").ok();
     session.run(&["op-install", "create", "power", "--from-dbus", "org.freedesktop.UPower"], "").ok();
     session.run(&["op-query", "--plugin", "power", "--all"], "").ok();
+    session.run(&["op-discover", "record", "org.freedesktop.hostname1", "--plugin", "hostname"], "").ok();
+    let want = r#"{"packages": ["greeter-op"], "absent": {"packages": ["telnet"]}}"#;
+    let record = "op-discover record org.freedesktop.PackageKit --plugin packagekit --document <(echo '{WANT}')";
+    let recorded = session.sh(&record.replace("{WANT}", want)).json();
+    assert!(recorded["calls"].as_array().unwrap().iter().any(|call| call["member"] == "RemovePackages"), "{recorded}");
     let mut planned = 0;
     let mappings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings");
     for folder in fs::read_dir(mappings).unwrap().map(|folder| folder.unwrap().path()).filter(|path| path.is_dir()) {

@@ -115,6 +115,7 @@ fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: &Interr
         bus: &bus,
         catalog: &catalog,
         root: &root,
+        cache: cli.cache(&root),
         progress: &mut progress,
         interrupts: interrupt.counter(),
     };

@@ -7,9 +7,26 @@ use op_dbus::package::create::IntrospectionDocument;
 use op_dbus::plugin::Inventory;
 use std::path::PathBuf;
 
-/// Show the services of a bus, or the objects, interfaces and members of one of them.
+mod record;
+
+/// Show the services of a bus, or look into one of them.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 struct Args {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(argh::FromArgs, argh::ArgsInfo)]
+#[argh(subcommand)]
+enum Command {
+    Show(Show),
+    Record(record::Record),
+}
+
+/// show the services of a bus, or the objects, interfaces and members of one of them
+#[derive(argh::FromArgs, argh::ArgsInfo)]
+#[argh(subcommand, name = "show")]
+struct Show {
     /// the service to look into; without one, all are listed
     #[argh(positional, arg_name = "SERVICE")]
     service: Option<String>,
@@ -27,18 +44,23 @@ struct Args {
 const PROGRAM: Program = Program {
     name: "op-discover",
     version: env!("CARGO_PKG_VERSION"),
-    default_subcommand: None,
+    default_subcommand: Some("show"),
     optional_values: &[],
     examples: "op-discover\n\
                op-discover org.freedesktop.hostname1 --tree\n\
                op-discover org.freedesktop.UPower --xml /usr/share/dbus-1/interfaces\n\
-               op-discover org.freedesktop.hostname1 | op-install create myhost -",
+               op-discover org.freedesktop.hostname1 | op-install create myhost -\n\
+               op-discover record org.freedesktop.hostname1 --plugin hostname --output hostname.json\n\
+               op-discover org.freedesktop.hostname1 --address replay:hostname.json",
 };
 
 fn main() -> std::process::ExitCode {
-    cli::main::<Args>(&PROGRAM, |args, cli| match args.service.as_deref() {
-        None | Some("list") => list(cli),
-        Some(service) => look_into(service, &args, cli),
+    cli::main::<Args>(&PROGRAM, |args, cli| match args.command {
+        Command::Show(args) => match args.service.as_deref() {
+            None | Some("list") => list(cli),
+            Some(service) => look_into(service, &args, cli),
+        },
+        Command::Record(args) => record::record(args, cli),
     })
 }
 
@@ -71,7 +93,7 @@ fn list(cli: &mut Cli) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn look_into(service: &str, args: &Args, cli: &mut Cli) -> Result<Outcome> {
+fn look_into(service: &str, args: &Show, cli: &mut Cli) -> Result<Outcome> {
     let found =
         if args.xml.is_empty() { ask(service, args.activate, cli)? } else { offline::read(&args.xml, service)? };
     let is_whole = found.problems.is_empty();

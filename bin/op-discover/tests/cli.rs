@@ -30,6 +30,58 @@ fn help_and_version() {
     let (code, stdout, _) = run(&["--help"]);
     assert_eq!(code, 0);
     assert!(stdout.contains("--activate") && stdout.contains("--xml"), "{stdout}");
+    let (code, stdout, _) = run(&["record", "--help"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("--leave-out") && stdout.contains("--document"), "{stdout}");
+}
+
+/// A recording of a lamp, and nobody else on the bus.
+const RECORDING: &str = r#"{"kind":"recording","version":1,"service":"org.example.Lamp",
+    "introspection":[{"paths":["/lamp"],"xml":["<node><interface name=\"org.example.Lamp\">",
+        "<property name=\"Lit\" type=\"b\" access=\"read\"/></interface></node>"]}],
+    "calls":[{"path":"/lamp","interface":"org.freedesktop.DBus.Properties","member":"GetAll","type_signature":"s",
+        "args":["org.example.Lamp"],
+        "reply":{"type_signature":"a{sv}","values":[{"Lit":{"$variant":{"signature":"b","value":true}}}]}}]}"#;
+
+#[test]
+fn a_recording_is_discovered_and_recorded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lamp.json");
+    std::fs::write(&file, RECORDING).unwrap();
+    let address = format!("--address=replay:{}", file.display());
+
+    let (code, stdout, stderr) = run(&[&address]);
+    assert_eq!(code, 0, "{stderr}");
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    let names: Vec<&Value> = document["services"].as_array().unwrap().iter().map(|service| &service["name"]).collect();
+    assert_eq!(names, ["org.example.Lamp", "org.freedesktop.DBus"]);
+    let (code, stdout, stderr) = run(&["org.example.Lamp", &address, "--tree"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("property  Lit: b  read"), "{stdout}");
+
+    let again = folder.path().join("again.json");
+    let (code, stdout, stderr) = run(&["record", "org.example.Lamp", &address, "--output", again.to_str().unwrap()]);
+    assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
+    assert!(stderr.contains("Look through it before you give it away"), "{stderr}");
+    let read = |file| serde_json::from_slice::<Value>(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!(read(&again)["calls"], read(&file)["calls"]);
+    let (code, stdout, stderr) = run(&["record", "org.example.Lamp", &address, "--json"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["kind"], "recording");
+
+    for (args, expected) in [
+        (&["record", "org.example.Other", &address][..], 69),
+        (&["record", "lamp", &address], 65),
+        (&["record", "org.example.Lamp", &address, "--output", "/nonexistent/x"], 1),
+        (&["record", "org.example.Lamp", &address, "--plugin", "nobody"], 65),
+        (&["record", "org.example.Lamp", &address, "--document", "/nonexistent"], 65),
+        (&["record", &address], 64),
+        (&["org.example.Lamp", "--address", "replay:/nonexistent"], 69),
+        (&["org.example.Lamp", "--address", "replay:"], 69),
+    ] {
+        let (code, stdout, stderr) = run(args);
+        assert_eq!((code, stdout.as_str()), (expected, ""), "{args:?}: {stderr}");
+    }
 }
 
 #[test]

@@ -1,4 +1,7 @@
-//! `op-install`: makes plugins from what services say of themselves, lists them, removes them.
+//! `op-install`: makes plugins from what services say of themselves, lists, removes and tests them.
+
+mod lint;
+mod map;
 
 use op_dbus::base::name::PluginName;
 use op_dbus::base::{Error, Result};
@@ -8,7 +11,9 @@ use op_dbus::package::create::{self, IntrospectionDocument};
 use op_dbus::package::remove;
 use op_dbus::plugin::listing;
 
-/// Create, list and remove plugins.
+mod test;
+
+/// Create, list, remove and test plugins.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 struct Args {
     #[argh(subcommand)]
@@ -19,8 +24,11 @@ struct Args {
 #[argh(subcommand)]
 enum Command {
     Create(Create),
+    Lint(lint::Lint),
     List(List),
+    Map(map::Map),
     Remove(Remove),
+    Test(test::Test),
 }
 
 /// make a plugin from what a service says of itself
@@ -63,14 +71,21 @@ const PROGRAM: Program = Program {
     examples: "op-install create packagekit --from-dbus org.freedesktop.PackageKit\n\
                op-discover org.freedesktop.UPower | op-install create power -\n\
                op-install list\n\
-               op-install remove power",
+               op-install map power\n\
+               op-install map --learn hostname -- hostnamectl location \"rack 4\"\n\
+               op-install lint mappings/hostname\n\
+               op-install remove power\n\
+               op-install test ./mappings/hostname",
 };
 
 fn main() -> std::process::ExitCode {
     cli::main(&PROGRAM, |args: Args, cli| match args.command {
         Command::Create(args) => create(&args, cli),
+        Command::Lint(args) => lint::run(&args, cli),
         Command::List(_) => list(cli),
+        Command::Map(args) => map::run(&args, cli),
         Command::Remove(args) => remove(&args, cli),
+        Command::Test(args) => test::test(&args, cli),
     })
 }
 

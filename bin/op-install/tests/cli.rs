@@ -114,6 +114,53 @@ fn wrong_names_documents_and_use_are_refused() {
     assert!(!root.path().join("@plugin-lamp").exists());
 }
 
+const RECORDING: &str = r#"{"kind":"recording","version":1,"service":"org.example.Lamp",
+    "introspection":[{"paths":["/org/example/Lamp"],"xml":["<node><interface name=\"org.example.Lamp\">",
+        "<method name=\"SetColor\"><arg name=\"color\" type=\"s\" direction=\"in\"/></method>",
+        "<property name=\"Color\" type=\"s\" access=\"read\"/></interface></node>"]}],
+    "calls":[{"path":"/org/example/Lamp","interface":"org.freedesktop.DBus.Properties","member":"GetAll",
+        "type_signature":"s","args":["org.example.Lamp"],
+        "reply":{"type_signature":"a{sv}","values":[{"Color":{"$variant":{"signature":"s","value":"red"}}}]}}]}"#;
+
+#[test]
+fn a_plugins_scenarios_are_run() {
+    let root = tempfile::tempdir().unwrap();
+    assert_eq!(run(root.path(), &["create", "lamp", "-"], DOCUMENT).0, 0);
+    let (code, _, stderr) = run(root.path(), &["test", "lamp"], "");
+    assert_eq!(code, 65, "{stderr}");
+    assert!(stderr.contains("no scenarios"), "{stderr}");
+
+    let folder = root.path().join("@plugin-lamp");
+    let write = |name: &str, text: &str| {
+        std::fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+        std::fs::write(folder.join(name), text).unwrap();
+    };
+    write("recordings/red.json", RECORDING);
+    write(
+        "semantic-mapping.toml",
+        "[state_mapping.color]\nread = { property = \"Color\" }\nwrite = { method = \"SetColor\" }\n",
+    );
+    write(
+        "scenarios/blue.toml",
+        "given = \"recordings/red.json\"\nwhen = { color = \"blue\" }\n\
+         then = { query = { color = \"red\" }, calls = [{ member = \"SetColor\", args = [\"blue\"] }] }\n",
+    );
+    let (code, stdout, stderr) = run(root.path(), &["test", "lamp"], "");
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&report["kind"], &report["scenarios"][0]["result"]), (&"test_report".into(), &"passed".into()));
+    // By its path, too; without a bus, live is not possible; nobody agreed.
+    assert_eq!(run(root.path(), &["test", folder.to_str().unwrap()], "").0, 0);
+    assert_eq!(run(root.path(), &["test", "lamp", "--live", "--yes"], "").0, 69);
+    write("scenarios/blue.toml", "given = \"recordings/red.json\"\nthen = { query = { color = \"blue\" } }\n");
+    let (code, stdout, stderr) = run(root.path(), &["test", "lamp", "--no-json"], "");
+    assert_eq!(code, 1, "{stdout}{stderr}");
+    assert!(stdout.contains("blue: then.query.color\n  expected \"blue\"\n  actual   \"red\""), "{stdout}");
+    assert_eq!(run(root.path(), &["test", "nobody"], "").0, 65);
+    assert_eq!(run(root.path(), &["test", "./nowhere"], "").0, 65);
+    assert_eq!(run(root.path(), &["test"], "").0, 64);
+}
+
 #[test]
 fn what_is_no_service_becomes_no_plugin() {
     let root = tempfile::tempdir().unwrap();
@@ -124,5 +171,56 @@ fn what_is_no_service_becomes_no_plugin() {
         assert_eq!(code, 65, "{service}: {stderr}");
         assert!(stderr.contains("a plugin needs the name of a service"), "{stderr}");
         assert!(!root.path().join("@plugin-lamp").exists(), "{service}");
+    }
+}
+
+#[test]
+fn a_mapping_is_drafted_once_and_checked() {
+    let root = tempfile::tempdir().unwrap();
+    assert_eq!(run(root.path(), &["create", "lamp", "-"], DOCUMENT).0, 0);
+    let (code, _, stderr) = run(root.path(), &["lint", "lamp"], "");
+    assert_eq!(code, 65);
+    assert!(stderr.contains("has errors: 1"), "{stderr}");
+    // The service cannot be asked, so the folder's introspection has to do.
+    let (code, stdout, stderr) = run(root.path(), &["map", "lamp", "--no-input", "--json"], "");
+    assert_eq!(code, 0, "{stderr}");
+    let draft: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&draft["kind"], &draft["drafted_from"]), (&"draft".into(), &"introspection.xml".into()));
+    assert_eq!(draft["round_trip"], Value::Null);
+    let file = root.path().join("@plugin-lamp/semantic-mapping.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("[state_mapping.color]") && text.contains("write = { method = \"set_color\" }"), "{text}");
+    let (code, stdout, stderr) = run(root.path(), &["lint", "lamp", "--strict", "--json"], "");
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&report["kind"], &report["errors"], &report["warnings"]), (&"lint".into(), &0.into(), &0.into()));
+    // What somebody finished is not overwritten, and can be seen anew beside it.
+    std::fs::write(&file, "# mine\n").unwrap();
+    let (code, _, stderr) = run(root.path(), &["map", "lamp", "--no-input"], "");
+    assert_eq!(code, 5);
+    assert!(stderr.contains("not overwritten"), "{stderr}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "# mine\n");
+    let (code, stdout, _) = run(root.path(), &["map", "lamp", "--no-input", "--output", "-"], "");
+    assert_eq!((code, stdout.as_str()), (0, text.as_str()));
+    assert_eq!(run(root.path(), &["map", "lamp", "--no-input", "--force"], "").0, 0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+}
+
+#[test]
+fn wrong_use_of_the_authors_tools() {
+    let root = tempfile::tempdir().unwrap();
+    for (args, code, words) in [
+        (&["map"][..], 64, "nothing to draft from"),
+        (&["map", "a", "b"], 64, "one plugin is mapped at a time"),
+        (&["map", "--learn"], 64, "a service to watch, and a command"),
+        (&["map", "nobody"], 65, "there is no such plugin"),
+        (&["map", "--introspection", "/no/such.xml"], 65, "/no/such.xml"),
+        (&["map", "--from-dbus", "org.example.Lamp", "--no-input"], 69, "could not connect"),
+        (&["lint", "./nothing"], 65, "no such folder or file"),
+        (&["lint", "nobody"], 65, "there is no such plugin"),
+    ] {
+        let (got, _, stderr) = run(root.path(), args, "");
+        assert_eq!(got, code, "{args:?}: {stderr}");
+        assert!(stderr.contains(words), "{args:?}: {stderr}");
     }
 }

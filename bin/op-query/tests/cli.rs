@@ -31,7 +31,9 @@ fn help_and_version() {
     assert_eq!(run(&["--version"]).1, "op-query 0.1.0\n");
     let (code, stdout, _) = run(&["--help"]);
     assert_eq!(code, 0);
-    assert!(stdout.contains("--bare") && stdout.contains("op-discover | op-query"), "{stdout}");
+    for word in ["--bare", "--select", "--watch", "--cached", "op-discover | op-query"] {
+        assert!(stdout.contains(word), "{word}: {stdout}");
+    }
 }
 
 #[test]
@@ -42,6 +44,28 @@ fn wrong_use_is_64() {
         &["--nothing"],
         &["a", "b"],
         &["a.json", "--plugin", "b"],
+        &["a.json", "--select", "b"],
+        &["--plugin", "a", "--select", "b"],
+        &["--select", ""],
+        &["--select", "a..b"],
+        &["--select", "/a"],
+        &["--select", "a", "--bare"],
+        &["--raw", "--plugin", "a"],
+        &["--max-age", "5m"],
+        &["--cached", "--max-age", "soon"],
+        &["--cached", "--bare", "--plugin", "a"],
+        &["--cached", "--timings"],
+        &["--cached", "--host", "a"],
+        &["--interval", "1s"],
+        &["--count", "1"],
+        &["--for", "1s"],
+        &["--watch", "--count", "0"],
+        &["--watch", "--interval", "1ms"],
+        &["--watch", "--for", "long"],
+        &["--watch", "--cached"],
+        &["--watch", "--all"],
+        &["--watch", "--raw", "--select", "a"],
+        &["--watch", "-", "a"],
     ] {
         let (code, stdout, stderr) = run(args);
         assert_eq!((code, stdout.as_str()), (64, ""), "{args:?}: {stderr}");
@@ -64,7 +88,18 @@ fn a_selection_that_is_none_is_65() {
 }
 
 #[test]
+fn kept_answers_need_no_bus() {
+    let (code, stdout, stderr) = run(&["--cached"]);
+    assert_eq!((code, stdout.as_str()), (3, ""), "{stderr}");
+    assert!(stderr.contains("op-query"), "{stderr}");
+    let (code, stdout, stderr) = run(&["--cached", "--select", "a.b"]);
+    assert_eq!((code, stdout.as_str()), (3, ""), "{stderr}");
+}
+
+#[test]
 fn a_bus_that_is_not_there_is_69() {
+    let (code, stdout, stderr) = run(&["--watch", "org.example.Service"]);
+    assert_eq!((code, stdout.as_str()), (69, ""), "{stderr}");
     let (code, stdout, stderr) = run(&["--plugin", "org.example.Service"]);
     assert_eq!((code, stdout.as_str()), (69, ""), "{stderr}");
     let (code, _, stderr) = run(&["--address", "nonsense"]);

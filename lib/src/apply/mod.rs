@@ -3,14 +3,22 @@
 //!
 //! Never prints and never asks by itself: [`Confirm`] and [`Witness`] are given by the caller.
 
+pub mod cached;
 pub mod checkpoints;
 pub mod confirmation;
 mod ledger;
+mod mismatch;
 mod planning;
 pub mod query;
+pub mod record;
 pub mod report;
 mod rollback;
+pub mod scenarios;
+mod secrets;
+pub mod select;
+pub mod timings;
 mod undo;
+pub mod watch;
 
 pub use report::{ActionResult, Applied, Report, RunOutcome};
 
@@ -20,6 +28,7 @@ use crate::plugin::{Catalog, StatePlugin};
 use crate::state::{Action, Change, Plan, StateDocument, UndoClass};
 use crate::store::{Lock, StateRoot};
 use ledger::Ledger;
+use mismatch::mismatch;
 use planning::Planned;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -81,6 +90,8 @@ pub struct StateManager<'a> {
     pub catalog: &'a Catalog,
     /// Where the lock, the ledger and checkpoints lie.
     pub root: &'a StateRoot,
+    /// Where what is read after a change is kept, if anywhere.
+    pub cache: Option<cached::Cache>,
     /// Hears how far long steps are.
     pub progress: &'a mut dyn Progress,
     /// Counts the times a person asked to stop.
@@ -98,6 +109,11 @@ impl StateManager<'_> {
         confirm: &mut dyn Confirm,
         witness: &mut dyn Witness,
     ) -> Result<Applied> {
+        if let Some(recording) = self.bus.replayed() {
+            return Err(Error::refused("a recording only repeats what was: nothing can be changed on it")
+                .on(recording.service.clone())
+                .hint("--dry-run shows the plan; to make the changes, leave --address replay:... out"));
+        }
         self.bus.stop_when(Arc::clone(&self.interrupts));
         let _lock = self.lock(options.lock_timeout)?;
         let (given, goal, options) = self.unpack(desired, options)?;
@@ -318,35 +334,6 @@ impl StateManager<'_> {
 
 /// The plugins of a run, by name.
 type Plugins = BTreeMap<String, Box<dyn StatePlugin>>;
-
-fn mismatch(change: &Change, now: Option<&Value>) -> Error {
-    let resource = change.resource().to_string();
-    let now = match change.item() {
-        // Of an item, only the members that matter: it may have a hundred others.
-        Some(item) => now.map(|all| item_now(change, all.get(item))),
-        None => now.cloned(),
-    };
-    let now = now.map_or_else(|| "nothing readable".into(), |now| now.to_string());
-    let message = match change {
-        Change::Set { to, .. } => format!("the service accepted {to}, but reads {now}"),
-        Change::Add { item, .. } => format!("the service says it added {item:?}, but does not list it"),
-        Change::Remove { item, .. } => format!("the service says it removed {item:?}, but still lists it"),
-        Change::Create { item, to, .. } => format!("{item:?} was made as {to}, but reads {now}"),
-        Change::Update { to, .. } => format!("the service accepted {to}, but reads {now}"),
-        Change::Delete { item, .. } => format!("the service says it deleted {item:?}, but still has it"),
-    };
-    Error::failed(message).on(resource).hint("the service normalised, refused or ignored it without an error")
-}
-
-fn item_now(change: &Change, item: Option<&Value>) -> Value {
-    let (Change::Create { to, .. } | Change::Update { to, .. }) = change else { return Value::Null };
-    match (item, to) {
-        (Some(Value::Object(item)), Value::Object(to)) => {
-            item.iter().filter(|(name, _)| to.contains_key(*name)).map(|(k, v)| (k.clone(), v.clone())).collect()
-        }
-        _ => Value::Null,
-    }
-}
 
 /// The error of a run that failed after it began: its exit code says whether anything remains.
 fn final_error(mut error: Error, report: &Report) -> Error {

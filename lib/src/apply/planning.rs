@@ -117,8 +117,12 @@ impl StateManager<'_> {
         }
     }
 
-    /// Keeps a computed difference for people to look at. It is a cache: failing to write it is no failure.
+    /// Keeps a computed difference for people to look at, unless it is one from a recording. It is a cache: failing to
+    /// write it is no failure.
     fn keep_diff(&self, plugin: &str, changes: &[Change]) {
+        if self.bus.replayed().is_some() {
+            return;
+        }
         let content = json!({"kind": "diff", "version": 1, "plugin": plugin, "changes": changes});
         let path = self.root.diff(plugin, &digest::of_json("diff", &content));
         if path.exists() || self.root.make_parent(&path).is_err() {

@@ -1,12 +1,16 @@
 //! Querying several plugins as one state document.
 
-use crate::base::{Error, Progress, Result, Silent};
+use super::cached::Cache;
+use super::timings::{Timing, Timings};
+use crate::base::{Error, Progress, Result};
 use crate::bus::{Bus, names};
 use crate::plugin::{Catalog, GenericPlugin, Inventory, Origin, StatePlugin, Want};
 use crate::state::{PluginState, StateDocument};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// What to query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub enum Selection {
     Plugins(Vec<String>),
     /// Of these plugins, these keys; all keys where none is named.
     Keys(BTreeMap<String, Vec<String>>),
+    /// Of each plugin what is said beside it.
+    Each(Vec<(String, Want)>),
 }
 
 impl Selection {
@@ -30,6 +36,22 @@ impl Selection {
         let keys = |state: PluginState| state.values.keys().chain(state.absent.keys()).cloned().collect();
         Ok(Self::Keys(state.plugins.into_iter().map(|(name, state)| (name, keys(state))).collect()))
     }
+
+    /// The plugins and what of each; `everything` names those that nobody named.
+    pub fn each(&self, want: &Want, everything: impl FnOnce() -> Result<Vec<String>>) -> Result<Vec<(String, Want)>> {
+        let all = |names: &[String]| names.iter().map(|name| (name.clone(), want.clone())).collect();
+        Ok(match self {
+            Self::Everything => all(&everything()?),
+            Self::Plugins(names) => all(names),
+            Self::Keys(plugins) => plugins
+                .iter()
+                .map(|(name, keys)| {
+                    (name.clone(), if keys.is_empty() { want.clone() } else { Want::keys(keys.iter().cloned()) })
+                })
+                .collect(),
+            Self::Each(each) => each.clone(),
+        })
+    }
 }
 
 /// What a query found.
@@ -41,66 +63,92 @@ pub struct Found {
     pub problems: Vec<Error>,
     /// What is odd about the plugins themselves.
     pub warnings: Vec<String>,
+    /// How long it took.
+    pub timings: Timings,
 }
 
-/// Connections at work at once: a slow service holds up only its own, and two cores are busy with four.
-const WORKERS: usize = 4;
+/// Connections at work at once. Most of the time a worker waits for its service, and nobody else has to wait for that.
+const WORKERS: usize = 16;
 
-/// Queries the selected plugins, live, several at a time; `connect` makes a connection for each worker beyond the first,
-/// where more than one is wanted.
+/// Who is asked, and where answers are kept.
+pub struct Asked<'a> {
+    /// The bus.
+    pub bus: &'a Bus,
+    /// Makes a connection for each worker beyond the first, where more than one is wanted.
+    pub connect: Option<&'a (dyn Fn() -> Result<Bus> + Sync)>,
+    /// The plugins there are.
+    pub catalog: &'a Catalog,
+    /// Where answers are kept, if anywhere.
+    pub cache: Option<&'a Cache>,
+}
+
+/// Queries the selected plugins, live, all at a time.
 ///
 /// Fails only when the bus does; a plugin that cannot be read is a problem among the others.
 pub fn query(
-    bus: &Bus,
-    connect: Option<&(dyn Fn() -> Result<Bus> + Sync)>,
-    catalog: &Catalog,
+    asked: &Asked<'_>,
     selection: &Selection,
     want: &Want,
-    progress: &mut dyn Progress,
+    progress: &mut (dyn Progress + Send),
 ) -> Result<Found> {
-    let selected: Vec<(String, Want)> = match selection {
-        Selection::Everything => everything(bus, catalog)?.into_iter().map(|name| (name, want.clone())).collect(),
-        Selection::Plugins(names) => names.iter().map(|name| (name.clone(), want.clone())).collect(),
-        Selection::Keys(plugins) => plugins
-            .iter()
-            .map(|(name, keys)| {
-                (name.clone(), if keys.is_empty() { want.clone() } else { Want::keys(keys.iter().cloned()) })
-            })
-            .collect(),
-    };
+    let Asked { bus, connect, catalog, cache } = *asked;
+    let began = Instant::now();
+    let selected = selection.each(want, || everything(bus, catalog))?;
     let next = AtomicUsize::new(0);
     let take = || selected.get(next.fetch_add(1, Ordering::Relaxed));
-    let work = |bus: &Bus, progress: &mut dyn Progress| {
+    let progress = Mutex::new(progress);
+    let work = |bus: &Bus| {
         let mut found = Found::default();
+        let mut progress = Shared(&progress);
         while let Some((name, want)) = take() {
             progress.say(&format!("reading {name}"), None);
-            query_one(bus, catalog, name, want, progress, &mut found);
+            let (since_began, started) = (began.elapsed(), Instant::now());
+            query_one(bus, (catalog, cache), name, want, &mut progress, &mut found);
+            found.timings.plugins.insert(name.clone(), Timing::new(since_began, started.elapsed()));
         }
         found
     };
-    let workers = if selected.len() < 3 || connect.is_none() { 1 } else { selected.len().min(WORKERS) };
+    let workers = if connect.is_none() { 1 } else { selected.len().min(WORKERS) };
     let mut all = std::thread::scope(|scope| {
-        // A worker that gets no connection leaves its share to the others.
+        // A worker that gets no connection, or gets it when everything is taken, leaves its share to the others.
         let worker = || match connect.map(|connect| connect()) {
-            Some(Ok(bus)) => work(&bus, &mut Silent),
+            Some(Ok(bus)) => work(&bus),
             _ => Found::default(),
         };
         let others: Vec<_> = (1..workers).map(|_| scope.spawn(worker)).collect();
-        let mut all = work(bus, progress);
+        let mut all = work(bus);
         for other in others {
             if let Ok(found) = other.join() {
                 all.document.plugins.extend(found.document.plugins);
                 all.problems.extend(found.problems);
                 all.warnings.extend(found.warnings);
+                all.timings.plugins.extend(found.timings.plugins);
             }
         }
         all
     });
     all.problems.sort_by(|a, b| a.subject.cmp(&b.subject));
+    all.timings.ended(began.elapsed());
     Ok(all)
 }
 
-fn query_one(bus: &Bus, catalog: &Catalog, name: &str, want: &Want, progress: &mut dyn Progress, found: &mut Found) {
+/// One line of progress for all workers: whoever speaks last is heard.
+struct Shared<'a, 'p>(&'a Mutex<&'p mut (dyn Progress + Send)>);
+
+impl Progress for Shared<'_, '_> {
+    fn say(&mut self, text: &str, percent: Option<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).say(text, percent);
+    }
+}
+
+fn query_one(
+    bus: &Bus,
+    (catalog, cache): (&Catalog, Option<&Cache>),
+    name: &str,
+    want: &Want,
+    progress: &mut dyn Progress,
+    found: &mut Found,
+) {
     let plugin = match plugin_called(catalog, name, found) {
         Ok(plugin) => plugin,
         Err(error) => {
@@ -116,6 +164,9 @@ fn query_one(bus: &Bus, catalog: &Catalog, name: &str, want: &Want, progress: &m
         );
     }
     let queried = plugin.query(bus, want, progress);
+    if let Some(cache) = cache {
+        cache.keep(&plugin, want, &queried);
+    }
     let has_any = !queried.values.is_empty() || queried.observed.is_some() || queried.problems.is_empty();
     found.problems.extend(queried.problems);
     if has_any {
@@ -134,16 +185,13 @@ fn plugin_called(catalog: &Catalog, name: &str, found: &mut Found) -> Result<Gen
     Ok(entry.plugin())
 }
 
-fn everything(bus: &Bus, catalog: &Catalog) -> Result<Vec<String>> {
+/// The plugins that are queried when nobody names any: those installed, and those shipped whose service is there.
+pub fn everything(bus: &Bus, catalog: &Catalog) -> Result<Vec<String>> {
     let present = names::available(bus)?;
-    Ok(catalog
-        .names()
-        .filter(|name| {
-            catalog.entry(name).is_ok_and(|entry| {
-                let service = entry.manifest.plugin.dbus_service.as_deref();
-                entry.origin == Origin::Installed || service.is_some_and(|service| present.contains(service))
-            })
+    let is_there = |name: &&str| {
+        catalog.service_of(name).is_some_and(|(origin, service)| {
+            origin == Origin::Installed || service.is_some_and(|service| present.contains(&service))
         })
-        .map(str::to_owned)
-        .collect())
+    };
+    Ok(catalog.names().filter(is_there).map(str::to_owned).collect())
 }

@@ -170,7 +170,7 @@ impl StateManager<'_> {
                 }
             }
             if !changes.is_empty() {
-                match plugin.plan(self.bus, &changes, &now.values, self.progress) {
+                match plugin.plan_back(self.bus, &changes, &now.values, self.progress) {
                     Ok(planned) => actions.extend(planned),
                     Err(error) => errors.push(error),
                 }

@@ -68,6 +68,10 @@ impl StateManager<'_> {
         if action.changes.is_empty() {
             return (false, Vec::new());
         }
+        if touched == Touched::Perhaps {
+            // What came of it may take as long to show as a success.
+            std::thread::sleep(settle(plugin, &action.changes));
+        }
         let now = plugin.query(self.bus, &Want::of_changes(&action.changes), self.progress);
         let empty = Map::new();
         let before = before.get(&action.plugin).unwrap_or(&empty);
@@ -115,7 +119,7 @@ impl StateManager<'_> {
         changes: &[Change],
         current: &Map<String, Value>,
     ) -> Result<(), Error> {
-        let actions = plugin.plan(self.bus, changes, current, self.progress)?;
+        let actions = plugin.plan_back(self.bus, changes, current, self.progress)?;
         for action in &actions {
             let outcome = self.bus.acting(consent, || plugin.perform(self.bus, action, self.progress));
             outcome.map_err(|failure| failure.error)?;
@@ -126,8 +130,7 @@ impl StateManager<'_> {
     /// The changes that reading again does not show, after bounded retries: some services settle late.
     pub(super) fn not_holding(&mut self, plugin: &dyn StatePlugin, changes: &[Change]) -> Vec<Change> {
         let mut left: Vec<Change> = changes.to_vec();
-        let settle = |change: &Change| plugin.keys().get(change.key()).map_or(Duration::ZERO, |spec| spec.settle);
-        let longest = changes.iter().map(settle).max().unwrap_or_default();
+        let longest = settle(plugin, changes);
         let started = Instant::now();
         let usual = [0, 20, 50, 100, 200, 400, 800].map(Duration::from_millis);
         let more = std::iter::repeat(Duration::from_secs(1)).take_while(|_| started.elapsed() < longest);
@@ -136,7 +139,11 @@ impl StateManager<'_> {
                 break;
             }
             std::thread::sleep(wait);
-            let now = plugin.query(self.bus, &Want::of_changes(&left), self.progress);
+            let want = Want::of_changes(&left);
+            let now = plugin.query(self.bus, &want, self.progress);
+            if let Some(cache) = &self.cache {
+                cache.keep(plugin, &want, &now);
+            }
             left.retain(|change| {
                 let spec = plugin.keys().get(&change.resource().key);
                 spec.is_none_or(|spec| change.holds_in(&now.values, spec) != Some(true))
@@ -144,6 +151,12 @@ impl StateManager<'_> {
         }
         left
     }
+}
+
+/// How long the service may take to show these changes, beyond what is usual.
+fn settle(plugin: &dyn StatePlugin, changes: &[Change]) -> Duration {
+    let of_change = |change: &Change| plugin.keys().get(change.key()).map_or(Duration::ZERO, |spec| spec.settle);
+    changes.iter().map(of_change).max().unwrap_or_default()
 }
 
 /// Items that joined a set together with those asked for, as the service's preview had announced: its dependencies.

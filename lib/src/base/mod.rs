@@ -4,6 +4,7 @@ pub mod call;
 pub mod digest;
 pub mod error;
 pub mod name;
+pub mod nearest;
 pub mod progress;
 pub mod size;
 pub mod time;

@@ -73,6 +73,27 @@ pub fn snake_case(camel: &str) -> String {
     out
 }
 
+/// Whether `text` is what `pattern` says, where `*` stands for any text.
+#[must_use]
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut last = None;
+    for part in parts {
+        if let Some(part) = last.replace(part) {
+            match rest.find(part) {
+                Some(at) => rest = &rest[at + part.len()..],
+                None => return false,
+            }
+        }
+    }
+    match last {
+        Some(last) => rest.ends_with(last),
+        None => rest.is_empty(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +122,24 @@ mod tests {
             [("CanNTP", "can_ntp"), ("NTPSynchronized", "ntp_synchronized"), ("X11Layout", "x11_layout")]
         {
             assert_eq!(snake_case(camel), snake);
+        }
+    }
+
+    #[test]
+    fn stars_stand_for_any_text() {
+        for (pattern, text, is_match) in [
+            ("ssh", "ssh", true),
+            ("ssh", "sshd", false),
+            ("systemd-*", "systemd-journald.service", true),
+            ("*.mount", "home.mount", true),
+            ("*.mount", "mount", false),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "acb", false),
+            ("a*a", "a", false),
+            ("*", "", true),
+            ("**", "x", true),
+        ] {
+            assert_eq!(matches(pattern, text), is_match, "{pattern} {text}");
         }
     }
 }

@@ -12,6 +12,34 @@ pub fn rfc3339(moment: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// The same to the millisecond: `2025-01-15T10:00:00.123Z`.
+#[must_use]
+pub fn rfc3339_ms(moment: SystemTime) -> String {
+    let millis = moment.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_millis();
+    format!("{}.{millis:03}Z", rfc3339(moment).trim_end_matches('Z'))
+}
+
+/// The moment that [`rfc3339`] or [`rfc3339_ms`] wrote down.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let (time, millis) = time.split_once('.').unwrap_or((time, "0"));
+    let numbers = |text: &str, separator: char| -> Option<[u64; 3]> {
+        let numbers: Option<Vec<u64>> = text.split(separator).map(|n| n.parse().ok()).collect();
+        numbers?.try_into().ok()
+    };
+    let ([year, month, day], [hour, minute, second]) = (numbers(date, '-')?, numbers(time, ':')?);
+    let is_date = (1970..10_000).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    if !is_date || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    // The years count from March, so that the day a leap year has more is the last of one.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = y * 365 + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    Some(UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_millis(millis.parse().ok()?))
+}
+
 /// Days since 1970-01-01 to year, month, day in the Gregorian calendar.
 fn civil_date(days: u64) -> (u64, u64, u64) {
     let z = days + 719_468;
@@ -119,7 +147,21 @@ mod tests {
             (1_736_935_200, "2025-01-15T10:00:00Z"),
             (4_102_444_799, "2099-12-31T23:59:59Z"),
         ] {
-            assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+            let moment = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(rfc3339(moment), text);
+            assert_eq!(parse_rfc3339(text), Some(moment));
+            let later = moment + Duration::from_millis(7);
+            assert_eq!(parse_rfc3339(&rfc3339_ms(later)), Some(later));
+        }
+    }
+
+    #[test]
+    fn what_is_no_moment() {
+        assert_eq!(rfc3339_ms(UNIX_EPOCH + Duration::from_millis(1_007)), "1970-01-01T00:00:01.007Z");
+        for bad in
+            ["", "2025-01-15", "2025-01-15T10:00:00", "2025-13-01T00:00:00Z", "1969-12-31T23:59:59Z", "a-b-cTd:e:fZ"]
+        {
+            assert_eq!(parse_rfc3339(bad), None, "{bad}");
         }
     }
 

@@ -3,22 +3,20 @@
 //! Callers are plain synchronous code: [`Bus::call`] for one call, [`Bus::pump`] for many at once with a bounded
 //! number in flight. Nothing here knows a service.
 
+use super::follow::Following;
 use super::gate::{Consent, Gate, SafeCall};
 use super::pump::Received;
+use super::recording::{Recorder, Recording, Replay};
+use super::wire::Wire;
 use super::{Call, Reply, Signal, value};
-use crate::base::{Error, Kind, Result};
-use std::cell::RefCell;
+use crate::base::{Error, Result};
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::num::NonZeroUsize;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::{Duration, Instant};
-use zbus::address::transport::{Transport, Unixexec};
+use zbus::Message;
 use zbus::message::{Flags, Type};
-use zbus::{Message, MessageStream};
 
 /// Replies that may be pending at once. The default system bus drops replies beyond 128 (`docs/REAL-SERVICES.md`).
 pub const MAX_IN_FLIGHT: usize = 64;
@@ -34,7 +32,7 @@ pub enum Target {
     System,
     /// The session bus.
     Session,
-    /// A D-Bus address such as `unix:path=/run/x`.
+    /// A D-Bus address such as `unix:path=/run/x`, or `replay:FILE` for a recording instead of a bus.
     Address(String),
     /// The system bus of `[USER@]HOST`, through ssh and systemd-stdio-bridge as `busctl -H` does it.
     Host(String),
@@ -42,15 +40,24 @@ pub enum Target {
 
 /// A connection with its gate.
 pub struct Bus {
-    pub(super) connection: zbus::Connection,
-    pub(super) stream: RefCell<MessageStream>,
-    pub(super) runtime: zruntime::SharedRuntime,
+    pub(super) link: Link,
+    pub(super) recorder: RefCell<Option<Recorder>>,
     gate: RefCell<Gate>,
     subscriptions: RefCell<Vec<Subscription>>,
     signals: RefCell<VecDeque<(u64, Signal)>>,
+    pub(super) following: RefCell<Following>,
+    pub(super) is_closed: Cell<bool>,
+    /// How often a wait without a call looks whether somebody asked to stop.
+    pub(super) glance: Cell<Duration>,
     timeout: Option<Duration>,
     is_remote: bool,
     interrupts: RefCell<Arc<AtomicUsize>>,
+}
+
+/// What answers.
+pub(super) enum Link {
+    Wire(Box<Wire>),
+    Replay(Box<Replay>),
 }
 
 struct Subscription {
@@ -68,46 +75,19 @@ pub struct SubscriptionId(u64);
 impl Bus {
     /// Connects and says hello. `timeout` is the limit of every call; one that names a shorter limit keeps it.
     pub fn connect(target: &Target, timeout: Option<Duration>) -> Result<Self> {
-        let builder = match target {
-            Target::System => zbus::connection::Builder::system(),
-            Target::Session => zbus::connection::Builder::session(),
-            Target::Address(address) => zbus::connection::Builder::address(address.as_str()),
-            Target::Host(host) => zbus::connection::Builder::address(over_ssh(host)?),
+        let link = match target.replayed() {
+            Some(file) => Link::Replay(Box::new(Replay::open(file)?)),
+            None => Link::Wire(Box::new(Wire::connect(target, timeout)?)),
         };
-        let builder = builder.max_queued(NonZeroUsize::new(1024).unwrap_or(NonZeroUsize::MIN));
-        let failed = |cause: &dyn std::fmt::Display| {
-            let error = Error::new(Kind::Unavailable, format!("could not connect to the bus: {cause}"))
-                .on(target_label(target));
-            match target {
-                Target::System => error.hint("is a system bus running? --session and --address choose another"),
-                Target::Session => error.hint("is DBUS_SESSION_BUS_ADDRESS set?"),
-                Target::Address(_) => error.hint("a D-Bus address looks like unix:path=/run/dbus/system_bus_socket"),
-                Target::Host(_) => error.hint("try: ssh HOST systemd-stdio-bridge --help"),
-            }
-        };
-        let runtime = zruntime::SharedRuntime::current().map_err(|e| failed(&e))?;
-        let (connection, stream) = zbus::block_on(async {
-            let mut connecting = pin!(builder.build());
-            let mut limit = pin!(runtime.sleep(timeout.unwrap_or(DEFAULT_TIMEOUT)));
-            poll_fn(|cx| {
-                if let Poll::Ready(done) = connecting.as_mut().poll(cx) {
-                    return Poll::Ready(done.map_err(|e| failed(&e)));
-                }
-                limit.as_mut().poll(cx).map(|()| Err(failed(&"no answer in time")))
-            })
-            .await
-            .map(|connection| {
-                let stream = MessageStream::from(&connection);
-                (connection, stream)
-            })
-        })?;
         Ok(Self {
-            connection,
-            stream: RefCell::new(stream),
-            runtime,
+            link,
+            recorder: RefCell::default(),
             gate: RefCell::default(),
             subscriptions: RefCell::default(),
             signals: RefCell::default(),
+            following: RefCell::default(),
+            is_closed: Cell::default(),
+            glance: Cell::new(super::pump::GLANCE),
             timeout,
             is_remote: matches!(target, Target::Host(_)),
             interrupts: RefCell::default(),
@@ -118,6 +98,41 @@ impl Bus {
     #[must_use]
     pub fn is_remote(&self) -> bool {
         self.is_remote
+    }
+
+    /// Whether the bus has closed the connection.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.get()
+    }
+
+    /// The name the bus gave this connection, for example `:1.42`; none when a recording answers.
+    #[must_use]
+    pub fn unique_name(&self) -> Option<String> {
+        match &self.link {
+            Link::Wire(wire) => wire.connection.unique_name().map(ToString::to_string),
+            Link::Replay(_) => None,
+        }
+    }
+
+    /// The recording that answers instead of a bus, if that is so.
+    #[must_use]
+    pub fn replayed(&self) -> Option<&Recording> {
+        match &self.link {
+            Link::Wire(_) => None,
+            Link::Replay(replay) => Some(replay.recording()),
+        }
+    }
+
+    /// Notes every call to a service from now on, its reply, and the signals subscribed to, until
+    /// [`Bus::stop_recording`].
+    pub fn start_recording(&self, recorder: Recorder) {
+        *self.recorder.borrow_mut() = Some(recorder);
+    }
+
+    /// What was noted since [`Bus::start_recording`].
+    pub fn stop_recording(&self) -> Option<Recording> {
+        self.recorder.borrow_mut().take().map(Recorder::finish)
     }
 
     /// Lets the calls a mapping calls safe out while the gate is closed.
@@ -168,6 +183,7 @@ impl Bus {
             rule.push_str(&format!(",path='{path}'"));
         }
         self.call(super::names::bus_call("AddMatch", "s", vec![rule.clone().into()]))?;
+        self.remember_own(path);
         let mut subscriptions = self.subscriptions.borrow_mut();
         let id = subscriptions.last().map_or(1, |last| last.id + 1);
         subscriptions.push(Subscription {
@@ -211,6 +227,7 @@ impl Bus {
         if message.message_type() != Type::Signal {
             return;
         }
+        self.keep_happening(message);
         let header = message.header();
         let (Some(path), Some(interface), Some(member), Some(sender)) =
             (header.path(), header.interface(), header.member(), header.sender())
@@ -218,16 +235,21 @@ impl Bus {
             return;
         };
         let subscriptions = self.subscriptions.borrow();
+        let mut is_wanted = false;
         let wanted = subscriptions.iter().filter(|s| {
             s.sender == sender.as_str()
                 && s.interface == interface.as_str()
                 && s.path.as_deref().is_none_or(|p| p == path.as_str())
         });
         for subscription in wanted {
+            is_wanted = true;
             let Ok(args) = value::decode_message(message) else { continue };
             let signal =
                 Signal { path: path.to_string(), interface: interface.to_string(), member: member.to_string(), args };
             self.signals.borrow_mut().push_back((subscription.id, signal));
+        }
+        if let Some(recorder) = self.recorder.borrow_mut().as_mut().filter(|_| is_wanted) {
+            recorder.signal(message);
         }
     }
 
@@ -267,35 +289,13 @@ impl Bus {
     }
 }
 
-/// The transport that runs ssh as `busctl -H` does. No address text: zbus does not decode `%40` in the arguments of one.
-fn over_ssh(host: &str) -> Result<zbus::Address> {
-    if host.is_empty() || host.starts_with('-') || host.contains(char::is_whitespace) {
-        return Err(Error::usage("this is no host").on(format!("{host:?}")).hint("write --host [USER@]HOST"));
-    }
-    let args = ["-xT", "--", host, "systemd-stdio-bridge"].map(Into::into).to_vec();
-    Ok(Transport::Unixexec(Unixexec::new("ssh".into(), None, args)).into())
-}
-
-fn target_label(target: &Target) -> String {
-    match target {
-        Target::System => "the system bus".into(),
-        Target::Session => "the session bus".into(),
-        Target::Address(address) => address.clone(),
-        Target::Host(host) => format!("the system bus of {host}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ssh_hosts() {
-        let address = over_ssh("root@pve1").unwrap();
-        let Transport::Unixexec(exec) = address.transport() else { panic!("{address}") };
-        assert_eq!(exec.args(), ["-xT", "--", "root@pve1", "systemd-stdio-bridge"]);
-        for bad in ["", "-oProxyCommand=x", "a b"] {
-            assert!(over_ssh(bad).is_err(), "{bad}");
+impl Target {
+    /// The file of `replay:FILE`.
+    #[must_use]
+    pub fn replayed(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::Address(address) => address.strip_prefix("replay:").map(std::path::Path::new),
+            _ => None,
         }
     }
 }

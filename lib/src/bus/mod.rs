@@ -3,17 +3,24 @@
 
 pub mod call;
 pub mod connection;
+pub mod follow;
 pub mod gate;
 pub mod introspection;
+pub mod monitor;
 pub mod names;
 pub mod offline;
 mod pump;
 pub mod read;
+pub mod recording;
 pub mod value;
 pub mod walk;
+mod wire;
 
 pub use crate::base::{Call, Manner};
 pub use call::{Reply, Signal};
 pub use connection::{Bus, SubscriptionId, Target};
+pub use follow::{Happening, Stopper};
 pub use gate::{Consent, SafeCall};
+pub use monitor::{Monitor, SeenCall, Watched};
 pub use names::Service;
+pub use recording::{Recorder, Recording};

@@ -3,7 +3,9 @@
 //! The whole of a pump runs inside one entry into the runtime: entering and leaving it for each message costs more than
 //! the message.
 
-use super::connection::{Bus, MAX_IN_FLIGHT};
+use super::connection::{Bus, Link, MAX_IN_FLIGHT};
+use super::recording::Replay;
+use super::wire::Wire;
 use super::{Call, Reply, call, value};
 use crate::base::{Error, Kind, Result};
 use futures_core::Stream;
@@ -25,10 +27,10 @@ pub(super) enum Received {
 }
 
 /// How often a wait looks whether somebody asked to stop.
-const GLANCE: Duration = Duration::from_millis(100);
+pub(super) const GLANCE: Duration = Duration::from_millis(100);
 
 /// The next message, or nothing once `limit` has passed.
-async fn next(stream: &mut MessageStream, limit: &mut Pin<&mut impl Future<Output = ()>>) -> Received {
+pub(super) async fn next(stream: &mut MessageStream, limit: &mut Pin<&mut impl Future<Output = ()>>) -> Received {
     poll_fn(|cx| match Pin::new(&mut *stream).poll_next(cx) {
         Poll::Ready(Some(Ok(message))) => Poll::Ready(Received::Message(message)),
         Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Received::Closed),
@@ -64,34 +66,64 @@ impl Bus {
     pub fn pump<T>(&self, first: Vec<(T, Call)>, on_reply: impl FnMut(T, Result<Reply>) -> Vec<(T, Call)>) {
         let in_flight = HashMap::with_capacity(MAX_IN_FLIGHT);
         let mut pump = Pump { bus: self, waiting: first.into(), in_flight, on_reply };
-        let mut stream = self.stream.borrow_mut();
-        zbus::block_on(pump.run(&mut stream));
+        match &self.link {
+            Link::Wire(wire) => {
+                let mut stream = wire.stream.borrow_mut();
+                zbus::block_on(pump.run(wire, &mut stream));
+            }
+            Link::Replay(replay) => pump.replay(replay),
+        }
     }
 
     /// Waits for one message until `deadline`.
     pub(super) fn receive_one(&self, deadline: Instant) -> Received {
-        let mut stream = self.stream.borrow_mut();
-        zbus::block_on(self.receive(&mut stream, deadline))
+        match &self.link {
+            Link::Wire(wire) => {
+                let mut stream = wire.stream.borrow_mut();
+                zbus::block_on(self.receive(wire, &mut stream, deadline))
+            }
+            // Everything a recording has to say was said with the call.
+            Link::Replay(_) => Received::Closed,
+        }
     }
 
-    async fn receive(&self, stream: &mut MessageStream, deadline: Instant) -> Received {
+    async fn receive(&self, wire: &Wire, stream: &mut MessageStream, deadline: Instant) -> Received {
         loop {
             let now = Instant::now();
-            let mut limit = pin!(self.runtime.sleep_until(deadline.min(now + GLANCE)));
+            let mut limit = pin!(wire.runtime.sleep_until(deadline.min(now + self.glance.get())));
             match next(stream, &mut limit).await {
                 Received::Nothing if now < deadline && !self.is_interrupted() => {}
-                received => return received,
+                received => {
+                    self.is_closed.set(self.is_closed.get() || matches!(received, Received::Closed));
+                    return received;
+                }
             }
         }
     }
 }
 
 impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
-    async fn run(&mut self, stream: &mut MessageStream) {
+    /// Answers every call from a recording.
+    fn replay(&mut self, replay: &Replay) {
+        while let Some((tag, call)) = self.waiting.pop_front() {
+            let message = self.bus.message_for(&call);
+            match message.and_then(|message| Ok((replay.answer(&call, &message)?, message))) {
+                Ok((answers, message)) => {
+                    let serial = message.primary_header().serial_num().get();
+                    self.note(serial, &call);
+                    self.in_flight.insert(serial, Pending { tag, call, deadline: Instant::now() });
+                    answers.iter().for_each(|answer| self.deliver(answer));
+                }
+                Err(error) => self.answer(tag, Err(error)),
+            }
+        }
+    }
+
+    async fn run(&mut self, wire: &Wire, stream: &mut MessageStream) {
         loop {
             // Refilling by halves lets one write carry many calls.
             if self.in_flight.len() <= MAX_IN_FLIGHT / 2 && !self.waiting.is_empty() {
-                self.send().await;
+                self.send(wire).await;
             }
             let Some(deadline) = self.in_flight.values().map(|pending| pending.deadline).min() else {
                 if self.waiting.is_empty() {
@@ -100,7 +132,7 @@ impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
                 continue;
             };
             // The timer is set once for a batch, not once for each message.
-            let mut limit = pin!(self.bus.runtime.sleep_until(deadline.min(Instant::now() + GLANCE)));
+            let mut limit = pin!(wire.runtime.sleep_until(deadline.min(Instant::now() + GLANCE)));
             loop {
                 match next(stream, &mut limit).await {
                     Received::Message(message) => self.deliver(&message),
@@ -114,7 +146,10 @@ impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
                         self.give_up_on_late();
                         break;
                     }
-                    Received::Closed => self.fail_all(&Error::new(Kind::Unavailable, "the bus closed the connection")),
+                    Received::Closed => {
+                        self.bus.is_closed.set(true);
+                        self.fail_all(&Error::new(Kind::Unavailable, "the bus closed the connection"));
+                    }
                 }
                 // A refill may bring calls that are due earlier: then the timer is set again.
                 let wants_refill = self.in_flight.len() <= MAX_IN_FLIGHT / 2 && !self.waiting.is_empty();
@@ -125,7 +160,7 @@ impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
         }
     }
 
-    async fn send(&mut self) {
+    async fn send(&mut self, wire: &Wire) {
         let mut batch = Vec::with_capacity(MAX_IN_FLIGHT);
         while self.in_flight.len() < MAX_IN_FLIGHT {
             let Some((tag, call)) = self.waiting.pop_front() else { break };
@@ -133,14 +168,21 @@ impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
                 Ok(message) => {
                     let deadline = Instant::now() + self.bus.limit(&call);
                     let serial = message.primary_header().serial_num().get();
+                    self.note(serial, &call);
                     self.in_flight.insert(serial, Pending { tag, call, deadline });
                     batch.push(message);
                 }
                 Err(error) => self.answer(tag, Err(error)),
             }
         }
-        if let Err(error) = self.bus.connection.send_all(&batch).await {
+        if let Err(error) = wire.connection.send_all(&batch).await {
             self.fail_all(&Error::new(Kind::Unavailable, format!("could not send to the bus: {error}")));
+        }
+    }
+
+    fn note(&self, serial: u32, call: &Call) {
+        if let Some(recorder) = self.bus.recorder.borrow_mut().as_mut() {
+            recorder.sent(serial, call);
         }
     }
 
@@ -150,6 +192,9 @@ impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
             return;
         };
         if let Some(pending) = self.in_flight.remove(&serial.get()) {
+            if let Some(recorder) = self.bus.recorder.borrow_mut().as_mut() {
+                recorder.answered(serial.get(), message);
+            }
             let reply = reply_of(&pending.call, message);
             self.answer(pending.tag, reply);
         }

@@ -1,5 +1,6 @@
 //! The options every program has, in one table: what they are called, what they take, what they set.
 
+pub(super) use crate::base::nearest::nearest;
 use crate::base::{Error, Result, time};
 use crate::bus::Target;
 use std::path::PathBuf;
@@ -59,7 +60,7 @@ pub(super) const COMMON: &[CommonOption] = &[
         name: "--address",
         short: None,
         value: Some("ADDR"),
-        about: "talk to the bus at this D-Bus address",
+        about: "talk to the bus at this D-Bus address; replay:FILE is a recording of a service",
         set: |to, value| to.choose("--address", Target::Address(value.to_owned())),
     },
     CommonOption {
@@ -222,58 +223,9 @@ fn needs_value(name: &str) -> Error {
     Error::usage("this option needs a value").on(name)
 }
 
-/// The candidate that `given` was most probably meant to be.
-pub(super) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let bare = given.trim_start_matches('-').chars().count();
-    candidates
-        .into_iter()
-        .map(|candidate| {
-            let is_start = bare >= 3 && candidate.starts_with(given);
-            (if is_start { 1 } else { distance(given, candidate) }, candidate)
-        })
-        .filter(|&(distance, _)| distance <= 2 && distance * 2 <= bare)
-        .min_by_key(|&(distance, _)| distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// How many letters must be inserted, deleted or replaced to turn `a` into `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, &right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn suggestions() {
-        let options = ["--dry-run", "--diff", "--plugin", "--yes"];
-        for (given, expected) in [
-            ("--dryrun", Some("--dry-run")),
-            ("--dry", Some("--dry-run")),
-            ("--plugins", Some("--plugin")),
-            ("--plguin", Some("--plugin")),
-            ("--ye", Some("--yes")),
-            ("--no", None),
-            ("--frobnicate", None),
-            ("--", None),
-            ("-", None),
-            ("", None),
-        ] {
-            assert_eq!(nearest(given, options), expected, "{given}");
-        }
-    }
 
     #[test]
     fn the_table_names_each_option_once() {

@@ -66,6 +66,13 @@ impl Terminal {
         Ok(if !expected.is_empty() && answer.trim() == expected { Answer::Yes } else { Answer::No })
     }
 
+    /// Shows `text` and asks `question`, which has a default: no answer is the default.
+    pub fn ask_or(&mut self, text: &str, question: &str, default: &str) -> Result<String> {
+        let answer = self.ask(text, &format!("{question} [{default}]: "))?;
+        let answer = answer.trim();
+        Ok(if answer.is_empty() { default } else { answer }.to_owned())
+    }
+
     fn ask(&mut self, text: &str, question: &str) -> Result<String> {
         let failed = |e: std::io::Error| Error::refused(format!("could not ask on the terminal: {e}"));
         let mut shown = printable(text.trim_end()).into_owned();

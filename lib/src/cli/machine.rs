@@ -2,6 +2,7 @@
 
 use super::confirm::{Terminal, no_terminal};
 use super::{Cli, Interrupt, Out, Progress};
+use crate::apply::cached::Cache;
 use crate::apply::{Confirm, Witness};
 use crate::base::{Error, Kind, Result, time};
 use crate::bus::{Bus, Call, Target};
@@ -49,10 +50,11 @@ impl Cli {
         Catalog::open(root, &StateRoot::mappings())
     }
 
-    /// Where process information of the services lies; nowhere when the bus is another machine's.
+    /// Where process information of the services lies; nowhere when the bus is another machine's, or a recording.
     #[must_use]
     pub fn proc(&self) -> Option<&'static Path> {
-        (!matches!(self.common.bus, Target::Host(_))).then(|| Path::new("/proc"))
+        let is_here = !matches!(self.common.bus, Target::Host(_)) && self.common.bus.replayed().is_none();
+        is_here.then(|| Path::new("/proc"))
     }
 
     /// The root to plan with: another machine's state is kept apart.
@@ -60,8 +62,24 @@ impl Cli {
         let root = self.root()?;
         match &self.common.bus {
             Target::Host(host) => Ok(root.for_machine(&machine_id(bus, host)?)),
+            // Nothing was ever added to a recording, whatever this machine's ledger says.
+            _ if bus.replayed().is_some() => Ok(root.for_machine("replay")),
             _ => Ok(root),
         }
+    }
+
+    /// Where answers of the chosen bus are kept. Answers of another machine, and of a recording, are not: they would be
+    /// taken for this machine's.
+    #[must_use]
+    pub fn cache(&self, root: &StateRoot) -> Option<Cache> {
+        let address_in = |name: &str, usual: &str| self.env.text(name).unwrap_or(usual).to_owned();
+        let bus = match &self.common.bus {
+            Target::System => address_in("DBUS_SYSTEM_BUS_ADDRESS", "system"),
+            Target::Session => address_in("DBUS_SESSION_BUS_ADDRESS", "session"),
+            Target::Address(address) if self.common.bus.replayed().is_none() => address.clone(),
+            Target::Address(_) | Target::Host(_) => return None,
+        };
+        Some(Cache::new(root, bus))
     }
 
     /// The root to apply with: the system bus is root's.

@@ -3,7 +3,9 @@
 //! A program is its argument structs and one call of [`main`]. Standard output and standard error are written here and
 //! nowhere else; argv and the environment are read here and passed down as values.
 
+pub mod answers;
 mod args;
+pub mod author;
 mod common;
 pub mod confirm;
 mod env;
@@ -12,13 +14,16 @@ pub mod front;
 pub mod input;
 mod interrupt;
 mod json;
+pub mod learn;
 pub mod machine;
 mod out;
+pub mod output;
 mod progress;
 pub mod show;
 pub mod show_store;
 mod table;
 pub mod tree;
+pub mod wizard;
 
 pub use args::{Exit, Parsed, Program, parse};
 pub use common::Common;

@@ -7,6 +7,7 @@ use super::progress::Progress;
 use super::table;
 use crate::base::{Error, Result};
 use indicatif::ProgressBar;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
@@ -89,6 +90,16 @@ impl Out {
         self.is_closed
     }
 
+    /// The same, looked for also when there is nothing to write.
+    pub fn is_reader_gone(&mut self) -> bool {
+        let stdout = io::stdout();
+        let mut poll = [PollFd::new(&stdout, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let has_news = rustix::event::poll(&mut poll, Some(&now)).is_ok_and(|count| count > 0);
+        self.is_closed |= has_news && poll[0].revents().contains(PollFlags::ERR);
+        self.is_closed
+    }
+
     /// Prints one JSON document and a line end: indented on a terminal, on one line otherwise.
     pub fn document<T: Serialize + ?Sized>(&mut self, document: &T) -> Result<()> {
         let text = if self.look.is_stdout_terminal {
@@ -122,6 +133,11 @@ impl Out {
         self.print(&format!("{text}{end}"))
     }
 
+    /// Prints text as it is, with a line end; only a terminal is protected from it.
+    pub fn raw(&mut self, text: &str) -> Result<()> {
+        if self.look.is_stdout_terminal { self.text(text) } else { self.print(&format!("{text}\n")) }
+    }
+
     /// Says what went wrong without ending the run.
     pub fn warn(&mut self, text: &str) {
         if self.look.is_json_on_stderr {
@@ -136,6 +152,15 @@ impl Out {
     pub fn aside(&mut self, text: &str) {
         if !self.look.is_quiet {
             self.log(&printable(text));
+        }
+    }
+
+    /// Prints a second document on standard error, which was asked for: for people, as `lines`.
+    pub fn aside_document<T: Serialize + ?Sized>(&mut self, document: &T, lines: &[String]) {
+        if self.look.is_json_on_stderr {
+            self.log_json(&json!(document));
+        } else {
+            lines.iter().for_each(|line| self.log(&one_line(line)));
         }
     }
 

@@ -16,6 +16,11 @@ pub fn state(out: &mut Out, document: &StateDocument) -> Result<()> {
     if out.look().is_json {
         return out.document(document);
     }
+    out.table(&["KEY", "VALUE"], &state_rows(document))
+}
+
+/// A row for each key, and for each property seen beyond them: what it is called, and its value.
+pub(super) fn state_rows(document: &StateDocument) -> Vec<Vec<String>> {
     let mut rows: Vec<Vec<String>> = Vec::new();
     for (name, state) in &document.plugins {
         rows.extend(state.values.iter().map(|(key, value)| vec![format!("{name}.{key}"), value.to_string()]));
@@ -23,7 +28,7 @@ pub fn state(out: &mut Out, document: &StateDocument) -> Result<()> {
             rows.push(vec![format!("{name} {path} {interface}.{property}"), value.to_string()]);
         }
     }
-    out.table(&["KEY", "VALUE"], &rows)
+    rows
 }
 
 /// What was seen beyond the mapped keys, one property each.
@@ -106,7 +111,7 @@ pub fn created(out: &mut Out, name: &PluginName, document: &IntrospectionDocumen
     out.text(&format!(
         "Created {name} from {}: objects: {objects}, interfaces: {interfaces}, in {}\n\
          Read it:       op-query --plugin {name}\n\
-         Make it write: put a semantic-mapping.toml there; its README.md lists candidates\n",
+         Make it write: op-install map {name}\n",
         document.service,
         folder.display()
     ))

@@ -6,10 +6,12 @@ use crate::bus::introspection::{self, Node, to_xml};
 use crate::bus::walk::Tree;
 use crate::plugin::manifest::is_bus_name;
 use crate::store::Store;
+use crate::store::file::Durability;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Names of plugins that are, or will be, part of the programs: nobody else may have them.
@@ -86,6 +88,16 @@ pub fn create(store: &Store, name: &PluginName, document: &IntrospectionDocument
     written.map(|()| folder)
 }
 
+/// Writes a drafted mapping. One that is there stays, unless `is_forced`.
+pub fn draft_file(file: &Path, text: &str, is_forced: bool) -> Result<()> {
+    if is_forced {
+        return crate::store::file::replace(file, text.as_bytes(), Durability::Durable);
+    }
+    let mut new = fs::OpenOptions::new();
+    let written = new.write(true).create_new(true).open(file).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|e| Error::io("write the draft", file, &e))
+}
+
 /// The document's introspection as XML. A document may come from anybody: a name in it that D-Bus does not know would
 /// otherwise be written into files that mean more than it does.
 fn described(document: &IntrospectionDocument) -> Result<String> {
@@ -124,7 +136,7 @@ fn manifest(name: &PluginName, document: &IntrospectionDocument) -> String {
 fn readme(name: &PluginName, document: &IntrospectionDocument) -> String {
     let mut text = format!(
         "# {name}\n\nGenerated from the introspection of `{}`. It can be read:\n\n    op-query --plugin {name}\n\n\
-         To make it writable, write a `semantic-mapping.toml` beside this file.\n\n## Candidates\n\n\
+         To make it writable, draft a `semantic-mapping.toml`, and read it:\n\n    op-install map {name}\n\n## Candidates\n\n\
          Properties that a method seems to set (a guess by their names; look before you map):\n\n",
         document.service
     );

@@ -90,9 +90,25 @@ impl Catalog {
         Ok(Self { folders, mappings: mappings.to_owned() })
     }
 
+    /// The catalog of one plugin, whose folder lies anywhere, and its name.
+    pub fn of_folder(folder: &Path) -> Result<(Self, String)> {
+        if !folder.is_dir() {
+            return Err(Error::bad_input("there is no such folder").on(folder.display().to_string()));
+        }
+        let name = read_entry(folder, Origin::Installed)?.manifest.plugin.name;
+        let folders = BTreeMap::from([(name.clone(), vec![(Origin::Installed, folder.to_owned())])]);
+        Ok((Self { folders, mappings: PathBuf::new() }, name))
+    }
+
     /// The names of all plugins.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.folders.keys().map(String::as_str)
+    }
+
+    /// Where the plugin called `name` is, also when its files cannot be read.
+    #[must_use]
+    pub fn folder(&self, name: &str) -> Option<(Origin, &Path)> {
+        self.folders.get(name)?.first().map(|(origin, folder)| (*origin, folder.as_path()))
     }
 
     /// Reads the plugin called `name`.
@@ -112,6 +128,16 @@ impl Catalog {
         let claims = entry.manifest.contradictions(entry.can_apply());
         entry.contradictions = claims.into_iter().map(|claim| format!("{file}: {claim}")).collect();
         Ok(entry)
+    }
+
+    /// Where the plugin called `name` comes from, and the bus name of its service, without reading more of it. Nothing when
+    /// its manifest cannot be read.
+    #[must_use]
+    pub fn service_of(&self, name: &str) -> Option<(Origin, Option<String>)> {
+        let (origin, folder) = self.folders.get(name)?.first()?;
+        let text = file::read(&folder.join("plugin.toml")).ok()??;
+        let manifest = Manifest::parse(&text, "").ok().filter(|_| layout::is_trusted(folder))?;
+        Some((*origin, manifest.plugin.dbus_service))
     }
 
     /// The names of the plugins for `service`, from what their manifests say.

@@ -3,18 +3,22 @@
 //!
 //! Never asks a person anything, never writes to the state root.
 
+pub mod author;
 pub mod catalog;
 pub mod generic;
 pub mod inventory;
 pub mod listing;
 pub mod manifest;
 pub mod mapping;
+pub mod scenario;
+pub mod source;
 
 pub use catalog::{Catalog, Origin};
 pub use generic::GenericPlugin;
 pub use inventory::Inventory;
 pub use manifest::Manifest;
 pub use mapping::Mapping;
+pub use source::Source;
 
 use crate::base::{Call, Error, Progress, Result};
 use crate::bus::{Bus, SafeCall};
@@ -117,6 +121,9 @@ pub trait StatePlugin {
     /// What is known about each key of its state.
     fn keys(&self) -> &BTreeMap<String, KeySpec>;
 
+    /// Where the value of each key that may be shown comes from; a secret one is not there.
+    fn sources(&self) -> BTreeMap<String, Source>;
+
     /// Why nothing of it can be written, and the way out; `None` when something can.
     fn read_only_because(&self) -> Option<Error>;
 
@@ -140,6 +147,17 @@ pub trait StatePlugin {
         current: &Map<String, Value>,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Action>>;
+
+    /// [`StatePlugin::plan`] for changes that lead back to what there was: that needs to pass no rule, it was there.
+    fn plan_back(
+        &self,
+        bus: &Bus,
+        changes: &[Change],
+        current: &Map<String, Value>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Action>> {
+        self.plan(bus, changes, current, progress)
+    }
 
     /// The call by which the service itself keeps its state before it is changed, if it can.
     fn checkpoint_call(&self) -> Result<Option<Call>> {

@@ -1,7 +1,7 @@
 //! A difference that is to go away: what it is about, how it is taken back, and whether it is there already.
 
-use super::collection;
 use super::diff::{contains, keeps_removed, satisfies};
+use super::holding;
 use super::spec::{KeySpec, Strategy};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -187,14 +187,13 @@ impl Change {
             Self::Add { key, item, .. } => contains(current.get(key)?, item),
             Self::Remove { key, item, .. } => contains(current.get(key)?, item).map(|there| !there),
             Self::Create { key, item, to, .. } => Some(
-                collection::item_of(current.get(key)?, item)
-                    .is_some_and(|now| collection::is_made(to, now, &spec.items)),
+                holding::item_of(current.get(key)?, item).is_some_and(|now| holding::is_made(to, now, &spec.items)),
             ),
             Self::Update { key, item, from, to, .. } => {
-                let now = collection::item_of(current.get(key)?, item);
-                Some(now.is_some_and(|now| collection::is_updated(from, to, now, &spec.items)))
+                let now = holding::item_of(current.get(key)?, item);
+                Some(now.is_some_and(|now| holding::is_updated(from, to, now, &spec.items)))
             }
-            Self::Delete { key, item, .. } => Some(collection::item_of(current.get(key)?, item).is_none()),
+            Self::Delete { key, item, .. } => Some(holding::item_of(current.get(key)?, item).is_none()),
         }
     }
 }

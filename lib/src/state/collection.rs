@@ -2,9 +2,10 @@
 //! member; what is not mentioned stays.
 
 use super::change::Change;
-use super::diff::{Removal, check_writable, keeps_removed, overlay, same};
+use super::diff::{Removal, check_writable, overlay};
 use super::document::{PluginState, wrong};
-use super::spec::{ItemSpec, KeySpec, MemberSpec, Strategy};
+use super::holding::{has, holds, is_nothing};
+use super::spec::{KeySpec, MemberSpec, Strategy};
 use crate::base::{Error, Kind, Result};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,67 +15,6 @@ const STATE: &str = "state";
 
 /// The member of an item that lists what is to leave its sets.
 const ABSENT: &str = "absent";
-
-/// The item of that name.
-pub fn item_of<'v>(collection: &'v Value, item: &str) -> Option<&'v Value> {
-    collection.as_object()?.get(item)
-}
-
-/// Whether `now` has what an item was made with.
-pub fn is_made(to: &Value, now: &Value, spec: &ItemSpec) -> bool {
-    let (Value::Object(to), Value::Object(now)) = (to, now) else { return to == now };
-    to.iter().all(|(name, wanted)| {
-        now.get(name).map_or_else(|| is_nothing(wanted), |now| holds(wanted, now, spec.members.get(name)))
-    })
-}
-
-/// Whether `now` has the members of `to`, and none that this change takes away.
-pub fn is_updated(from: &Value, to: &Value, now: &Value, spec: &ItemSpec) -> bool {
-    let (Value::Object(wanted), Value::Object(has)) = (to, now) else { return to == now };
-    let is_there = wanted.iter().all(|(name, wanted)| match (has.get(name), spec.members.get(name)) {
-        (None, _) => is_nothing(wanted),
-        (Some(now), Some(member)) if member.is_set => same_items(wanted, now),
-        (Some(now), member) => holds(wanted, now, member),
-    });
-    is_there && !keeps_removed(from, to, now)
-}
-
-/// Null and what holds nothing: a service may say either, or nothing at all.
-fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        _ => false,
-    }
-}
-
-/// Whether `now` is what is wanted: all of a value, the mentioned part of an object, the listed part of a set.
-fn holds(wanted: &Value, now: &Value, member: Option<&MemberSpec>) -> bool {
-    let is_set = member.is_some_and(|member| member.is_set);
-    let is_unordered = member.is_some_and(|member| member.is_unordered);
-    match (wanted, now) {
-        (Value::Array(wanted), Value::Array(now)) if is_set => wanted.iter().all(|item| has(now, item)),
-        (Value::Array(_), Value::Array(_)) if is_unordered => same_items(wanted, now),
-        (Value::Object(wanted), Value::Object(now)) => wanted
-            .iter()
-            .all(|(name, wanted)| now.get(name).map_or_else(|| wanted.is_null(), |now| holds(wanted, now, None))),
-        _ => same(wanted, now),
-    }
-}
-
-fn has(list: &[Value], item: &Value) -> bool {
-    list.iter().any(|other| same(item, other))
-}
-
-fn same_items(a: &Value, b: &Value) -> bool {
-    let none = Vec::new();
-    let list = |value: &Value| value.as_array().cloned().or_else(|| value.is_null().then(|| none.clone()));
-    match (list(a), list(b)) {
-        (Some(a), Some(b)) => a.len() == b.len() && a.iter().all(|item| has(&b, item)),
-        _ => same(a, b),
-    }
-}
 
 /// What a document says about one item.
 enum Wish<'a> {
@@ -191,11 +131,13 @@ impl Diff<'_> {
         format!("plugins.{}.{}.{item}.{member}", self.at, self.key)
     }
 
-    fn create(&self, item: &str, members: Map<String, Value>) -> Result<Change> {
+    fn create(&self, item: &str, mut members: Map<String, Value>) -> Result<Change> {
         let spec = &self.spec.items;
+        members.retain(|name, _| spec.members.get(name).is_none_or(|member| !member.is_only_shown));
         if self.spec.strategy == Strategy::ServiceStateDiff {
+            let hint = "check the spelling; this key changes what is there and makes nothing new";
             return Err(Error::bad_input(format!("the service knows no {item:?}"))
-                .hint("check the spelling; this key changes what is there and makes nothing new"));
+                .hint(self.spec.name_hint.as_deref().unwrap_or(hint)));
         }
         check_writable(self.spec)?;
         if !spec.can_create {
@@ -312,6 +254,9 @@ impl Diff<'_> {
             None if items.is_open => &open,
             None => return Err(self.unknown(item, name)),
         };
+        if spec.is_only_shown {
+            return Ok(None);
+        }
         let there = now.get(name).unwrap_or(&Value::Null);
         let to = if spec.is_set {
             let wanted = match wanted {
@@ -324,6 +269,11 @@ impl Diff<'_> {
                 return Err(Error::bad_input(format!("{both} is both wanted and absent")));
             }
             let before = there.as_array().cloned().unwrap_or_default();
+            let is_kept = |gone: &&Value| has(&before, gone) && spec.protects(gone);
+            if let Some(kept) = absent.iter().find(is_kept) {
+                return Err(Error::refused(format!("{kept} is protected and is never removed from {item:?}"))
+                    .hint("the mapping lists what is protected and why; use the service's own tool if it must go"));
+            }
             let mut list: Vec<Value> = before.iter().filter(|item| !has(&absent, item)).cloned().collect();
             let is_shorter = list.len() < before.len();
             list.extend(wanted.iter().filter(|item| !has(&before, item)).cloned());
@@ -341,11 +291,16 @@ impl Diff<'_> {
         };
         check_writable(self.spec)?;
         if !spec.can_write {
-            return Err(Error::refused("the mapping says no way to write it").hint("it can only be read; leave it out"));
+            return Err(Error::refused(format!("it is {there}, and the mapping says no way to write it"))
+                .hint("it can only be read; leave it out, or say what it is"));
         }
-        if spec.is_kept && self.spec.protects(item) {
+        if spec.keeps(&to) && self.spec.protects(item) {
             return Err(Error::refused(format!("{item:?} is protected and keeps {name} = {there}"))
                 .hint("the mapping lists what is protected and why"));
+        }
+        if spec.forbids(item, &to) {
+            return Err(Error::refused(format!("{item:?} is never given {name} = {to}"))
+                .hint("the mapping lists which items are not, and why"));
         }
         check_choice(spec, &to)?;
         if !spec.values.is_empty() && !there.is_null() && !spec.values.contains(there) {

@@ -34,9 +34,12 @@ impl StateDocument {
             return Err(wrong("the document", "an object", document));
         };
         if let Some(kind) = top.get("kind") {
-            return Err(Error::bad_input(format!("this is a document of the kind {kind}, not a state document"))
-                .on("kind")
-                .hint("a state document has no \"kind\": {\"plugins\":{NAME:{KEY:VALUE}}}"));
+            let hint = match kind.as_str() {
+                Some("cached") => "it may be old, and nothing is planned from that: query again without --cached",
+                _ => "a state document has no \"kind\": {\"plugins\":{NAME:{KEY:VALUE}}}",
+            };
+            let what = format!("this is a document of the kind {kind}, not a state document");
+            return Err(Error::bad_input(what).on("kind").hint(hint));
         }
         let mut errors = Vec::new();
         for key in top.keys().filter(|key| !matches!(key.as_str(), "version" | "plugins")) {
@@ -80,7 +83,9 @@ impl StateDocument {
     pub fn from_json_for(document: &Value, plugin: Option<&str>) -> Result<Self> {
         let is_wrapped = document.get("plugins").is_some_and(Value::is_object)
             && document.as_object().is_some_and(|top| top.keys().all(|k| k == "plugins" || k == "version"));
-        let Some(name) = plugin else { return Self::from_json(document) };
+        // Not even as one plugin's bare state.
+        let is_cached = document.get("kind").is_some_and(|kind| kind == "cached") && document.get("ages").is_some();
+        let Some(name) = plugin.filter(|_| !is_cached) else { return Self::from_json(document) };
         if !is_wrapped {
             let state = PluginState::from_json(&format!("plugins.{name}"), document)?;
             return Ok(Self { plugins: BTreeMap::from([(name.to_owned(), state)]) });

@@ -5,9 +5,11 @@ pub mod change;
 mod collection;
 pub mod diff;
 pub mod document;
+mod holding;
 pub mod plan;
 #[cfg(feature = "schema")]
 mod schema;
+pub mod select;
 pub mod spec;
 
 pub use change::{Change, Resource};

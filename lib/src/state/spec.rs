@@ -1,5 +1,6 @@
 //! What the diff needs to know about a key: how to compare it, and whether and how it may change.
 
+use crate::base::name::matches;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,6 +63,8 @@ pub struct KeySpec {
     pub can_remove: bool,
     /// Items that are never removed, whoever asks; `*` stands for any text.
     pub protected: Vec<String>,
+    /// What a right name of an item looks like, for people.
+    pub name_hint: Option<String>,
     /// How long the service may take to show what was written, beyond what is usual.
     pub settle: Duration,
     /// For a collection: what its items are made of.
@@ -100,58 +103,44 @@ pub struct MemberSpec {
     pub can_write: bool,
     /// Whether it can be given to an item that is made.
     pub can_create: bool,
+    /// Whether it moves by itself, so that no wish about it counts.
+    pub is_only_shown: bool,
     /// Whether it is a list of which only what is listed counts.
     pub is_set: bool,
     /// Whether the order of a list means nothing.
     pub is_unordered: bool,
+    /// What never leaves a set, whoever asks; `*` stands for any text.
+    pub protected: Vec<String>,
     /// Whether a protected item keeps the value it has.
     pub is_kept: bool,
+    /// The only value that a protected item may be given.
+    pub kept_as: Option<serde_json::Value>,
+    /// By value as text, the names of items that are never given it.
+    pub never: BTreeMap<String, Vec<String>>,
     /// Whether it is written together with the whole item.
     pub is_of_whole: bool,
     /// The values between which it can be changed; empty when any will do.
     pub values: Vec<serde_json::Value>,
 }
 
-/// Whether `text` is what `pattern` says, where `*` stands for any text.
-#[must_use]
-pub fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut last = None;
-    for part in parts {
-        if let Some(part) = last.replace(part) {
-            match rest.find(part) {
-                Some(at) => rest = &rest[at + part.len()..],
-                None => return false,
-            }
-        }
+impl MemberSpec {
+    /// Whether `item` is never given `to`.
+    #[must_use]
+    pub fn forbids(&self, item: &str, to: &serde_json::Value) -> bool {
+        let text = to.as_str().map_or_else(|| to.to_string(), str::to_owned);
+        self.never.get(&text).is_some_and(|patterns| patterns.iter().any(|pattern| matches(pattern, item)))
     }
-    match last {
-        Some(last) => rest.ends_with(last),
-        None => rest.is_empty(),
+
+    /// Whether a protected item must not be given `to`.
+    #[must_use]
+    pub fn keeps(&self, to: &serde_json::Value) -> bool {
+        self.is_kept || self.kept_as.as_ref().is_some_and(|only| only != to)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn stars_stand_for_any_text() {
-        for (pattern, text, is_match) in [
-            ("ssh", "ssh", true),
-            ("ssh", "sshd", false),
-            ("systemd-*", "systemd-journald.service", true),
-            ("*.mount", "home.mount", true),
-            ("*.mount", "mount", false),
-            ("a*b*c", "a1b2c", true),
-            ("a*b*c", "acb", false),
-            ("a*a", "a", false),
-            ("*", "", true),
-            ("**", "x", true),
-        ] {
-            assert_eq!(matches(pattern, text), is_match, "{pattern} {text}");
-        }
+    /// Whether `value` never leaves the set.
+    #[must_use]
+    pub fn protects(&self, value: &serde_json::Value) -> bool {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        self.protected.iter().any(|pattern| matches(pattern, &text))
     }
 }

@@ -44,6 +44,11 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> 
 
 /// Reads a text file of a bounded size; `None` when there is none.
 pub fn read(path: &Path) -> Result<Option<String>> {
+    read_up_to(path, MAX_BYTES)
+}
+
+/// [`read`] for a file that may be larger or must be smaller.
+pub fn read_up_to(path: &Path, max_bytes: u64) -> Result<Option<String>> {
     let attempt = |e: &std::io::Error| Error::io("read", path, e);
     let file = match File::open(path) {
         Ok(file) => file,
@@ -51,9 +56,9 @@ pub fn read(path: &Path) -> Result<Option<String>> {
         Err(error) => return Err(attempt(&error)),
     };
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| attempt(&e))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::bad_input(format!("it is larger than {MAX_BYTES} bytes")).on(path.display().to_string()));
+    file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(|e| attempt(&e))?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(Error::bad_input(format!("it is larger than {max_bytes} bytes")).on(path.display().to_string()));
     }
     String::from_utf8(bytes)
         .map(Some)

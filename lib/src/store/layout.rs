@@ -130,6 +130,12 @@ impl StateRoot {
         self.cache().join("diffs").join(plugin).join(format!("{digest}.json"))
     }
 
+    /// Where the last answers of a plugin's service are kept.
+    #[must_use]
+    pub fn kept_answer(&self, plugin: &str) -> PathBuf {
+        self.path.join("@cache").join("queries").join(plugin).join("state.json")
+    }
+
     /// Makes the folder that holds `file`, to be written by nobody else. It and the root are looked at again, since
     /// somebody else may have made them since [`Self::find`] saw none.
     pub fn make_parent(&self, file: &Path) -> Result<()> {

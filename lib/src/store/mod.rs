@@ -5,6 +5,7 @@
 //!   .lock                             held while volumes change: Store
 //!   .staging-...                      unfinished, or no longer wanted; swept by the next Store
 //!   @cache/                           embeddings/ queries/ blocks/ diffs/; may be deleted at any time
+//!   @cache/queries/PLUGIN/state.json  what was read last of a plugin's service, and when
 //!   @cache-snapshots/                 cache@YYYY-MM-DD-HH:00, sealed
 //!   @plugin-NAME/                     the active version of a plugin; sealed, unless it is a draft
 //!   @plugin-snapshots/NAME@vVERSION/  every installed or published version, sealed

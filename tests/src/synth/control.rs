@@ -66,6 +66,11 @@ impl Control {
         self.call("Poke", vec![Val::s(key), Val::V(Box::new(value))]);
     }
 
+    /// Sends a signal without arguments.
+    pub fn emit(&mut self, path: &str, interface: &str, member: &str) {
+        self.call("Emit", vec![Val::s(path), Val::s(interface), Val::s(member)]);
+    }
+
     /// Ends the service.
     pub fn quit(&mut self) {
         self.call("Quit", Vec::new());

@@ -22,6 +22,8 @@
 //! | `transaction-vanish=after` | the process ends after `touched` and the change |
 //! | `transaction-silent` | it changes something and never says that it is done |
 //! | `transaction-stalls` | it says nothing at all, ever |
+//! | `quiet` | the property says that its changes are not announced, and they are not |
+//! | `invalidates` | the property says that its changes are announced without the value, and they are |
 //! | `forge` | somebody else sends the transaction's signals, among them a good end |
 //!
 //! Without `@TARGET` a fault concerns every call that it makes sense for: `slow` and `wrong-reply` all reads,
@@ -42,7 +44,7 @@ pub struct Fault {
     seen: u64,
 }
 
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 20] = [
     "slow",
     "error",
     "getall-fails",
@@ -60,6 +62,8 @@ const KINDS: [&str; 18] = [
     "transaction-vanish",
     "transaction-silent",
     "transaction-stalls",
+    "quiet",
+    "invalidates",
     "forge",
 ];
 

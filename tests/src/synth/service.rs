@@ -282,6 +282,7 @@ impl Service {
         match (call.interface.as_str(), call.member.as_str()) {
             ("org.freedesktop.DBus.Introspectable" | "", "Introspect") => {
                 let honest = xml::node(&self.spec, &call.path, &self.paths(), &self.methods_now());
+                let honest = honest.map(|honest| self.annotated(honest));
                 let hostile = self.faults.iter().find(|fault| {
                     let at = fault.target.as_deref().unwrap_or(&self.spec.path);
                     fault.kind == "hostile-xml" && (at == "*" || at == call.path || fault.arg == "cycle")
@@ -357,8 +358,45 @@ impl Service {
         self.changed(at);
     }
 
+    /// How a property is announced, when it is not as usual: `false` or `invalidates`.
+    fn announcement(&self, at: usize) -> Option<&'static str> {
+        let name = &self.spec.properties[at].name;
+        self.faults.iter().filter(|fault| fault.target.as_ref().is_none_or(|target| target == name)).find_map(|fault| {
+            match fault.kind.as_str() {
+                "quiet" => Some("false"),
+                "invalidates" => Some("invalidates"),
+                _ => None,
+            }
+        })
+    }
+
+    /// The introspection, saying how properties are announced.
+    fn annotated(&self, mut xml: String) -> String {
+        for (at, property) in self.spec.properties.iter().enumerate() {
+            let Some(word) = self.announcement(at) else { continue };
+            let start = format!("<property name=\"{}\"", property.name);
+            let Some(from) = xml.find(&start) else { continue };
+            let Some(end) = xml[from..].find("/>") else { continue };
+            let annotation = "org.freedesktop.DBus.Property.EmitsChangedSignal";
+            let text = format!("><annotation name=\"{annotation}\" value=\"{word}\"/></property>");
+            xml.replace_range(from + end..from + end + 2, &text);
+        }
+        xml
+    }
+
     fn changed(&mut self, at: usize) {
+        let announcement = self.announcement(at);
+        if announcement == Some("false") {
+            return;
+        }
         let property = &self.spec.properties[at];
+        if announcement == Some("invalidates") {
+            let body =
+                vec![Val::s(&property.interface), Val::A("{sv}".into(), Vec::new()), Val::strings([&property.name])];
+            let signal = Message::signal(&property.path, PROPERTIES, "PropertiesChanged", body);
+            self.connection.queue(signal);
+            return;
+        }
         let value = Val::V(Box::new(self.state.property(&self.spec, at)));
         let changed = Val::A("{sv}".into(), vec![Val::entry(Val::s(&property.name), value)]);
         let body = vec![Val::s(&property.interface), changed, Val::strings(Vec::<&str>::new())];
@@ -495,6 +533,10 @@ impl Service {
                     _ => return error(format!("{key} is no property or set of such a type")),
                 }
                 self.state.save();
+                Ok(Vec::new())
+            }
+            ("Emit", [Val::S(path), Val::S(interface), Val::S(member)]) => {
+                self.connection.queue(Message::signal(path, interface, member, Vec::new()));
                 Ok(Vec::new())
             }
             ("Quit", []) => {

@@ -48,6 +48,23 @@ pub fn decode_message(message: &zbus::Message) -> Result<Vec<Value>> {
     }
 }
 
+/// The arguments of `message` and their type signature as it was sent; every variant says its type, so that
+/// [`super::encode_body`] makes the same bytes of them again.
+pub fn decode_message_typed(message: &zbus::Message) -> Result<(String, Vec<Value>)> {
+    let body = message.body();
+    let endian = if message.data().bytes().first() == Some(&b'B') { Endian::Big } else { Endian::Little };
+    let types = match body.signature() {
+        Signature::Structure(_) => sent_types(message, endian)?,
+        plain => args_of(plain),
+    };
+    let data = body.data();
+    let mut reader = Reader::typed(data.bytes(), endian);
+    let values = types.iter().map(|one| value(&mut reader, one, 0)).collect::<std::result::Result<_, Fault>>();
+    let values = values.and_then(|values| reader.finish().map(|()| values));
+    let values = values.map_err(|fault| reader.error(fault, &types))?;
+    Ok((types.iter().map(Signature::to_string).collect(), values))
+}
+
 /// The types in the SIGNATURE field (8) of the message's header, which is `yyyyuua(yv)`.
 fn sent_types(message: &zbus::Message, endian: Endian) -> Result<Vec<Signature>> {
     let mut reader = Reader::new(message.data().bytes(), endian);
@@ -89,7 +106,12 @@ fn value(reader: &mut Reader<'_>, signature: &Signature, depth: u8) -> Result<Va
         Signature::Fd => json!({ "$fd": reader.u32()? }),
         Signature::Variant => {
             let inner = reader.variant_type()?;
-            value(reader, &inner, depth + 1)?
+            let value = value(reader, &inner, depth + 1)?;
+            if reader.keeps_types() {
+                json!({ "$variant": { "signature": inner.to_string(), "value": value } })
+            } else {
+                value
+            }
         }
         Signature::Array(element) => array(reader, element.signature(), depth + 1)?,
         Signature::Dict { key: key_type, value: value_type } => {

@@ -16,6 +16,7 @@ pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     pos: usize,
     endian: Endian,
+    keeps_types: bool,
 }
 
 macro_rules! fixed {
@@ -37,7 +38,16 @@ macro_rules! fixed {
 impl<'a> Reader<'a> {
     /// Reads `bytes` from their start, which is aligned to 8.
     pub(super) fn new(bytes: &'a [u8], endian: Endian) -> Self {
-        Self { bytes, pos: 0, endian }
+        Self { bytes, pos: 0, endian, keeps_types: false }
+    }
+
+    /// [`Reader::new`] for values whose variants are to say their types.
+    pub(super) fn typed(bytes: &'a [u8], endian: Endian) -> Self {
+        Self { keeps_types: true, ..Self::new(bytes, endian) }
+    }
+
+    pub(super) fn keeps_types(&self) -> bool {
+        self.keeps_types
     }
 
     fixed!(u16, u16, 2);

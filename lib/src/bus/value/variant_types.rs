@@ -4,6 +4,7 @@ use super::decode::raw_key;
 use super::reader::{Fault, Reader};
 use super::{MAX_DEPTH, args_of};
 use crate::base::Result;
+use crate::base::name::matches;
 use std::collections::{BTreeMap, BTreeSet};
 use zbus::Signature;
 use zbus::wire::Endian;
@@ -35,10 +36,12 @@ impl VariantTypes {
         Self { by_key: BTreeMap::from([(String::new(), type_signature)]) }
     }
 
-    /// The type for `key`.
+    /// The type for `key`: its own, else that of the longest name with a `*` that stands for it.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Signature> {
-        self.by_key.get(key)
+        let stands = |(name, _): &(&String, &Signature)| name.contains('*') && matches(name, key);
+        let by_name = || self.by_key.iter().filter(stands).max_by_key(|(name, _)| name.len());
+        self.by_key.get(key).or_else(|| by_name().map(|(_, signature)| signature))
     }
 
     /// These types, and `other`'s where these say nothing: a mapping's, then those in use.

@@ -4,14 +4,23 @@ use crate::base::{Error, Result};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
-/// The codecs there are; `join:X` stands for any separator.
-pub const CODECS: [&str; 8] = ["label", "link", "user", "ip", "bytestring", "join:X", "not", "usec"];
+/// The codecs there are; `join:X` stands for any separator, `mark:X` for any mark.
+pub const CODECS: [&str; 9] = ["label", "link", "user", "ip", "bytestring", "join:X", "mark:X", "not", "usec"];
+
+/// The codecs that know the names of the machine they run on.
+const OF_THIS_MACHINE: [&str; 2] = ["link", "user"];
+
+/// Whether a codec is right on the service's own machine only.
+#[must_use]
+pub fn is_of_this_machine(codecs: &[String]) -> bool {
+    codecs.iter().any(|codec| OF_THIS_MACHINE.contains(&codec.as_str()))
+}
 
 /// Whether every codec exists.
 pub fn check(codecs: &[String]) -> Result<()> {
     let is_known = |codec: &&String| {
-        codec.strip_prefix("join:").is_some_and(|separator| !separator.is_empty())
-            || (CODECS.contains(&codec.as_str()) && *codec != "join:X")
+        let parameter = codec.strip_prefix("join:").or_else(|| codec.strip_prefix("mark:"));
+        parameter.map_or_else(|| CODECS.contains(&codec.as_str()), |parameter| !parameter.is_empty())
     };
     match codecs.iter().find(|codec| !is_known(codec)) {
         Some(codec) => Err(Error::bad_input(format!("there is no codec {codec:?}"))
@@ -41,6 +50,7 @@ fn is_single(codec: &str, items: &[Value]) -> bool {
     match codec {
         "ip" => matches!(items, [Value::Number(_), rest] if !rest.is_number()),
         "bytestring" => false,
+        _ if codec.starts_with("mark:") => matches!(items, [Value::String(_), Value::Bool(_)]),
         _ => codec.starts_with("join:") && items.iter().all(Value::is_string) && !items.is_empty(),
     }
 }
@@ -69,6 +79,13 @@ fn read_one(codec: &str, value: &Value) -> Result<Value> {
             whole if whole.is_multiple_of(1_000_000) => json!(whole / 1_000_000),
             #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
             part => json!(part as f64 / 1e6),
+        },
+        _ if codec.starts_with("mark:") => match value.as_array().map(Vec::as_slice) {
+            Some([Value::String(text), Value::Bool(is_marked)]) => {
+                let mark = codec.strip_prefix("mark:").filter(|_| *is_marked).unwrap_or_default();
+                json!(format!("{mark}{text}"))
+            }
+            _ => return Err(fail()),
         },
         join => {
             let separator = join.strip_prefix("join:").unwrap_or_default();
@@ -101,6 +118,11 @@ fn write_one(codec: &str, value: &Value) -> Result<Value> {
             Some(seconds) if (0.0..1e12).contains(&seconds) => json!((seconds * 1e6).round() as u64),
             _ => return Err(fail()),
         },
+        _ if codec.starts_with("mark:") => {
+            let mark = codec.strip_prefix("mark:").unwrap_or_default();
+            let (text, is_marked) = text()?.strip_prefix(mark).map_or((text()?, false), |rest| (rest, true));
+            json!([text, is_marked])
+        }
         join => {
             let separator = join.strip_prefix("join:").unwrap_or_default();
             json!(text()?.split(separator).collect::<Vec<_>>())
@@ -171,14 +193,16 @@ fn link_index(name: &str) -> Result<u64> {
         .ok_or_else(|| Error::bad_input(format!("this machine has no link {name:?}")).hint("ip link lists them"))
 }
 
+/// The name; the number of a user that only some other source of users knows, as listings have it.
 fn user_name(uid: u64) -> Result<String> {
-    passwd(|name, id| (id == uid).then(|| name.to_owned()))?
-        .ok_or_else(|| Error::failed(format!("/etc/passwd has no user with the id {uid}")))
+    Ok(passwd(|name, id| (id == uid).then(|| name.to_owned()))?.unwrap_or_else(|| uid.to_string()))
 }
 
 fn user_id(name: &str) -> Result<u64> {
-    passwd(|known, id| (known == name).then_some(id))?
-        .ok_or_else(|| Error::bad_input(format!("/etc/passwd has no user {name:?}")))
+    passwd(|known, id| (known == name).then_some(id))?.or_else(|| name.parse().ok()).ok_or_else(|| {
+        Error::bad_input(format!("/etc/passwd has no user {name:?}"))
+            .hint("check the spelling; users from elsewhere are named by their number")
+    })
 }
 
 fn passwd<T>(find: impl Fn(&str, u64) -> Option<T>) -> Result<Option<T>> {
@@ -226,11 +250,14 @@ mod tests {
             ),
             ("join:/", json!(["80", "tcp"]), json!("80/tcp")),
             ("join:/", json!([["80", "tcp"], ["53", "udp"]]), json!(["80/tcp", "53/udp"])),
+            ("mark:~", json!(["example.org", false]), json!("example.org")),
+            ("mark:~", json!([["corp", true], [".", true]]), json!(["~corp", "~."])),
             ("not", json!(true), json!(false)),
             ("usec", json!(1_500_000), json!(1.5)),
             ("usec", json!(2_000_000), json!(2)),
             ("link", json!(1), json!("lo")),
             ("user", json!(0), json!("root")),
+            ("user", json!(4_000_000_000_u64), json!("4000000000")),
         ] {
             assert_eq!(read(service.clone(), &codecs(list)).unwrap(), ours, "{list}");
             assert_eq!(write(ours, &codecs(list)).unwrap(), service, "{list}");
@@ -251,6 +278,10 @@ mod tests {
         assert!(write(json!("../.."), &codecs("link")).is_err());
         assert!(check(&codecs("label base64")).is_err());
         assert!(check(&codecs("join:")).is_err());
+        assert!(check(&codecs("mark:")).is_err());
+        assert!(check(&codecs("mark:~ join:/ user")).is_ok());
+        assert!(write(json!("no-such-user"), &codecs("user")).is_err());
+        assert!(read(json!(["a", 1]), &codecs("mark:~")).is_err());
         assert!(check(&codecs("join:/ ip")).is_ok());
     }
 }

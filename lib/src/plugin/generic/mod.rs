@@ -15,11 +15,12 @@ mod planning;
 mod reading;
 pub mod rows;
 mod sets;
+mod sources;
 mod transaction;
 
 use super::manifest::Manifest;
 use super::mapping::Mapping;
-use super::{Failure, Queried, StatePlugin, Touched, Want};
+use super::{Failure, Queried, Source, StatePlugin, Touched, Want};
 use crate::base::{Call, Error, Progress, Result};
 use crate::bus::{Bus, SafeCall};
 use crate::state::{Action, Change, KeySpec};
@@ -75,16 +76,27 @@ impl GenericPlugin {
         self.mapping.as_ref().ok_or_else(|| self.no_mapping())
     }
 
+    fn planner<'p>(
+        &'p self,
+        bus: &'p Bus,
+        current: &'p Map<String, Value>,
+        progress: &'p mut dyn Progress,
+    ) -> Result<planning::Planner<'p>> {
+        let mapping = self.need_mapping()?;
+        Ok(planning::Planner { bus, mapping, plugin: &self.name, live: &self.live, current, progress, is_back: false })
+    }
+
     fn no_mapping(&self) -> Error {
         let hint = if self.name == self.service {
             format!(
-                "make it a plugin: op-install create NAME --from-dbus {}; then write a semantic-mapping.toml for it",
+                "make it a plugin: op-install create NAME --from-dbus {}; then op-install map NAME drafts a \
+                 semantic-mapping.toml for it",
                 self.service
             )
         } else {
             format!(
-                "write a semantic-mapping.toml for it, or install a plugin that has one; op-discover {} shows its members",
-                self.service
+                "op-install map {} drafts a semantic-mapping.toml for it; op-discover {} shows its members",
+                self.name, self.service
             )
         };
         Error::refused("this plugin has no mapping, so it can only be read").on(self.name.clone()).hint(hint)
@@ -98,6 +110,10 @@ impl StatePlugin for GenericPlugin {
 
     fn keys(&self) -> &BTreeMap<String, KeySpec> {
         self.mapping.as_ref().map_or(&self.no_keys, |mapping| &mapping.specs)
+    }
+
+    fn sources(&self) -> BTreeMap<String, Source> {
+        self.mapping.as_ref().map(sources::of).unwrap_or_default()
     }
 
     fn read_only_because(&self) -> Option<Error> {
@@ -135,7 +151,10 @@ impl StatePlugin for GenericPlugin {
         let sees_all = *want == Want::All || (self.mapping.is_none() && *want == Want::State);
         if sees_all {
             match observe::everything(bus, &self.service, self.mapping.is_some(), progress) {
-                Ok((observed, problems)) => {
+                Ok((mut observed, problems)) => {
+                    if let Some(mapping) = &self.mapping {
+                        sources::hide_secrets(mapping, &mut observed);
+                    }
                     queried.observed = Some(observed);
                     queried.problems.extend(problems.into_iter().map(|error| error.or_on(self.name.clone())));
                 }
@@ -152,8 +171,17 @@ impl StatePlugin for GenericPlugin {
         current: &Map<String, Value>,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Action>> {
-        let mapping = self.need_mapping()?;
-        planning::Planner { bus, mapping, plugin: &self.name, live: &self.live, current, progress }.plan(changes)
+        self.planner(bus, current, progress)?.plan(changes)
+    }
+
+    fn plan_back(
+        &self,
+        bus: &Bus,
+        changes: &[Change],
+        current: &Map<String, Value>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Action>> {
+        planning::Planner { is_back: true, ..self.planner(bus, current, progress)? }.plan(changes)
     }
 
     fn checkpoint_call(&self) -> Result<Option<Call>> {

@@ -8,6 +8,9 @@ use crate::plugin::{Failure, Touched};
 use crate::state::Action;
 use std::time::Duration;
 
+/// Nobody waits longer for a service to come to rest.
+const MAX_PAUSE_MS: u64 = 60_000;
+
 /// Makes `action`'s call and waits until the service says it is done.
 pub fn perform(bus: &Bus, mapping: &Mapping, action: &Action, progress: &mut dyn Progress) -> Result<(), Failure> {
     let method = method_of(mapping, action);
@@ -38,6 +41,8 @@ pub fn perform(bus: &Bus, mapping: &Mapping, action: &Action, progress: &mut dyn
             })
         }
     };
+    let pause = method.as_ref().and_then(|method| method.section.pause_ms).filter(|_| outcome.is_ok());
+    std::thread::sleep(Duration::from_millis(pause.unwrap_or_default().min(MAX_PAUSE_MS)));
     match outcome {
         Err(failure) if method.is_some_and(|method| is_already_so(&method, &failure.error)) => Ok(()),
         other => other,

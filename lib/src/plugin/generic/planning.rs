@@ -5,6 +5,7 @@ use super::interface::LiveInterfaces;
 use super::sets::Direction;
 use crate::base::{Call, Error, Progress, Result};
 use crate::bus::Bus;
+use crate::plugin::mapping::file::Rules;
 use crate::plugin::mapping::{Mapping, MergeWrite, Method, Operation, StateSection, check_value, fixed_of, template};
 use crate::state::plan::{Preview, Undo, UndoClass};
 use crate::state::{Action, Change, Strategy};
@@ -18,6 +19,8 @@ pub struct Planner<'a> {
     pub live: &'a LiveInterfaces,
     pub current: &'a Map<String, Value>,
     pub progress: &'a mut dyn Progress,
+    /// Whether the changes lead back to what there was.
+    pub is_back: bool,
 }
 
 impl Planner<'_> {
@@ -68,15 +71,28 @@ impl Planner<'_> {
     }
 
     fn check_values(&self, key: &str, section: &StateSection, changes: &[Change]) -> Result<()> {
+        if self.is_back {
+            return Ok(());
+        }
         let at = self.place(key);
         let check = |change: &Change| match change {
-            Change::Set { to, .. } => check_value(&at, to, &section.validate).err(),
-            Change::Add { item, .. } => check_value(&at, &json!(item), &section.validate).err(),
+            Change::Set { to, .. } => self.check_value(&at, to, &section.validate).err(),
+            Change::Add { item, .. } => self.check_value(&at, &json!(item), &section.validate).err(),
             Change::Create { .. } | Change::Update { .. } => self.check_items(key, section, change).err(),
             Change::Remove { .. } | Change::Delete { .. } => None,
         };
         let of_key = changes.iter().filter(|change| change.key() == key);
         Error::all(of_key.filter_map(check).collect()).map_or(Ok(()), Err)
+    }
+
+    /// Checks a value against rules, as far as that can be done from here.
+    pub(super) fn check_value(&self, at: &str, value: &Value, rules: &Rules) -> Result<()> {
+        if (rules.executable || rules.unused_path) && self.bus.is_remote() {
+            return Err(Error::refused("whether that is a right path is only known on the machine it is for")
+                .on(at)
+                .hint("run op-apply there: ssh HOST op-apply"));
+        }
+        check_value(at, value, rules)
     }
 
     pub(super) fn place(&self, key: &str) -> String {

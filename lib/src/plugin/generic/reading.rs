@@ -7,7 +7,7 @@ use crate::base::{Error, Progress, Result};
 use crate::bus::read::{self, PropertyGroup};
 use crate::bus::{Bus, Call};
 use crate::plugin::mapping::file::ReadSection;
-use crate::plugin::mapping::items::is_collection;
+use crate::plugin::mapping::items::{is_collection, is_of_this_machine};
 use crate::plugin::mapping::{Mapping, Method, StateSection, fixed_of, template};
 use crate::plugin::{Queried, Want};
 use serde_json::Value;
@@ -28,6 +28,12 @@ pub fn read(bus: &Bus, mapping: &Mapping, plugin: &str, want: &Want, progress: &
     let mut of_items: Vec<(&str, &StateSection)> = Vec::new();
     for (key, section) in sections {
         let Some(read) = &section.read else { continue };
+        if bus.is_remote() && is_of_this_machine(section) {
+            let error = Error::failed("its names are those of the machine that the service runs on");
+            let error = error.hint("run op-query and op-apply there: ssh HOST op-query");
+            queried.problems.push(error.on(format!("plugins.{plugin}.{key}")));
+            continue;
+        }
         if is_collection(section) {
             of_items.push((key, section));
             continue;
@@ -94,6 +100,9 @@ fn by_method(
     read: &ReadSection,
     progress: &mut dyn Progress,
 ) -> Result<Value> {
+    if read.has_objects() {
+        return rows::to_value(collection::rows(bus, mapping, section, progress)?, section);
+    }
     let method = mapping.method(read.method.as_deref().unwrap_or_default())?;
     let args = template::fill(read.args.as_deref().unwrap_or_default(), &|_| None)?;
     if method.transaction.is_none() && section.fields.is_empty() {

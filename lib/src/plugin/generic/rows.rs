@@ -1,5 +1,6 @@
 //! Rows: what query methods and transactions answer with, before it becomes state. Pure.
 
+use super::convert;
 use crate::base::{Error, Result};
 use crate::plugin::mapping::{Accepted, KeySection, PartSection, StateSection};
 use serde_json::{Map, Value};
@@ -88,8 +89,9 @@ pub fn to_value(rows: Vec<Row>, section: &StateSection) -> Result<Value> {
     let counts = |row: &Row| passes(row, &section.filter) && !is_excluded(row, &section.exclude);
     let rows = rows.into_iter().filter(counts);
     if let Some(item) = &section.item {
-        let items: BTreeSet<String> = rows.filter_map(|row| part(&row, item)).filter(|item| !item.is_empty()).collect();
-        return Ok(items.into_iter().map(Value::String).collect());
+        let texts = rows.filter_map(|row| part(&row, item)).filter(|item| !item.is_empty());
+        let ours = texts.map(|text| Ok(convert::to_text(&convert::read(Value::String(text), &item.convert)?)));
+        return Ok(ours.collect::<Result<BTreeSet<String>>>()?.into_iter().map(Value::String).collect());
     }
     let Some(key) = section.key.as_ref().map(KeySection::column_ref) else {
         return Ok(rows.map(|row| Value::Object(row.into_iter().collect())).collect());

@@ -2,7 +2,7 @@
 //! one for each.
 
 use super::planning::Planner;
-use super::{reading, rows};
+use super::{convert, reading, rows};
 use crate::base::{Call, Error, Result};
 use crate::plugin::mapping::file::PreviewSection;
 use crate::plugin::mapping::{Method, Operation, StateSection, resolve_of, template};
@@ -51,12 +51,13 @@ impl Planner<'_> {
         let mut actions = Vec::new();
         for batch in batches {
             let ids: Vec<String> = batch.iter().map(|item| ids.get(item).unwrap_or(item).clone()).collect();
-            let call = self.item_call(&method, operation, key, &batch, &ids)?;
+            let written = converted(section, &ids).map_err(|error| error.or_on(self.place(key)))?;
+            let call = self.item_call(&method, operation, key, &batch, &written)?;
             let preview = self.preview(operation, key, &batch, &ids)?;
             let undo = match opposite {
                 Some(opposite) => {
                     let back = self.mapping.method(opposite.method.as_deref().unwrap_or_default())?;
-                    let call = self.item_call(&back, opposite, key, &batch, &ids)?;
+                    let call = self.item_call(&back, opposite, key, &batch, &written)?;
                     let class = method.section.undo.unwrap_or(UndoClass::Compensating);
                     Undo { class, call: (class != UndoClass::Irreversible).then_some(call) }
                 }
@@ -83,14 +84,13 @@ impl Planner<'_> {
         operation: &Operation,
         key: &str,
         items: &[String],
-        ids: &[String],
+        ids: &[Value],
     ) -> Result<Call> {
-        let first = |list: &[String]| list.first().map(|text| json!(text));
         let find = |word: &str| match word {
             "items" => Some(json!(items)),
             "ids" => Some(json!(ids)),
-            "item" => first(items),
-            "id" => first(ids),
+            "item" => items.first().map(|text| json!(text)),
+            "id" => ids.first().cloned(),
             "key" => Some(json!(key)),
             other => self.current.get(other).cloned(),
         };
@@ -214,6 +214,12 @@ impl Planner<'_> {
             .on(self.place(key))
             .hint("if that is what you want, say so in the document: list them, or list them as absent"))
     }
+}
+
+/// Identifiers as the service wants them: what the items are converted from.
+fn converted(section: &StateSection, ids: &[String]) -> Result<Vec<Value>> {
+    let codecs = section.item.as_ref().map(|item| item.convert.as_slice()).unwrap_or_default();
+    ids.iter().map(|id| convert::write(json!(id), codecs)).collect()
 }
 
 fn total_of(rows: &[rows::Row], details: Option<&str>, name: &str) -> Option<u64> {

@@ -1,7 +1,8 @@
 //! What may be written in a mapping about collections, jobs and a service's own checkpoints: structs, as in the module
 //! beside this one.
 
-use super::file::{Operation, PartSection, Rules, SignalSection};
+use super::file::{Accepted, Operation, PartSection, Rules, SignalSection};
+use crate::state::Strategy;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -53,17 +54,19 @@ pub struct Query {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct JoinSection {
-    /// The method that answers with rows.
-    pub method: String,
+    /// The method that answers with rows; none when only `each` is asked.
+    pub method: Option<String>,
     /// Its arguments that are not fixed.
     pub args: Option<Vec<Value>>,
     /// Names of the columns.
     #[serde(default)]
     pub fields: Vec<String>,
     /// The column that is the item's name.
-    pub key: KeySection,
+    pub key: Option<KeySection>,
     /// How it is asked when only some items matter.
     pub named: Option<Query>,
+    /// Asked for each item that matters and that nothing else gave the columns: one value, the first of `fields`.
+    pub each: Option<Query>,
 }
 
 /// `[state_mapping.KEY.members.NAME]`: one member of the items.
@@ -81,6 +84,8 @@ pub struct MemberSection {
     pub column: Option<String>,
     /// The dotted path into the item's value.
     pub path: Option<String>,
+    /// How it is compared; `none` for what moves by itself, and is shown only.
+    pub diff_strategy: Option<Strategy>,
     /// Its value when the service tells none.
     pub default: Option<Value>,
     /// The service's values and ours; `*` stands for all others.
@@ -91,14 +96,24 @@ pub struct MemberSection {
     pub set: bool,
     /// Whether the order of a list means nothing.
     pub unordered: bool,
+    /// What never leaves a set; `*` stands for any text.
+    pub protected: Vec<String>,
+    /// Whether it is shown and never written, although the item it is a part of is.
+    pub read_only: bool,
     /// What a desired value must look like.
     pub validate: Rules,
     /// Whether a protected item keeps the value it has.
     pub keep: bool,
+    /// The only value that a protected item may be given.
+    pub keep_as: Option<Value>,
+    /// By value as text, the names of items that are never given it; `*` stands for any text.
+    pub never: BTreeMap<String, Vec<String>>,
     /// Whether it is only a word for arguments, and never shown.
     pub internal: bool,
     /// Whether the value must never be shown.
     pub secret: bool,
+    /// The values that columns of an item must have for this member to be written.
+    pub needs: BTreeMap<String, Accepted>,
     /// How it is written.
     pub write: Option<Operation>,
     /// Methods called after the last change of this member.

@@ -92,6 +92,8 @@ pub struct MethodSection {
     pub item: Option<SignalSection>,
     /// Limit in milliseconds.
     pub timeout_ms: Option<u64>,
+    /// How long the service is left alone after it, in milliseconds.
+    pub pause_ms: Option<u64>,
     /// How a use of it is taken back, when the default is wrong.
     pub undo: Option<UndoClass>,
     /// D-Bus errors that mean "it is so already"; a text after a colon must be in the message.
@@ -122,6 +124,7 @@ impl Default for MethodSection {
             job: None,
             item: None,
             timeout_ms: None,
+            pause_ms: None,
             undo: None,
             already_ok: Vec::new(),
         }
@@ -201,15 +204,28 @@ pub struct SignalSection {
     pub percent: Option<String>,
 }
 
-/// One value or a list of accepted ones.
+/// One value, a list of accepted ones, or the numbers between two.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(untagged, expecting = "expected a value or a list of values")]
+#[serde(untagged, expecting = "expected a value, a list of values, or a table with min and max")]
 pub enum Accepted {
     /// Any of these.
     Any(Vec<Value>),
+    /// Numbers.
+    Range(Range),
     /// Exactly this.
     One(Value),
+}
+
+/// `{ min = 1, max = 999 }`
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// At least.
+    pub min: Option<f64>,
+    /// At most.
+    pub max: Option<f64>,
 }
 
 impl Accepted {
@@ -218,6 +234,9 @@ impl Accepted {
     pub fn accepts(&self, value: &Value) -> bool {
         match self {
             Self::Any(values) => values.contains(value),
+            Self::Range(Range { min, max }) => value
+                .as_f64()
+                .is_some_and(|number| min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max)),
             Self::One(one) => one == value,
         }
     }
@@ -272,6 +291,8 @@ pub struct StateSection {
     pub resolve: Option<ResolveSection>,
     /// Items that are never removed.
     pub protected: Vec<String>,
+    /// The values of columns by which items of a collection are protected too.
+    pub protected_if: BTreeMap<String, Accepted>,
     /// Methods called before the key's first change.
     pub before: Vec<Operation>,
     /// Methods called after the key's last change.
@@ -344,6 +365,18 @@ pub struct ReadSection {
     pub omit: Vec<String>,
     /// Paths of an item's value that the service does not tell in full.
     pub hidden: Vec<String>,
+    /// Paths of an item's value that the service makes from others, and those others: neither shown nor written.
+    pub derived: BTreeMap<String, String>,
+    /// Paths that the service takes and never tells: a document does not have them.
+    pub secret: Vec<String>,
+}
+
+impl ReadSection {
+    /// Whether what is read are objects.
+    #[must_use]
+    pub fn has_objects(&self) -> bool {
+        self.objects.is_some() || self.children.is_some() || self.manager.is_some()
+    }
 }
 
 /// A column, or a part of it.
@@ -388,6 +421,8 @@ pub struct Operation {
     pub done: Option<String>,
     /// Whether a merged object is written whole (`replace`) or only what changed (`patch`).
     pub merge: MergeWrite,
+    /// Whether the service keeps what it does not tell, when it is not given that.
+    pub keeps_hidden: bool,
     /// Other calls for other values, by the value as text.
     pub when: BTreeMap<String, Operation>,
     /// What members get that a document leaves out, when an item is made.
@@ -480,6 +515,8 @@ pub struct SizesSection {
 pub struct Rules {
     /// One of these.
     pub one_of: Option<Vec<Value>>,
+    /// None of these.
+    pub none_of: Vec<Value>,
     /// A regular expression the whole text, or each item, must match.
     pub pattern: Option<String>,
     /// Characters at most.
@@ -490,6 +527,8 @@ pub struct Rules {
     pub max: Option<f64>,
     /// Whether the text names an executable file of this machine.
     pub executable: bool,
+    /// Whether the text names a path of this machine at which nothing is.
+    pub unused_path: bool,
     /// What a right value looks like, for people.
     pub hint: Option<String>,
 }

@@ -11,9 +11,7 @@ use serde_json::Value;
 /// Whether the key's value is an object of items that are compared one by one.
 #[must_use]
 pub fn is_collection(section: &StateSection) -> bool {
-    let has_source = section.read.as_ref().is_some_and(|read| {
-        (read.objects.is_some() || read.children.is_some() || read.manager.is_some()) && section.item.is_none()
-    });
+    let has_source = section.read.as_ref().is_some_and(|read| read.has_objects() && section.item.is_none());
     has_source
         || !section.members.is_empty()
         || section.create.is_some()
@@ -30,12 +28,26 @@ pub fn interface(file: &MappingFile) -> Option<&String> {
     interfaces.all(|other| other == first).then_some(first)
 }
 
+/// Whether a key can only be read and written on the service's own machine.
+#[must_use]
+pub fn is_of_this_machine(section: &StateSection) -> bool {
+    let of_key = match &section.key {
+        Some(KeySection::Part(part)) => Some(&part.convert),
+        _ => None,
+    };
+    let of_parts = section.item.iter().map(|part| &part.convert).chain(of_key);
+    of_parts
+        .chain(section.members.values().map(|member| &member.convert))
+        .any(|codecs| convert::is_of_this_machine(codecs))
+}
+
 /// The methods that a key is read by.
 pub fn readers(section: &StateSection) -> Vec<String> {
     let Some(read) = &section.read else { return Vec::new() };
     let queries = [&read.find, &read.get, &read.named].into_iter().flatten();
     let of_joins = read.join.iter().flat_map(|join| {
-        std::iter::once(join.method.clone()).chain(join.named.iter().map(|named| named.method.clone()))
+        let queries = join.named.iter().chain(&join.each).map(|query| query.method.clone());
+        join.method.clone().into_iter().chain(queries)
     });
     let direct = [&read.method, &read.objects].into_iter().flatten().cloned();
     direct.chain(queries.map(|query| query.method.clone())).chain(of_joins).collect()
@@ -64,7 +76,8 @@ pub fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         return Err(Error::bad_input("service_state_diff makes and deletes no items")
             .hint("say diff_strategy = \"collection\", or leave create and delete out"));
     }
-    let is_replaced = section.update.as_ref().is_some_and(|update| update.merge == MergeWrite::Replace);
+    let is_replaced =
+        section.update.as_ref().is_some_and(|update| update.merge == MergeWrite::Replace && !update.keeps_hidden);
     let items = ItemSpec {
         members: section
             .members
@@ -95,6 +108,7 @@ pub fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         is_unordered: section.unordered,
         writable,
         protected: section.protected.clone(),
+        name_hint: section.validate.hint.clone(),
         settle: super::settle(section),
         items,
         ..KeySpec::default()
@@ -110,7 +124,7 @@ fn check_source(read: &ReadSection) -> Result<()> {
 }
 
 fn member_spec(name: &str, member: &MemberSection, section: &StateSection) -> MemberSpec {
-    let is_of_whole = member.write.is_none() && member.path.is_some() && section.update.is_some();
+    let is_of_whole = member.write.is_none() && member.path.is_some() && section.update.is_some() && !member.read_only;
     let values = match &member.write {
         _ if !member.values.is_empty() => {
             let mut values: Vec<Value> = Vec::new();
@@ -126,10 +140,14 @@ fn member_spec(name: &str, member: &MemberSection, section: &StateSection) -> Me
     };
     MemberSpec {
         can_write: member.write.is_some() || is_of_whole,
-        can_create: section.create.as_ref().is_some_and(|create| covers(create, name, member)),
+        can_create: !member.read_only && section.create.as_ref().is_some_and(|create| covers(create, name, member)),
+        is_only_shown: member.diff_strategy == Some(Strategy::None),
         is_set: member.set,
         is_unordered: member.unordered || member.set,
+        protected: member.protected.clone(),
         is_kept: member.keep,
+        kept_as: member.keep_as.clone(),
+        never: member.never.clone(),
         is_of_whole,
         values,
     }
@@ -154,6 +172,9 @@ pub fn problems(section: &StateSection) -> Vec<(String, Error)> {
     if let Some(KeySection::Part(part)) = &section.key {
         found.extend(convert::check(&part.convert).err().map(|error| (".key.convert".to_owned(), error)));
     }
+    if let Some(part) = &section.item {
+        found.extend(convert::check(&part.convert).err().map(|error| (".item.convert".to_owned(), error)));
+    }
     for (name, member) in &section.members {
         let at = format!(".members.{name}");
         let sources = [&member.property, &member.column, &member.path];
@@ -169,6 +190,26 @@ pub fn problems(section: &StateSection) -> Vec<(String, Error)> {
         if let Err(error) = rules::compile(&member.validate) {
             found.push((format!("{at}.validate"), error));
         }
+        if !member.protected.is_empty() && !member.set {
+            found.push((
+                format!("{at}.protected"),
+                Error::bad_input("only what is in a set can be protected")
+                    .hint("say set = true; keep = true protects a value"),
+            ));
+        }
+        if member.diff_strategy.is_some_and(|strategy| strategy != Strategy::None) {
+            found.push((
+                format!("{at}.diff_strategy"),
+                Error::bad_input("members are compared, or with diff_strategy = \"none\", only shown"),
+            ));
+        }
+        if member.diff_strategy.is_some() && member.write.is_some() {
+            found
+                .push((format!("{at}.diff_strategy"), Error::bad_input("a member that is written has to be compared")));
+        }
+        if member.read_only && member.write.is_some() {
+            found.push((format!("{at}.read_only"), Error::bad_input("a member that is written is not read_only")));
+        }
         for operation in member.write.iter() {
             let has_call = operation.method.is_some() || operation.property.is_some();
             if has_call != operation.when.is_empty() {
@@ -179,7 +220,18 @@ pub fn problems(section: &StateSection) -> Vec<(String, Error)> {
             }
         }
     }
-    for name in section.order.iter().filter(|name| !section.members.contains_key(*name)) {
+    for (at, join) in section.read.iter().flat_map(|read| &read.join).enumerate() {
+        let is_whole = join.method.is_some() && join.key.is_some();
+        let is_each = join.each.is_some() && join.fields.len() == 1 && join.named.is_none();
+        if is_whole == is_each || join.method.is_some() != join.key.is_some() {
+            found.push((
+                format!(".read.join[{at}]"),
+                Error::bad_input("say a method and the key of its rows, or each and the one field that it answers"),
+            ));
+        }
+    }
+    let member = |word: &'_ String| word.split('=').next().unwrap_or_default().to_owned();
+    for name in section.order.iter().map(member).filter(|name| !section.members.contains_key(name)) {
         found.push((".order".to_owned(), Error::bad_input(format!("there is no member {name:?}"))));
     }
     found

@@ -316,7 +316,8 @@ fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         Error::bad_input("the key says nowhere how it is read")
             .hint("say read = { property = \"...\" } or read = { method = \"...\" }")
     })?;
-    if read.property.is_some() == read.method.is_some() {
+    let sources = [&read.property, &read.method, &read.objects, &read.children, &read.manager];
+    if sources.into_iter().flatten().count() != 1 {
         return Err(Error::bad_input("a key is read from a property or from a method: say exactly one"));
     }
     if is_set && section.write.is_some() {

@@ -34,6 +34,9 @@ fn check_one(at: &str, value: &Value, rules: &Rules) -> Result<()> {
         let list = allowed.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
         return fail(format!("is none of {list}"));
     }
+    if rules.none_of.contains(value) {
+        return fail("is not allowed".into());
+    }
     if let (Some(regex), Some(text)) = (compile(rules)?, value.as_str())
         && !regex.is_match(text)
     {
@@ -48,6 +51,11 @@ fn check_one(at: &str, value: &Value, rules: &Rules) -> Result<()> {
         && !is_executable(path)
     {
         return fail("is no executable file of this machine".into());
+    }
+    if let Some(path) = value.as_str().filter(|_| rules.unused_path)
+        && (!path.starts_with('/') || std::fs::symlink_metadata(path).is_ok())
+    {
+        return fail("is no path of this machine at which nothing is yet".into());
     }
     if let Some(number) = value.as_f64() {
         if let Some(min) = rules.min.filter(|min| number < *min) {
@@ -76,8 +84,13 @@ mod tests {
         let rules = |text: &str| -> Rules { toml::from_str(text).unwrap() };
         for (rule, good, bad) in [
             ("one_of = ['', 'vm']", json!("vm"), json!("cat")),
+            ("none_of = ['cat']", json!("vm"), json!("cat")),
             ("pattern = '[a-z]+'", json!("abc"), json!("abc1")),
             ("max_length = 2", json!("äb"), json!("abc")),
+            ("executable = true", json!("/bin/sh"), json!("/etc/passwd")),
+            ("executable = true", json!("/bin/sh"), json!("sh")),
+            ("unused_path = true", json!("/nothing-is-here"), json!("/etc")),
+            ("unused_path = true", json!("/nothing-is-here"), json!("nothing-is-here")),
             ("min = 1", json!(1), json!(0)),
             ("max = 1", json!(1), json!(2)),
             ("pattern = '[a-z]+'", json!(["a", "b"]), json!(["a", "1"])),

@@ -1,26 +1,28 @@
 //! From changes of items to exact calls: makes, members in their order, whole items, deletes.
 
 use super::super::planning::Planner;
-use super::super::{arguments, convert, reading, rows};
+use super::super::{arguments, convert};
 use super::items::{self, Item};
-use super::shape::{at_path, put, raw_member, take, to_raw};
+use super::protection;
+use super::shape::{at_path, put, to_raw};
+use super::words::{done, title};
 use crate::base::{Call, Error, Result};
-use crate::bus::value::{self, VariantTypes};
+use crate::bus::value::VariantTypes;
 use crate::plugin::mapping::file::StateSection;
 use crate::plugin::mapping::items::{covers, is_collection};
-use crate::plugin::mapping::{KeySection, MemberSection, MergeWrite, Method, Operation, Target, check_value, template};
+use crate::plugin::mapping::{MemberSection, Operation, Target};
 use crate::state::plan::Undo;
 use crate::state::{Action, Change, UndoClass};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One change of one item, with what the service has of it.
-struct Wish<'a> {
-    change: &'a Change,
-    name: &'a str,
-    now: Option<&'a Item>,
-    to: &'a Map<String, Value>,
-    from: &'a Map<String, Value>,
+pub(super) struct Wish<'a> {
+    pub change: &'a Change,
+    pub name: &'a str,
+    pub now: Option<&'a Item>,
+    pub to: &'a Map<String, Value>,
+    pub from: &'a Map<String, Value>,
 }
 
 impl Planner<'_> {
@@ -50,11 +52,12 @@ impl Planner<'_> {
                 keep(self.create(key, section, operation, wish));
             }
         }
-        for name in in_order(section) {
+        for (name, value) in in_order(section) {
             let member = &section.members[name];
             let Some(write) = &member.write else { continue };
             let mut written = Vec::new();
-            for wish in wishes.iter().filter(|wish| wish.to.contains_key(name)) {
+            let is_now = |to: &Value| is_its_turn(section, name, value.as_ref(), to);
+            for wish in wishes.iter().filter(|wish| wish.to.get(name).is_some_and(is_now)) {
                 match self.member(key, section, (name, member), write, wish) {
                     Ok(some) => written.extend(some),
                     Err(error) => keep(Err(error.or_on(self.place_of(key, wish, name)))),
@@ -79,30 +82,6 @@ impl Planner<'_> {
 
     fn place_of(&self, key: &str, wish: &Wish<'_>, member: &str) -> String {
         format!("{}.{}.{member}", self.place(key), wish.name)
-    }
-
-    /// Checks names and values against the mapping's rules.
-    pub(in super::super) fn check_items(&self, key: &str, section: &StateSection, change: &Change) -> Result<()> {
-        let (Change::Create { item, to, .. } | Change::Update { item, to, .. }) = change else { return Ok(()) };
-        let place = format!("{}.{item}", self.place(key));
-        let mut errors = Vec::new();
-        if let (Change::Create { .. }, Some(pattern)) = (change, &section.key_pattern) {
-            let regex =
-                regex_lite::Regex::new(&format!("^(?:{pattern})$")).map_err(|e| Error::bad_input(e.to_string()))?;
-            if !regex.is_match(item) {
-                errors.push(
-                    Error::bad_input(format!("{item:?} is no name for an item here"))
-                        .on(place.clone())
-                        .hint(section.validate.hint.clone().unwrap_or_else(|| format!("a name looks like {pattern}"))),
-                );
-            }
-        }
-        for (name, value) in to.as_object().into_iter().flatten() {
-            if let Some(member) = section.members.get(name).filter(|_| !value.is_null()) {
-                errors.extend(check_value(&format!("{place}.{name}"), value, &member.validate).err());
-            }
-        }
-        Error::all(errors).map_or(Ok(()), Err)
     }
 
     fn create(
@@ -138,7 +117,12 @@ impl Planner<'_> {
         let mut actions = vec![action];
         let rest: Map<String, Value> =
             wish.to.iter().filter(|(name, _)| !is_covered(name)).map(|(k, v)| (k.clone(), v.clone())).collect();
-        for name in in_order(section).into_iter().filter(|name| rest.contains_key(*name)) {
+        let turns = in_order(section);
+        let is_now = |(name, value): &&(&str, Option<Value>)| {
+            rest.get(*name).is_some_and(|to| is_its_turn(section, name, value.as_ref(), to))
+        };
+        for (name, _) in turns.iter().filter(is_now) {
+            let name = *name;
             let member = &section.members[name];
             let Some(write) = &member.write else { continue };
             let follow = Wish { to: &rest, ..*wish };
@@ -224,15 +208,21 @@ impl Planner<'_> {
     ) -> Result<Option<Action>> {
         let Change::Update { plugin, item, .. } = wish.change else { return Ok(None) };
         let (to, from) = (&wish.to[name], wish.from.get(name).unwrap_or(&Value::Null));
+        let only = |value: &Value| Map::from_iter([(name.to_owned(), value.clone())]);
+        if let Some(now) = wish.now {
+            protection::check_has(section, wish.name, now, (name, member))?;
+        }
+        if let Some(now) = wish.now.filter(|_| !self.is_back) {
+            protection::check_members(section, wish.name, now, &only(to))?;
+        }
         let (operation, call) = self.member_call(key, section, (name, member), write, wish, to)?;
         let back = self.member_call(key, section, (name, member), write, wish, from).ok().map(|(_, call)| call);
-        let only = |value: &Value| Value::Object(Map::from_iter([(name.to_owned(), value.clone())]));
         let change = Change::Update {
             plugin: plugin.clone(),
             key: key.to_owned(),
             item: item.clone(),
-            from: only(from),
-            to: only(to),
+            from: Value::Object(only(from)),
+            to: Value::Object(only(to)),
         };
         let title = title(operation, "Set {member} of {item} to {value}", key, wish.name, name, to);
         let mut action = match operation.method.as_deref() {
@@ -284,101 +274,22 @@ impl Planner<'_> {
         Ok((operation, self.method_call(&method, operation, &at, &find, Some((&["value"], &types)))?))
     }
 
-    /// Writes what has no call of its own together, as the item's new value.
-    fn whole(
-        &mut self,
-        key: &str,
-        section: &StateSection,
-        operation: &Operation,
-        wish: &Wish<'_>,
-    ) -> Result<Vec<Action>> {
-        let Change::Update { plugin, key: _, item: name, .. } = wish.change else { return Ok(Vec::new()) };
-        let of_whole = |member: &String| section.members.get(member).is_none_or(|member| member.write.is_none());
-        let part = |map: &Map<String, Value>| -> Map<String, Value> {
-            map.iter().filter(|(member, _)| of_whole(member)).map(|(k, v)| (k.clone(), v.clone())).collect()
-        };
-        let (from, to) = (part(wish.from), part(wish.to));
-        if to.is_empty() {
-            return Ok(Vec::new());
-        }
-        let at = format!("{}.{name}", self.place(key));
-        let Some(now) = wish.now else {
-            return Err(Error::failed("it is not there any more, so it cannot be changed").on(at));
-        };
-        self.check_refusal(key, operation, name)?;
-        let call = self.whole_call(key, section, operation, wish, now, (&from, &to))?;
-        let back = self.whole_call(key, section, operation, wish, now, (&to, &from)).ok();
-        let method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
-        // A service that only merges cannot take away what was not there before.
-        let is_new = |map: &Map<String, Value>| map.values().any(has_null);
-        let class = match (&back, operation.merge) {
-            (None, _) => UndoClass::Irreversible,
-            (Some(_), MergeWrite::Patch) if is_new(&from) => UndoClass::Irreversible,
-            _ => method.section.undo.unwrap_or(UndoClass::Exact),
-        };
-        let change = Change::Update {
-            plugin: plugin.clone(),
-            key: key.to_owned(),
-            item: name.clone(),
-            from: Value::Object(from),
-            to: Value::Object(to),
-        };
-        let members = wish.to.keys().filter(|m| of_whole(m)).cloned().collect::<Vec<_>>().join(", ");
-        let title = title(operation, "Change {member} of {item}", key, name, &members, &Value::Null);
-        let undo = Undo { class, call: back.filter(|_| class != UndoClass::Irreversible) };
-        let mut action = self.action(&method, call, title, undo, vec![change], None);
-        action.done = done(operation, key, name);
-        Ok(vec![action])
-    }
-
-    fn whole_call(
-        &mut self,
-        key: &str,
-        section: &StateSection,
-        operation: &Operation,
-        wish: &Wish<'_>,
-        now: &Item,
-        (from, to): (&Map<String, Value>, &Map<String, Value>),
-    ) -> Result<Call> {
-        let at = format!("{}.{}", self.place(key), wish.name);
-        let has: Map<String, Value> = now.value.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
-        let mut whole = has.clone();
-        let mut touched: BTreeSet<String> = BTreeSet::new();
-        for (name, value) in to {
-            let old = from.get(name).unwrap_or(&Value::Null);
-            let (path, value) = match section.members.get(name) {
-                Some(member) => {
-                    let path = member.path.clone().unwrap_or_else(|| name.clone());
-                    let raw = if value.is_null() { Value::Null } else { to_raw(value, member)? };
-                    (path, raw)
-                }
-                None => (name.clone(), merged(has.get(name), old, value)),
-            };
-            touched.insert(path.split('.').next().unwrap_or_default().to_owned());
-            if value.is_null() { take(&mut whole, &path) } else { put(&mut whole, &path, value) }
-        }
-        if operation.merge == MergeWrite::Patch {
-            whole.retain(|name, _| touched.contains(name));
-        }
-        let method = self.method_on(operation, now.path.as_deref())?;
-        let types = self.types_of(section, Some(now))?;
-        let value = Value::Object(whole);
-        let find = self.words(key, section, wish, to, Some(&value));
-        let call = self.method_call(&method, operation, &at, &find, Some((&["value"], &types)));
-        call.map_err(|error| in_members(error, section, &at))
-    }
-
     fn delete(&mut self, key: &str, section: &StateSection, operation: &Operation, wish: &Wish<'_>) -> Result<Action> {
         let at = format!("{}.{}", self.place(key), wish.name);
         let Some(now) = wish.now else {
             return Err(Error::failed("it is not there any more, so it cannot be deleted").on(at));
         };
+        if !self.is_back {
+            protection::check_delete(section, wish.name, now).map_err(|error| error.on(at.clone()))?;
+        }
         self.check_refusal(key, operation, wish.name)?;
         let method = self.method_on(operation, now.path.as_deref())?;
         let types = VariantTypes::none();
         let find = self.words(key, section, wish, wish.to, None);
         let call = self.method_call(&method, operation, &at, &find, Some((&["item"], &types)))?;
         let class = match &section.create {
+            // It could be made again, but not with what the service does not tell.
+            Some(_) if Self::has_hidden(section, now) => UndoClass::Irreversible,
             Some(_) => method.section.undo.unwrap_or(UndoClass::Compensating),
             None => UndoClass::Irreversible,
         };
@@ -387,103 +298,6 @@ impl Planner<'_> {
         let mut action = self.action(&method, call, title, undo, vec![wish.change.clone()], None);
         action.done = done(operation, key, wish.name);
         Ok(action)
-    }
-
-    /// The method of an operation, on the item's object where it is one of those.
-    fn method_on<'m>(&'m self, operation: &Operation, path: Option<&str>) -> Result<Method<'m>> {
-        let mut method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
-        if let (Some(Target::Item), Some(path)) = (method.section.on, path) {
-            path.clone_into(&mut method.path);
-        }
-        Ok(method)
-    }
-
-    /// The value of a new item, its name at the place where the service keeps it.
-    fn new_value(&self, section: &StateSection, to: &Map<String, Value>, name: &str) -> Result<Value> {
-        let mut value = Map::new();
-        for (member_name, wanted) in to {
-            match section.members.get(member_name) {
-                Some(member) => {
-                    if let Some(path) = &member.path {
-                        put(&mut value, path, to_raw(wanted, member)?);
-                    }
-                }
-                None => drop(value.insert(member_name.clone(), wanted.clone())),
-            }
-        }
-        let is_of_value = section.read.as_ref().is_some_and(|read| read.get.is_some());
-        if let (Some(KeySection::Column(path)), true) = (&section.key, is_of_value) {
-            let is_column = section.fields.contains(path);
-            if !is_column && (path.contains('.') || section.members.values().all(|m| m.path.is_none())) {
-                put(&mut value, path, json!(name));
-            }
-        }
-        Ok(Value::Object(value))
-    }
-
-    /// The types of the variants in an item's value: the mapping's, then those it has now.
-    fn types_of(&self, section: &StateSection, now: Option<&Item>) -> Result<VariantTypes> {
-        let mut types = VariantTypes::none();
-        for (key, text) in &section.variant_types {
-            types
-                .by_key
-                .insert(key.clone(), value::single_type(text).map_err(|e| e.or_on(self.mapping.source.clone()))?);
-        }
-        Ok(match now {
-            Some(item) => types.or(item.types.clone()),
-            None => types,
-        })
-    }
-
-    /// What a mapping's dollar words stand for: the name, the value, the members as wanted or as they are, the columns.
-    fn words<'w>(
-        &self,
-        key: &'w str,
-        section: &'w StateSection,
-        wish: &'w Wish<'_>,
-        to: &'w Map<String, Value>,
-        value: Option<&'w Value>,
-    ) -> impl Fn(&str) -> Option<Value> + use<'w> {
-        let own = section.read.as_ref().and_then(|read| read.interface.as_deref());
-        move |word: &str| match word {
-            "item" => Some(json!(wish.name)),
-            "items" => Some(json!([wish.name])),
-            "id" => match &section.key {
-                Some(KeySection::Part(part)) => {
-                    let codecs: Vec<String> = part.convert.iter().filter(|c| *c != "label").cloned().collect();
-                    convert::write(json!(wish.name), &codecs).ok()
-                }
-                _ => Some(json!(wish.name)),
-            },
-            "value" => value.cloned(),
-            "key" => Some(json!(key)),
-            "path" => wish.now.and_then(|item| item.path.clone()).map(Value::String),
-            word => {
-                if let Some(member) = section.members.get(word) {
-                    let wanted = to.get(word).and_then(|wanted| to_raw(wanted, member).ok());
-                    return wanted.or_else(|| raw_member(wish.now?, member, own).cloned());
-                }
-                to.get(word).cloned().or_else(|| wish.now?.columns.get(word).cloned())
-            }
-        }
-    }
-
-    /// Refuses a call that another reading says must not be made.
-    fn check_refusal(&mut self, key: &str, operation: &Operation, name: &str) -> Result<()> {
-        let Some(refuse) = &operation.refuse_if else { return Ok(()) };
-        let method = self.mapping.method(&refuse.method)?;
-        let words = |word: &str| (word == "item").then(|| json!(name));
-        let args = template::fill(refuse.args.as_deref().unwrap_or_default(), &words)?;
-        let place = format!("{}.{name}", self.place(key));
-        let rows =
-            reading::ask(self.bus, self.mapping, &method, args, &refuse.fields, self.progress).map_err(|mut e| {
-                e.message = format!("could not make sure that this may be done: {}", e.message);
-                e.on(place.clone())
-            })?;
-        if rows.iter().any(|row| rows::part(row, &refuse.r#match).as_deref() == Some(name)) {
-            return Err(Error::refused(template::text(&refuse.reason, &[("item", name)])).on(place));
-        }
-        Ok(())
     }
 
     /// The call that sets a property, its value checked to fit.
@@ -521,14 +335,25 @@ fn wish<'a>(change: &'a Change, there: &'a BTreeMap<String, Item>, none: &'a Map
     Some(Wish { change, name, now: there.get(name), to, from })
 }
 
-fn in_order(section: &StateSection) -> Vec<&str> {
-    let first = section.order.iter().filter(|name| section.members.contains_key(*name));
-    let rest = section.members.keys().filter(|name| !section.order.contains(name));
-    first.chain(rest).map(String::as_str).collect()
+/// The turns in which members are written: each member, or one value of it.
+fn in_order(section: &StateSection) -> Vec<(&str, Option<Value>)> {
+    let turn = |word: &'_ String| word.split_once('=').map(|(_, value)| convert::from_text(value));
+    let name_of = |word: &'_ String| word.split('=').next().unwrap_or_default().len();
+    let first = section.order.iter().map(|word| (&word[..name_of(word)], turn(word)));
+    let rest = section.members.keys().filter(|name| !section.order.contains(name)).map(|name| (name.as_str(), None));
+    first.filter(|(name, _)| section.members.contains_key(*name)).chain(rest).collect()
+}
+
+/// Whether a member that becomes `to` is written in this turn: that of its value, or where there is none, its own.
+fn is_its_turn(section: &StateSection, name: &str, value: Option<&Value>, to: &Value) -> bool {
+    match value {
+        Some(value) => value == to,
+        None => !section.order.iter().any(|word| *word == format!("{name}={}", convert::to_text(to))),
+    }
 }
 
 /// An error about a part of an item's value, at the member that a document calls it.
-fn in_members(mut error: Error, section: &StateSection, at: &str) -> Error {
+pub(super) fn in_members(mut error: Error, section: &StateSection, at: &str) -> Error {
     error.also = std::mem::take(&mut error.also).into_iter().map(|other| in_members(other, section, at)).collect();
     let part = error.subject.as_ref().and_then(|subject| subject.strip_prefix(at)?.strip_prefix('.'));
     let found = part.and_then(|part| {
@@ -556,44 +381,4 @@ fn chosen<'o>(write: &'o Operation, value: &Value) -> Result<&'o Operation> {
 
 fn exact() -> Undo {
     Undo { class: UndoClass::Exact, call: None }
-}
-
-fn has_null(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(map) => map.values().any(has_null),
-        _ => false,
-    }
-}
-
-/// What is there, without what only `old` has, and with what `new` says.
-fn merged(has: Option<&Value>, old: &Value, new: &Value) -> Value {
-    match (has, new) {
-        (Some(Value::Object(has)), Value::Object(new)) => {
-            let nothing = Map::new();
-            let old = old.as_object().unwrap_or(&nothing);
-            let mut out = has.clone();
-            out.retain(|name, _| new.contains_key(name) || !old.contains_key(name));
-            for (name, value) in new {
-                let old = old.get(name).unwrap_or(&Value::Null);
-                let value = merged(has.get(name), old, value);
-                if value.is_null() {
-                    out.remove(name)
-                } else {
-                    out.insert(name.clone(), value)
-                };
-            }
-            Value::Object(out)
-        }
-        _ => new.clone(),
-    }
-}
-
-fn title(operation: &Operation, default: &str, key: &str, item: &str, member: &str, value: &Value) -> String {
-    let words = [("item", item), ("key", key), ("member", member), ("value", &super::super::planning::short(value))];
-    template::text(operation.title.as_deref().unwrap_or(default), &words)
-}
-
-fn done(operation: &Operation, key: &str, item: &str) -> Vec<String> {
-    operation.done.iter().map(|done| template::text(done, &[("item", item), ("items", item), ("key", key)])).collect()
 }

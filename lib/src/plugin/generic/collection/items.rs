@@ -6,7 +6,7 @@ use crate::base::{Error, Kind, Progress, Result};
 use crate::bus::read::{self, PropertyGroup};
 use crate::bus::value::VariantTypes;
 use crate::bus::{Bus, Call};
-use crate::plugin::mapping::collection::{JoinSection, KeySection, Query};
+use crate::plugin::mapping::collection::{KeySection, Query};
 use crate::plugin::mapping::file::ReadSection;
 use crate::plugin::mapping::{Mapping, StateSection, template};
 use rows::Row;
@@ -42,12 +42,12 @@ pub struct Items {
     pub problems: Vec<(Option<String>, Error)>,
 }
 
-struct Reader<'a> {
-    bus: &'a Bus,
-    mapping: &'a Mapping,
-    section: &'a StateSection,
-    source: &'a ReadSection,
-    key: &'a KeySection,
+pub(super) struct Reader<'a> {
+    pub(super) bus: &'a Bus,
+    pub(super) mapping: &'a Mapping,
+    pub(super) section: &'a StateSection,
+    pub(super) source: &'a ReadSection,
+    pub(super) key: &'a KeySection,
 }
 
 /// Reads the items of a key: all, or those of these names.
@@ -62,10 +62,16 @@ pub fn read(
         return Err(Error::bad_input("the mapping does not say where the items are"));
     };
     let reader = Reader { bus, mapping, section, source, key };
-    let mut items = reader.sources(names, progress)?;
-    if items.len() > MAX_ITEMS {
-        return Err(Error::failed(format!("the service lists more than {MAX_ITEMS} items")));
+    // What can be no name is not asked for: the service could take it for an error, and no name at all for all of them.
+    let pattern = reader.pattern()?;
+    let can_be = |name: &&String| pattern.as_ref().is_none_or(|pattern| pattern.is_match(name));
+    let names: Option<BTreeSet<String>> = names.map(|names| names.iter().filter(can_be).cloned().collect());
+    if names.as_ref().is_some_and(BTreeSet::is_empty) {
+        return Ok(Items::default());
     }
+    let names = names.as_ref();
+    let mut items = reader.sources(names, progress)?;
+    check_number(&items)?;
     reader.properties(&mut items)?;
     reader.values(&mut items)?;
     let mut named = reader.named(items)?;
@@ -75,6 +81,25 @@ pub fn read(
     };
     named.found.retain(|name, item| names.is_none_or(|names| names.contains(name)) && counts(item));
     Ok(named)
+}
+
+/// The objects that a set is made of, as rows: the source's fields, and the properties that the set speaks of.
+pub fn rows(bus: &Bus, mapping: &Mapping, section: &StateSection, progress: &mut dyn Progress) -> Result<Vec<Row>> {
+    let (Some(source), Some(item)) = (&section.read, &section.item) else {
+        return Err(Error::bad_input("the mapping does not say where the items are"));
+    };
+    let reader = Reader { bus, mapping, section, source, key: &KeySection::Part(item.clone()) };
+    let mut items = reader.sources(None, progress)?;
+    check_number(&items)?;
+    reader.properties(&mut items)?;
+    Ok(items.into_iter().map(|item| item.columns).collect())
+}
+
+fn check_number(items: &[Item]) -> Result<()> {
+    if items.len() > MAX_ITEMS {
+        return Err(Error::failed(format!("the service lists more than {MAX_ITEMS} items")));
+    }
+    Ok(())
 }
 
 impl Reader<'_> {
@@ -118,7 +143,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn args(&self, query: &Query, find: &dyn Fn(&str) -> Option<Value>) -> Result<Vec<Value>> {
+    pub(super) fn args(&self, query: &Query, find: &dyn Fn(&str) -> Option<Value>) -> Result<Vec<Value>> {
         template::fill(query.args.as_deref().unwrap_or_default(), find)
     }
 
@@ -140,7 +165,7 @@ impl Reader<'_> {
                     ..Item::default()
                 }),
                 Ok(other) => return Err(Error::bad_input(format!("find answered {other}, not an object")).on(label)),
-                Err(error) if matches!(error.kind, Kind::Failed) && error.dbus_error.is_some() => {}
+                Err(error) if is_answer(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -148,7 +173,7 @@ impl Reader<'_> {
     }
 
     /// `$item` and `$items` as people write them; `$id`: what the name is converted from.
-    fn word_of_name(&self, word: &str, name: &str) -> Option<Value> {
+    pub(super) fn word_of_name(&self, word: &str, name: &str) -> Option<Value> {
         match (word, self.key) {
             ("item", _) => Some(json!(name)),
             ("items", _) => Some(json!([name])),
@@ -200,9 +225,13 @@ impl Reader<'_> {
             }
         }
         if let Some(own) = own {
-            let is_of_value = self.source.get.is_some();
+            // A plain text names a path into what `get` answers, where there is a `get`; a table, always a column.
+            let is_of_value = self.source.get.is_some() && matches!(self.key, KeySection::Column(_));
             let key = Some(self.key.column_ref()).filter(|_| !is_of_value);
-            let columns = key.into_iter().chain(self.section.filter.keys()).chain(self.section.exclude.keys());
+            let needs = self.section.members.values().flat_map(|member| member.needs.keys());
+            let of_rows = [&self.section.filter, &self.section.exclude, &self.section.protected_if];
+            let columns = key.into_iter().chain(of_rows.into_iter().flat_map(BTreeMap::keys));
+            let columns = columns.chain(needs);
             wanted.entry(own).or_default().extend(columns.filter(|column| !of_fields(column)));
         }
         wanted.retain(|_, names| !names.is_empty());
@@ -292,109 +321,15 @@ impl Reader<'_> {
         });
         failure.map_or(Ok(()), Err)
     }
-
-    /// Items by name; those without one, and those that share one, are problems.
-    fn named(&self, items: Vec<Item>) -> Result<Items> {
-        let pattern =
-            self.section.key_pattern.as_ref().map(|pattern| regex_lite::Regex::new(&format!("^(?:{pattern})$")));
-        let pattern = pattern.transpose().map_err(|error| Error::bad_input(error.to_string()))?;
-        let mut named = Items::default();
-        let mut twice: BTreeSet<String> = BTreeSet::new();
-        for item in items {
-            let name = match self.name_of(&item) {
-                Ok(name) => name,
-                Err(error) => {
-                    named.problems.push((None, error));
-                    continue;
-                }
-            };
-            if pattern.as_ref().is_some_and(|pattern| !pattern.is_match(&name)) {
-                continue;
-            }
-            let counts = rows::passes(&item.columns, &self.known(&self.section.filter, &item));
-            if !counts || rows::is_excluded(&item.columns, &self.section.exclude) {
-                continue;
-            }
-            if named.found.insert(name.clone(), item).is_some() {
-                twice.insert(name);
-            }
-        }
-        for name in twice {
-            named.found.remove(&name);
-            let error = Error::failed(format!("several items have the name {name:?}, so none of them can be told"))
-                .hint("give them names of their own with the service's own tool");
-            named.problems.push((Some(name), error));
-        }
-        Ok(named)
-    }
-
-    /// The filters on columns that are known before others are joined.
-    fn known(
-        &self,
-        filter: &BTreeMap<String, crate::plugin::mapping::Accepted>,
-        item: &Item,
-    ) -> BTreeMap<String, crate::plugin::mapping::Accepted> {
-        let is_known = |column: &&String| self.source.join.is_empty() || item.columns.contains_key(*column);
-        filter.iter().filter(|(column, _)| is_known(column)).map(|(c, a)| (c.clone(), a.clone())).collect()
-    }
-
-    fn name_of(&self, item: &Item) -> Result<String> {
-        let missing = || {
-            let which = item.path.as_deref().map_or_else(String::new, |path| format!(" {path}"));
-            Error::failed(format!("the item{which} has no {}, so it has no name", self.key.column_ref()))
-        };
-        let value = match self.key {
-            KeySection::Column(column) => match &item.value {
-                Some(value) if !item.columns.contains_key(column) => super::shape::at_path(value, column).cloned(),
-                _ => item.columns.get(column).cloned(),
-            },
-            KeySection::Part(part) => match rows::part(&item.columns, part) {
-                Some(text) => Some(convert::read(json!(text), &part.convert)?),
-                None => None,
-            },
-        };
-        match value {
-            Some(Value::String(text)) if !text.is_empty() => Ok(text),
-            Some(Value::Number(number)) => Ok(number.to_string()),
-            _ => Err(missing()),
-        }
-    }
-
-    /// Adds the columns of other methods to the items of the same name, and items that only these know when they were
-    /// asked for by name.
-    fn join(&self, items: &mut Items, names: Option<&BTreeSet<String>>, progress: &mut dyn Progress) -> Result<()> {
-        for join in &self.source.join {
-            let (reference, args) = match (&join.named, names) {
-                (Some(named), Some(names)) => (named.method.as_str(), self.args(named, &|word| in_names(word, names))?),
-                _ => (join.method.as_str(), template::fill(join.args.as_deref().unwrap_or_default(), &|_| None)?),
-            };
-            let method = self.mapping.method(reference)?;
-            for row in ask(self.bus, self.mapping, &method, args, &join.fields, progress)? {
-                let Some(name) = name_in_row(join, &row)? else { continue };
-                let is_asked = names.is_some_and(|names| names.contains(&name));
-                match items.found.get_mut(&name) {
-                    Some(item) => item.columns.extend(row),
-                    None if is_asked => drop(items.found.insert(name, Item { columns: row, ..Item::default() })),
-                    None => {}
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
-fn name_in_row(join: &JoinSection, row: &Row) -> Result<Option<String>> {
-    match &join.key {
-        KeySection::Column(column) => Ok(row.get(column).and_then(Value::as_str).map(str::to_owned)),
-        KeySection::Part(part) => match rows::part(row, part) {
-            Some(text) => Ok(convert::read(json!(text), &part.convert)?.as_str().map(str::to_owned)),
-            None => Ok(None),
-        },
-    }
-}
-
-fn in_names(word: &str, names: &BTreeSet<String>) -> Option<Value> {
+pub(super) fn in_names(word: &str, names: &BTreeSet<String>) -> Option<Value> {
     (word == "items").then(|| json!(names))
+}
+
+/// Whether an error is the service's own: what was asked for is not there.
+pub(super) fn is_answer(error: &Error) -> bool {
+    matches!(error.kind, Kind::Failed) && error.dbus_error.is_some()
 }
 
 /// Whether an error says that the object is not there any more.

@@ -3,7 +3,12 @@
 
 mod changes;
 mod items;
+mod join;
+mod named;
+mod protection;
 mod shape;
+mod whole;
+mod words;
 
-pub use items::read;
+pub use items::{read, rows};
 pub use shape::to_state;

@@ -12,6 +12,26 @@ pub fn at_path<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     path.split('.').try_fold(value, |value, part| value.as_object()?.get(part))
 }
 
+/// Whether there is something at a dotted path, in any of the elements where there is a list on the way.
+#[must_use]
+pub fn mentions(value: &Value, path: &str) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(|item| mentions(item, path)),
+        Value::Object(map) => {
+            if let Some(variant) = map.get("$variant") {
+                return variant.get("value").is_some_and(|value| mentions(value, path));
+            }
+            let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+            match (map.get(first).filter(|value| !value.is_null()), rest) {
+                (None, _) => false,
+                (Some(_), None) => true,
+                (Some(value), Some(rest)) => mentions(value, rest),
+            }
+        }
+        _ => false,
+    }
+}
+
 /// Puts `new` at a dotted path.
 pub fn put(value: &mut Map<String, Value>, path: &str, new: Value) {
     match path.split_once('.') {
@@ -74,6 +94,11 @@ fn item_to_state(item: &Item, section: &StateSection) -> Result<Value> {
             take(&mut shown, path);
         }
         read.iter().flat_map(|read| &read.omit).for_each(|path| take(&mut shown, path));
+        for (path, source) in read.iter().flat_map(|read| &read.derived) {
+            if item.value.as_ref().is_some_and(|value| at_path(value, source).is_some()) {
+                take(&mut shown, path);
+            }
+        }
         return Ok(Value::Object(shown));
     }
     let mut shown = Map::new();
@@ -118,7 +143,13 @@ pub fn to_raw(value: &Value, member: &MemberSection) -> Result<Value> {
             return Ok(convert::from_text(text));
         }
     }
-    convert::write(value.clone(), &member.convert)
+    let raw = convert::write(value.clone(), &member.convert)?;
+    // What the service will say in other words could never be seen to hold.
+    match convert::read(raw.clone(), &member.convert)? {
+        same if same == *value => Ok(raw),
+        other => Err(Error::bad_input(format!("{value} is the same as {other}, which is how it reads"))
+            .hint(format!("write {other}"))),
+    }
 }
 
 #[cfg(test)]
@@ -136,6 +167,10 @@ mod tests {
         assert_eq!(json!(map), json!({"a": {"b": 4, "d": {"e": 3}}}));
         assert_eq!(at_path(&json!(map), "a.d.e"), Some(&json!(3)));
         assert_eq!(at_path(&json!(map), "a.b.c"), None);
+        let value = json!({"peers": [{"key": "k"}, {"secret": null}], "v": {"$variant": {"signature": "a{sv}", "value": {"x": 1}}}});
+        let found =
+            ["peers", "peers.key", "peers.secret", "peers.key.x", "v.x", "v.y"].map(|path| mentions(&value, path));
+        assert_eq!(found, [true, true, false, false, true, false]);
     }
 
     #[test]
@@ -145,5 +180,9 @@ mod tests {
         let item = Item { columns: [("T".to_owned(), json!(1))].into(), ..Item::default() };
         assert_eq!(member_to_state(&item, &member, None).unwrap(), Some(json!("administrator")));
         assert_eq!(to_raw(&json!("standard"), &member).unwrap(), json!(0));
+        let member: MemberSection = toml::from_str("property = 'DNS'\nconvert = ['ip']").unwrap();
+        assert_eq!(to_raw(&json!(["192.0.2.1"]), &member).unwrap(), json!([[2, [192, 0, 2, 1]]]));
+        let error = to_raw(&json!(["2001:DB8:0::53"]), &member).unwrap_err();
+        assert_eq!(error.hint.as_deref(), Some("write [\"2001:db8::53\"]"));
     }
 }

@@ -1,0 +1,97 @@
+//! The virtual machine: what needs a kernel of its own. `make test-vm` runs these; they are ignored otherwise.
+
+#![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
+
+use std::time::{Duration, SystemTime};
+
+use op_dbus_tests::machine::{Vm, VmOptions};
+use op_dbus_tests::ops::{apply, outcome, wait_until};
+use serde_json::{Value, json};
+
+/// The clock of the machine, to the second.
+fn clock(vm: &Vm) -> SystemTime {
+    let seconds = vm.sh("date +%s").ok().trim().parse().unwrap();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn apart(one: SystemTime, other: SystemTime) -> Duration {
+    one.duration_since(other).unwrap_or_else(|error| error.duration())
+}
+
+#[test]
+#[ignore = "make test-vm: it takes minutes the first time"]
+fn it_is_a_whole_machine_with_two_numa_nodes() {
+    let notes = tempfile::tempdir().unwrap();
+    std::fs::write(notes.path().join("note"), "from here").unwrap();
+    let vm = Vm::start(&VmOptions::default().files(notes.path(), "/srv/notes"));
+    assert_eq!(vm.sh("systemctl is-system-running; systemctl list-units --failed --no-legend").ok(), "running\n");
+    assert_eq!(vm.sh("systemd-detect-virt; cat /proc/1/comm; stat -f -c %T /").ok(), "qemu\nsystemd\nbtrfs\n");
+
+    let numactl = vm.sh("numactl --hardware").ok();
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    for line in ["available: 2 nodes (0-1)", "node 0 cpus: 0", "node 1 cpus: 1", "0: 10 21", "1: 21 10"] {
+        assert!(numactl.lines().any(|seen| words(seen) == line), "{line}: {numactl}");
+    }
+    let bound = "numactl --cpunodebind=1 --membind=1 grep -E '(Cpus|Mems)_allowed_list' /proc/self/status";
+    assert_eq!(vm.sh(bound).ok(), "Cpus_allowed_list:\t1\nMems_allowed_list:\t0-1\n");
+
+    let state = vm.run(&["op-query", "--plugin", "hostname", "--plugin", "timedate"], "");
+    assert_eq!((state.code, state.stderr.as_str()), (0, ""));
+    let plugins = state.json()["plugins"].clone();
+    assert_eq!(plugins["hostname"]["static_hostname"], "op-test");
+    assert_eq!(plugins["hostname"]["chassis"], "vm");
+    assert_eq!(plugins["timedate"], json!({"timezone": "Etc/UTC", "ntp": true, "local_rtc": false}));
+
+    let objects = ["busctl", "--json=short", "call", "org.freedesktop.UDisks2", "/org/freedesktop/UDisks2"];
+    let member = ["org.freedesktop.DBus.ObjectManager", "GetManagedObjects"];
+    let objects = vm.run(&[&objects[..], &member].concat(), "").json()["data"][0].clone();
+    for disk in ["vda", "vdb", "vdc"] {
+        let block = &objects[format!("/org/freedesktop/UDisks2/block_devices/{disk}")];
+        let size = &block["org.freedesktop.UDisks2.Block"]["Size"]["data"];
+        assert_ne!(size, &Value::Null, "{disk}: {block}");
+    }
+    vm.sh("mkfs.btrfs -q /dev/vdc && mount /dev/vdc /mnt && btrfs subvolume create /mnt/one && umount /mnt").ok();
+
+    vm.sh("ip link add wg0 type wireguard && wg genkey > /root/key && wg set wg0 private-key /root/key").ok();
+    assert!(vm.sh("wg show wg0").ok().contains("public key"));
+    vm.sh("ip link add dummy0 type dummy && ip link set dummy0 up").ok();
+    vm.sh("ovs-vsctl add-br br0 && ip link show br0").ok();
+    assert_eq!(
+        vm.sh("nmcli --terse --fields DEVICE,STATE device | grep -E '^(eth0|runner0):'").ok(),
+        "eth0:connected\nrunner0:unmanaged\n"
+    );
+
+    let output = vm.run(&["sh", "-c", "cat; echo error >&2; exit 7"], "input");
+    assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (7, "input", "error\n"));
+    assert_eq!(vm.run(&["printf", "%s|", "two words", "", "$x", "it's"], "").ok(), "two words||$x|it's|");
+    assert_eq!(vm.run(&["no-such-command"], "").code, 127);
+    assert_eq!(vm.sh("kill -TERM $$").code, 128 + 15);
+    assert_ne!(vm.sh("exec 3</dev/tty").code, 0, "there must be no terminal to ask on");
+    assert_eq!(vm.sh("cat /srv/notes/note").ok(), "from here");
+    assert!(vm.run(&["touch", "/op/src/new"], "").stderr.contains("Read-only"));
+    let run = vm.run_folder().to_owned();
+    drop(vm);
+    assert!(!run.exists());
+}
+
+#[test]
+#[ignore = "make test-vm: it takes minutes the first time"]
+fn network_time_is_switched_and_the_clock_set() {
+    let vm = Vm::start(&VmOptions::default());
+    assert!(apart(clock(&vm), SystemTime::now()) < Duration::from_secs(5));
+    let want = |ntp: bool| json!({"plugins": {"timedate": {"ntp": ntp, "timezone": "Europe/Vienna"}}});
+    let output = apply(&vm, &[], &want(false));
+    assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
+    assert_eq!(vm.sh("timedatectl show --property NTP --property Timezone").ok(), "Timezone=Europe/Vienna\nNTP=no\n");
+    assert_eq!(outcome(&apply(&vm, &[], &want(false)).json()), "unchanged");
+
+    let before = SystemTime::now();
+    vm.sh("timedatectl set-time '2001-02-03 04:05:06'").ok();
+    assert!(vm.sh("date --iso-8601=minutes").ok().starts_with("2001-02-03T04:05+01:00"));
+    assert!(apart(SystemTime::now(), before) < Duration::from_secs(30), "this machine's clock stands");
+
+    let output = apply(&vm, &[], &want(true));
+    assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
+    wait_until("timesyncd runs", || vm.sh("systemctl is-active systemd-timesyncd").code == 0);
+    assert_eq!(vm.sh("timedatectl show --property NTP").ok(), "NTP=yes\n");
+}
