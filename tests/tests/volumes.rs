@@ -14,7 +14,9 @@ use std::time::Duration;
 
 fn open(root: &Path) -> op_dbus::base::Result<Store> {
     let root = StateRoot::find(Some(root)).unwrap();
-    Store::open(&root, &mut Wait { timeout: Duration::ZERO, on_wait: &mut |_| {}, is_interrupted: &|| false })
+    // Other tests start programs meanwhile: until such a child is one, it holds the locks of this process, too.
+    let timeout = Duration::from_millis(500);
+    Store::open(&root, &mut Wait { timeout, on_wait: &mut |_| {}, is_interrupted: &|| false })
 }
 
 /// Every file and folder below `path`, with the text of files.
