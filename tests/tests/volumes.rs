@@ -200,6 +200,24 @@ fn leftovers_are_swept_and_an_interrupted_exchange_is_finished() {
 }
 
 #[test]
+fn whoever_needs_a_folder_first_makes_its_volume() {
+    for (name, disk) in Disk::each() {
+        let path = disk.path().join("new/root");
+        let root = StateRoot::find(Some(&path)).unwrap();
+        std::thread::scope(|scope| {
+            for i in 0..8 {
+                let root = &root;
+                scope.spawn(move || root.make_parent(&root.checkpoint(&format!("run-{i}"))).unwrap());
+            }
+        });
+        assert!(root.checkpoints().is_dir(), "{name}");
+        let volume = volumes::at(&path).unwrap().look(&path.join("@state")).unwrap().unwrap();
+        assert_eq!(volume.is_subvolume, disk.kind() == Kind::Btrfs, "{name}");
+        assert_eq!(volumes::at(&path).unwrap().is_compressed(&path.join("@state")), volume.is_subvolume, "{name}");
+    }
+}
+
+#[test]
 fn what_btrfs_knows_of_a_subvolume() {
     let disk = Disk::new(Kind::Btrfs, "256M");
     let at = |name: &str| disk.path().join(name);
