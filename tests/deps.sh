@@ -9,11 +9,11 @@ packages=(
   dbus-daemon                           # private buses; the package dbus would start one for the machine
   btrfs-progs                           # real subvolumes on a loop file
   minisign openssl                      # packages by the stock tools; certificates of a test's server
+  btrfs-compsize                        # how much compression saves
   systemd-container procps              # tests/machine/boot.sh: systemd-nspawn; pgrep
   cpio zstd xz-utils                    # tests/machine/build.sh: the first file system of the virtual machine
   qemu-system-x86 qemu-utils            # tests/machine/vm.sh
   binutils e2fsprogs openssh-client     # what it shows the virtual machine, and how it is entered
-  btrfs-compsize                        # how much compression saves
   jq                                    # pipes between the programs
   systemd                               # busctl, systemd-analyze
   libglib2.0-bin                        # gdbus, to measure beside

@@ -167,7 +167,9 @@ impl Host {
 
     fn create(&self, size_bytes: u64) -> op_dbus::base::Result<op_dbus::store::init::RootReport> {
         let options = ImageOptions { size_bytes, file: None, units: self.units.clone() };
-        let mut wait = Wait { timeout: Duration::ZERO, on_wait: &mut |_| {}, is_interrupted: &|| false };
+        // Other tests start programs meanwhile: until such a child is one, it holds the locks of this process, too.
+        let timeout = Duration::from_millis(500);
+        let mut wait = Wait { timeout, on_wait: &mut |_| {}, is_interrupted: &|| false };
         image::create(&StateRoot::find(Some(&self.root)).unwrap(), &options, &mut wait)
     }
 
@@ -248,7 +250,7 @@ fn an_image_that_cannot_be_made_changes_nothing() {
     // Others hold the root.
     fs::write(host.root.join("@state/lock"), "").unwrap();
     let lock = host.root.join("@state/lock");
-    let applying = Lock::take(&lock, Duration::ZERO, &mut |_| {}, &|| false).unwrap();
+    let applying = Lock::take(&lock, Duration::from_millis(500), &mut |_| {}, &|| false).unwrap();
     assert_eq!(host.create(SIZE).unwrap_err().kind.exit_code(), 75);
     drop(applying);
     // Something is where the image is to be.

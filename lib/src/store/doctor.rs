@@ -4,7 +4,7 @@ mod stored;
 
 pub use stored::Stored;
 
-use super::init::{is_compressed, plain};
+use super::init::plain;
 use super::{StateRoot, Store, Wait, cache, mounts, sweep, volumes};
 use crate::base::Result;
 use crate::base::time::Hour;
@@ -131,7 +131,7 @@ impl Examined<'_> {
         }
         let plain = plain(self.root)?;
         let uncompressed: Vec<PathBuf> = (self.root.fixed().into_iter())
-            .filter(|path| path.is_dir() && is_compressed(self.root, path) && !self.volumes().is_compressed(path))
+            .filter(|path| path.is_dir() && self.root.is_compressed(path) && !self.volumes().is_compressed(path))
             .collect();
         let some = |promise: &str, without: &[PathBuf], good: &str, bad: &str| match without {
             [] => kept(promise, good),

@@ -10,7 +10,7 @@
 //!
 //! Until 4 nothing but staging files was touched; what fails from there on is taken back.
 
-use super::init::{ImageReport, RootReport, access_of, copy_all, init, is_compressed, lock_applying};
+use super::init::{ImageReport, RootReport, access_of, copy_all, init, lock_applying};
 use super::volumes::{self, Directories, Subvolumes, copy_entry, names};
 use super::{StateRoot, Store, Volumes, Wait, file, mounts};
 use crate::base::{Error, Kind, Result};
@@ -136,7 +136,7 @@ impl Plan {
             let path = self.mounted.join(fixed.file_name().unwrap_or_default());
             subvolumes.create(&path)?;
             // Before anything is copied into it, so that what is copied is compressed, too.
-            if is_compressed(root, &fixed) {
+            if root.is_compressed(&fixed) {
                 subvolumes.compress(&path)?;
             }
         }

@@ -75,16 +75,11 @@ pub fn init(root: &StateRoot, wait: &mut Wait) -> Result<RootReport> {
             store.volumes().create(&path)?;
             report.made.push(name(&path));
         }
-        if is_compressed(root, &path) && !store.volumes().is_compressed(&path) && store.volumes().compress(&path)? {
+        if root.is_compressed(&path) && !store.volumes().is_compressed(&path) && store.volumes().compress(&path)? {
             report.compressed.push(name(&path));
         }
     }
     Ok(report)
-}
-
-/// Whether a volume is to be compressed. Packages are not: a published stream would carry the property.
-pub(super) fn is_compressed(root: &StateRoot, volume: &Path) -> bool {
-    root.fixed().iter().any(|fixed| fixed == volume) && volume != root.plugin_snapshots()
 }
 
 /// Nobody may apply while what they write to is replaced.

@@ -1,5 +1,6 @@
 //! Where things lie under the state root. The only room beside `cli` that reads the environment.
 
+use super::volumes;
 use crate::base::name::PluginName;
 use crate::base::{Error, Kind, Result};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -163,12 +164,44 @@ impl StateRoot {
     pub fn make_parent(&self, file: &Path) -> Result<()> {
         let Some(parent) = file.parent() else { return Ok(()) };
         if !parent.is_dir() {
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent);
-            made.map_err(|e| Error::io("make a folder of the state root", parent, &e))?;
+            let volume = parent.strip_prefix(&self.path).ok().and_then(|below| below.components().next());
+            if let Some(volume) = volume.filter(|name| name.as_os_str().as_encoded_bytes().starts_with(b"@")) {
+                self.make_volume(&self.path.join(volume))?;
+            }
+            make_folder(parent)?;
         }
         check_owner(&self.path)?;
         check_owner(parent)
     }
+
+    /// Makes one of the root's volumes unless it is there.
+    fn make_volume(&self, path: &Path) -> Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        make_folder(&self.path)?;
+        let volumes = volumes::at(&self.path)?;
+        match volumes.create(path) {
+            // Somebody else was faster.
+            Err(_) if path.is_dir() => return Ok(()),
+            made => made?,
+        }
+        if self.is_compressed(path) {
+            volumes.compress(path)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a volume is to be compressed. Packages are not: a published stream would carry the property.
+    #[must_use]
+    pub fn is_compressed(&self, volume: &Path) -> bool {
+        self.fixed().iter().any(|fixed| fixed == volume) && volume != self.plugin_snapshots()
+    }
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.map_err(|e| Error::io("make a folder of the state root", path, &e))
 }
 
 /// A folder that decides what is safe must be the effective user's own.
