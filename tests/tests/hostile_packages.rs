@@ -80,8 +80,12 @@ fn forged_streams() {
         link(e, "folder", desk.path().to_str().unwrap());
         e.file("folder/escaped", &b"x"[..]).unwrap();
     });
-    refused_stream(&desk, "leads elsewhere", |e| drop(e.file("../../../escaped", &b"x"[..]).unwrap()));
-    refused_stream(&desk, "is absolute", |e| drop(e.file(&format!("{secret}.escaped"), &b"x"[..]).unwrap()));
+    refused_stream(&desk, "leads elsewhere", |e| {
+        e.file("../../../escaped", &b"x"[..]).unwrap();
+    });
+    refused_stream(&desk, "is absolute", |e| {
+        e.file(&format!("{secret}.escaped"), &b"x"[..]).unwrap();
+    });
     refused_stream(&desk, "the removal of a file", |e| {
         e.command(Code::UNLINK, &[(A::Path, b"../../todelete")]).unwrap();
     });
@@ -132,9 +136,15 @@ fn forged_streams() {
     refused(&desk, &desk.offer(&snapshot.end().unwrap()), 7, "a snapshot of another subvolume");
     // Beyond that table.
     refused_stream(&desk, "executable", |e| e.chmod("plugin.toml", 0o755).unwrap());
-    refused_stream(&desk, "twice", |e| drop(e.file("plugin.toml", MANIFEST.as_bytes()).unwrap()));
-    refused_stream(&desk, "has the character", |e| drop(e.file("a\u{1b}[2J", &b""[..]).unwrap()));
-    refused_stream(&desk, "longer than", |e| drop(e.file(&"n".repeat(300), &b""[..]).unwrap()));
+    refused_stream(&desk, "twice", |e| {
+        e.file("plugin.toml", MANIFEST.as_bytes()).unwrap();
+    });
+    refused_stream(&desk, "has the character", |e| {
+        e.file("a\u{1b}[2J", &b""[..]).unwrap();
+    });
+    refused_stream(&desk, "longer than", |e| {
+        e.file(&"n".repeat(300), &b""[..]).unwrap();
+    });
     refused_stream(&desk, "deeper than", |e| {
         (1..10).for_each(|depth| e.folder(&vec!["d"; depth].join("/")).unwrap());
     });
@@ -246,17 +256,14 @@ fn crc32c(bytes: &[u8]) -> u32 {
 #[test]
 fn bombs() {
     let desk = desk();
-    let zeros = |bytes: usize, to: &mut dyn Write| {
-        let block = vec![0; 1 << 20];
-        (0..bytes >> 20).for_each(|_| to.write_all(&block).unwrap());
-    };
     // A gigabyte of zeros instead of a stream, after its beginning, and after its end.
     let good = stream(|_| ());
     for start in [&b""[..], &good[..17], &good] {
-        let mut package = op_dbus::package::archive::compress(Vec::new()).unwrap();
-        package.write_all(start).unwrap();
-        zeros(1 << 30, &mut package);
-        let package = package.finish().unwrap();
+        let package = zstd(&["-3"], |to| {
+            to.write_all(start)?;
+            let block = vec![0; 1 << 20];
+            (0..1 << 10).try_for_each(|_| to.write_all(&block))
+        });
         assert!(package.len() < 1 << 20);
         refused(&desk, &desk.offer_bytes(&package), 7, "");
     }
@@ -273,7 +280,7 @@ fn bombs() {
         (0..600).for_each(|_| e.write("zeros", 0, &block).unwrap());
     });
     // Copies of copies.
-    refused_stream(&desk, "larger than", |e| {
+    refused_stream(&desk, "writes more than", |e| {
         e.file("copy0", &vec![0; 1 << 20][..]).unwrap();
         for i in 1..30 {
             let name = format!("copy{i}");
@@ -302,14 +309,23 @@ fn bombs() {
 }
 
 fn zstd_with_window(stream: &[u8], window: u32) -> Vec<u8> {
+    zstd(&[&format!("--long={window}")], |to| to.write_all(stream))
+}
+
+/// What the stock program makes of what `write` gives it.
+fn zstd(args: &[&str], write: impl FnOnce(&mut dyn Write) -> std::io::Result<()> + Send) -> Vec<u8> {
     let mut child = std::process::Command::new("zstd")
-        .args(["-q", "-c", &format!("--long={window}")])
+        .args(["-q", "-c"])
+        .args(args)
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(stream).unwrap();
-    child.wait_with_output().unwrap().stdout
+    let mut to = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || write(&mut to).unwrap());
+        child.wait_with_output().unwrap().stdout
+    })
 }
 
 #[test]
@@ -377,12 +393,9 @@ fn plugins_that_cannot_be_read() {
         (MANIFEST.replace("1.0.0", "1").as_bytes(), "no version"),
         (MANIFEST.replace("1.0.0", "../../x").as_bytes(), "no version"),
         (MANIFEST.replace("org.example.Lamp", "not a name").as_bytes(), "names the service"),
-        (format!("{MANIFEST}[dependencies]\n\"../x\" = \"*\"\n").as_bytes(), ""),
+        (format!("{MANIFEST}[dependencies]\n\"../x\" = \"*\"\n").as_bytes(), "dependencies.../x"),
     ] {
-        let ended = desk.install(&desk.offer(&with(manifest)), &[]);
-        let expected = if manifest.windows(6).any(|w| w == b"depend") { 5 } else { 65 };
-        assert_eq!(ended.code, expected, "{ended:?}");
-        refused(&desk, &desk.offer(&with(manifest)), expected, why);
+        refused(&desk, &desk.offer(&with(manifest)), 65, why);
     }
     refused(&desk, &desk.offer(&stream_of("x", &[], |_| ())), 65, "no plugin.toml");
     refused(&desk, &desk.offer(&stream_of("x", &[], |e| e.folder("plugin.toml").unwrap())), 65, "");

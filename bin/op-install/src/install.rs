@@ -1,30 +1,91 @@
-//! Packages: installed, shown, rolled back, compared with their signatures.
+//! Packages: installed, upgraded, adopted, shown, rolled back, compared with their signatures.
 
 use op_dbus::base::name::PluginName;
 use op_dbus::base::{Error, Result};
 use op_dbus::cli::packages::InstallOptions;
-use op_dbus::cli::{Cli, Outcome, show_packages};
+use op_dbus::cli::{Cli, Outcome, named, show_packages};
 use op_dbus::package::versions::{self, Verdict, VerifyReport};
+use std::collections::BTreeSet;
 
 /// install a package: verified, judged, and active in one step
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "install")]
 pub struct Install {
-    /// the package: a file, or an https:, http: or file: URL
-    #[argh(positional, arg_name = "FILE|URL")]
+    /// a file, an https:, http: or file: URL, or a name that a registry has, with the versions that will do: NAME@^1.2
+    #[argh(positional, arg_name = "FILE|URL|NAME")]
     what: String,
     /// trust this public key, and no other (may be repeated)
     #[argh(option, arg_name = "FILE")]
     key: Vec<String>,
+    /// ask for a GPG signature, too (.asc), by a key of /etc/op-dbus/trusted-gpg
+    #[argh(switch)]
+    gpg: bool,
     /// install it even if nobody who is trusted signed it
     #[argh(switch)]
     allow_unsigned: bool,
     /// install it even if a newer version is installed
     #[argh(switch)]
     allow_downgrade: bool,
+    /// with a name: install the versions this file names; without such a file, write it
+    #[argh(option, arg_name = "FILE")]
+    lock: Option<String>,
     /// say what would change, and change nothing
     #[argh(switch)]
     dry_run: bool,
+    /// confirm without being asked
+    #[argh(switch, short = 'y')]
+    yes: bool,
+    /// wait this long for another run to end (default 10s)
+    #[argh(option, arg_name = "DUR")]
+    lock_timeout: Option<String>,
+}
+
+/// install the newest versions of what was installed from packages
+#[derive(argh::FromArgs, argh::ArgsInfo)]
+#[argh(subcommand, name = "upgrade")]
+pub struct Upgrade {
+    /// the plugins' names; all when none is named
+    #[argh(positional, arg_name = "NAME")]
+    names: Vec<String>,
+    /// trust this public key, and no other (may be repeated)
+    #[argh(option, arg_name = "FILE")]
+    key: Vec<String>,
+    /// ask for a GPG signature, too (.asc), by a key of /etc/op-dbus/trusted-gpg
+    #[argh(switch)]
+    gpg: bool,
+    /// say what would change, and change nothing
+    #[argh(switch)]
+    dry_run: bool,
+    /// confirm without being asked
+    #[argh(switch, short = 'y')]
+    yes: bool,
+    /// wait this long for another run to end (default 10s)
+    #[argh(option, arg_name = "DUR")]
+    lock_timeout: Option<String>,
+}
+
+/// look at a version that was put into the state root by hand, and make it active
+#[derive(argh::FromArgs, argh::ArgsInfo)]
+#[argh(subcommand, name = "adopt")]
+pub struct Adopt {
+    /// the plugin's name
+    #[argh(positional, arg_name = "NAME")]
+    name: String,
+    /// this version, instead of the newest that was put there
+    #[argh(option, arg_name = "VERSION")]
+    version: Option<String>,
+    /// the package it was received from: it is trusted as that is
+    #[argh(option, arg_name = "FILE|URL")]
+    package: Option<String>,
+    /// trust this public key, and no other (may be repeated)
+    #[argh(option, arg_name = "FILE")]
+    key: Vec<String>,
+    /// make it active even if nobody who is trusted signed it
+    #[argh(switch)]
+    allow_unsigned: bool,
+    /// make it active even if a newer version is installed
+    #[argh(switch)]
+    allow_downgrade: bool,
     /// confirm without being asked
     #[argh(switch, short = 'y')]
     yes: bool,
@@ -67,6 +128,9 @@ pub struct Verify {
     /// trust this public key, and no other (may be repeated)
     #[argh(option, arg_name = "FILE")]
     key: Vec<String>,
+    /// check GPG signatures, too, where one was asked for when it was installed
+    #[argh(switch)]
+    gpg: bool,
 }
 
 /// Runs `install`.
@@ -75,11 +139,54 @@ pub fn install(args: Install, cli: &mut Cli) -> Result<Outcome> {
         keys: args.key,
         allow_unsigned: args.allow_unsigned,
         allow_downgrade: args.allow_downgrade,
+        gpg: args.gpg,
+        dry_run: args.dry_run,
+        yes: args.yes,
+        lock: args.lock,
+        lock_timeout: args.lock_timeout,
+    };
+    if let Some(wanted) = named::parse_wanted(&args.what)? {
+        if options.allow_unsigned {
+            return Err(Error::usage("what a registry has is signed").on("--allow-unsigned").hint("leave it out"));
+        }
+        let report = cli.install_named(&[wanted], BTreeSet::new(), &options)?;
+        show_packages::installation(&mut cli.out, &report)?;
+        return Ok(Outcome::Done);
+    }
+    if options.lock.is_some() {
+        return Err(Error::usage("a lock file is about what registries have").on("--lock").hint("install by a name"));
+    }
+    let report = cli.install_file(&args.what, &options)?;
+    show_packages::installed(&mut cli.out, &report)?;
+    Ok(Outcome::Done)
+}
+
+/// Runs `upgrade`.
+pub fn upgrade(args: Upgrade, cli: &mut Cli) -> Result<Outcome> {
+    let options = InstallOptions {
+        keys: args.key,
+        gpg: args.gpg,
         dry_run: args.dry_run,
         yes: args.yes,
         lock_timeout: args.lock_timeout,
+        ..InstallOptions::default()
     };
-    let report = cli.install(&args.what, &options)?;
+    let report = cli.upgrade(&args.names, &options)?;
+    show_packages::installation(&mut cli.out, &report)?;
+    Ok(Outcome::Done)
+}
+
+/// Runs `adopt`.
+pub fn adopt(args: Adopt, cli: &mut Cli) -> Result<Outcome> {
+    let options = InstallOptions {
+        keys: args.key,
+        allow_unsigned: args.allow_unsigned,
+        allow_downgrade: args.allow_downgrade,
+        yes: args.yes,
+        lock_timeout: args.lock_timeout,
+        ..InstallOptions::default()
+    };
+    let report = cli.adopt(&args.name, args.version.as_deref(), args.package.as_deref(), &options)?;
     show_packages::installed(&mut cli.out, &report)?;
     Ok(Outcome::Done)
 }
@@ -105,9 +212,10 @@ pub fn rollback(args: &Rollback, cli: &mut Cli) -> Result<Outcome> {
 }
 
 /// Runs `verify`.
-pub fn verify(args: &Verify, cli: &mut Cli) -> Result<Outcome> {
+pub fn verify(args: Verify, cli: &mut Cli) -> Result<Outcome> {
     let root = cli.root()?;
-    let policy = cli.policy(&args.key, false)?;
+    let options = InstallOptions { keys: args.key, gpg: args.gpg, ..InstallOptions::default() };
+    let policy = cli.policy(&root, &options)?;
     let names = match &args.names[..] {
         [] => versions::installed(&root)?,
         names => names.iter().map(|name| PluginName::new(name)).collect::<Result<Vec<_>>>()?,

@@ -1,15 +1,17 @@
 //! `op-install`: makes plugins from what services say of themselves, installs packages, lists, removes and tests plugins.
 
 mod install;
+mod keys;
 mod lint;
 mod map;
+mod registry;
 
 use op_dbus::base::name::PluginName;
 use op_dbus::base::{Error, Result};
 use op_dbus::bus::{Manner, names, walk};
 use op_dbus::cli::{self, Cli, Outcome, Program, show};
 use op_dbus::package::create::{self, IntrospectionDocument};
-use op_dbus::package::{remove, versions};
+use op_dbus::package::{adopt, remove, versions};
 use op_dbus::plugin::listing;
 
 mod test;
@@ -24,15 +26,19 @@ struct Args {
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand)]
 enum Command {
+    Adopt(install::Adopt),
     Create(Create),
     Install(install::Install),
+    Keys(keys::Keys),
     Lint(lint::Lint),
     List(List),
     Map(map::Map),
+    Registry(registry::Registry),
     Remove(Remove),
     Rollback(install::Rollback),
     Show(install::Show),
     Test(test::Test),
+    Upgrade(install::Upgrade),
     Verify(install::Verify),
 }
 
@@ -84,6 +90,9 @@ const PROGRAM: Program = Program {
                op-install lint mappings/hostname\n\
                op-install https://op-dbus-plugins.org/packagekit-v1.0.0.btrfs.zst\n\
                op-install install packagekit-v1.0.0.btrfs.zst --key publisher.pub --dry-run\n\
+               op-install registry add https://op-dbus-plugins.org\n\
+               op-install packagekit@^1.2\n\
+               op-install upgrade --dry-run\n\
                op-install rollback packagekit\n\
                op-install verify\n\
                op-install remove power\n\
@@ -92,16 +101,20 @@ const PROGRAM: Program = Program {
 
 fn main() -> std::process::ExitCode {
     cli::main(&PROGRAM, |args: Args, cli| match args.command {
+        Command::Adopt(args) => install::adopt(args, cli),
         Command::Create(args) => create(&args, cli),
         Command::Install(args) => install::install(args, cli),
+        Command::Keys(args) => keys::run(args, cli),
         Command::Lint(args) => lint::run(&args, cli),
         Command::List(_) => list(cli),
         Command::Map(args) => map::run(&args, cli),
+        Command::Registry(args) => registry::run(args, cli),
         Command::Remove(args) => remove(&args, cli),
         Command::Rollback(args) => install::rollback(&args, cli),
         Command::Show(args) => install::show(&args, cli),
         Command::Test(args) => test::test(&args, cli),
-        Command::Verify(args) => install::verify(&args, cli),
+        Command::Upgrade(args) => install::upgrade(args, cli),
+        Command::Verify(args) => install::verify(args, cli),
     })
 }
 
@@ -143,6 +156,11 @@ fn list(cli: &mut Cli) -> Result<Outcome> {
     let mut listing = listing::list(&cli.catalog(&root)?);
     versions::complete(&mut listing, &root)?;
     show::listing(&mut cli.out, &listing)?;
+    for received in adopt::received(&root)? {
+        let (name, version) = (&received.name, &received.version);
+        let path = received.path.display();
+        cli.out.note(&format!("{path} was put there by hand: op-install adopt {name} --version {version}"));
+    }
     Ok(Outcome::Done)
 }
 

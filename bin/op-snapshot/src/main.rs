@@ -26,6 +26,7 @@ enum Command {
     Publish(publish::Publish),
     Rotate(Rotate),
     List(List),
+    Revoke(publish::Revoke),
     Restore(Restore),
     Delete(Delete),
 }
@@ -115,6 +116,7 @@ fn main() -> std::process::ExitCode {
             Command::Doctor(_) => doctor(cli),
             Command::Keygen(args) => publish::keygen(&args, cli),
             Command::Publish(args) => publish::publish(&args, cli),
+            Command::Revoke(args) => publish::revoke(&args, cli),
             Command::Rotate(args) => rotate(&args, cli),
             Command::List(_) => list(cli),
             Command::Restore(args) => restore(&args, cli),

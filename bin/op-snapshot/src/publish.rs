@@ -4,6 +4,7 @@ use op_dbus::base::name::PluginName;
 use op_dbus::base::{Error, Result};
 use op_dbus::cli::{Cli, show_packages};
 use op_dbus::package::publish::{self, Existing, beside, write_new};
+use op_dbus::package::revocation::Revocations;
 use op_dbus::package::signing::{self, SigningKey};
 use op_dbus::package::versions;
 use op_dbus::store::file;
@@ -46,6 +47,50 @@ pub struct Publish {
     /// wait this long for another run to end (default 10s)
     #[argh(option, arg_name = "DUR")]
     lock_timeout: Option<String>,
+}
+
+/// take back trust: write a signed list of keys and packages that count no longer
+#[derive(argh::FromArgs, argh::ArgsInfo)]
+#[argh(subcommand, name = "revoke")]
+pub struct Revoke {
+    /// numbers of keys (16 hexadecimal digits), or SHA-256 of packages (64)
+    #[argh(positional, arg_name = "WHAT")]
+    what: Vec<String>,
+    /// why, for everybody to read
+    #[argh(option, arg_name = "TEXT")]
+    reason: Option<String>,
+    /// sign with this secret key
+    #[argh(option, arg_name = "FILE")]
+    key: String,
+    /// the password of the key is the first line of this file
+    #[argh(option, arg_name = "FILE")]
+    password_file: Option<String>,
+    /// the list: what is in it stays (default: revoked.list)
+    #[argh(option, arg_name = "FILE")]
+    out: Option<String>,
+}
+
+/// Runs `revoke`.
+pub fn revoke(args: &Revoke, cli: &mut Cli) -> Result<()> {
+    if args.what.is_empty() {
+        return Err(
+            Error::usage("there is nothing to revoke").hint("name keys or packages; op-install keys lists keys")
+        );
+    }
+    let path = Path::new(args.out.as_deref().unwrap_or("revoked.list"));
+    let mut list = match file::read(path)? {
+        Some(text) => Revocations::parse(&text, &path.display().to_string())?,
+        None => Revocations::default(),
+    };
+    for what in &args.what {
+        let kind = if what.len() == 64 { "package" } else { "key" };
+        list.add(kind, what, args.reason.clone().unwrap_or_default())?;
+    }
+    list.number += 1;
+    let key = signing_key(&args.key, args.password_file.as_deref())?;
+    write_new(&beside(path, ".minisig"), list.sign(&key)?.as_bytes(), 0o644, Existing::Replace)?;
+    write_new(path, list.text().as_bytes(), 0o644, Existing::Replace)?;
+    show_packages::revoked(&mut cli.out, path, &list)
 }
 
 /// Runs `keygen`.

@@ -1,10 +1,13 @@
 //! Packages and the versions of plugins for people, or as documents.
 
 use super::Out;
+use super::named::Wanted;
 use crate::base::{Result, size};
-use crate::package::install::{InstallOutcome, InstallReport};
+use crate::package::install::{InstallOutcome, InstallReport, InstallationReport};
 use crate::package::proposal::Proposal;
 use crate::package::publish::PublishReport;
+use crate::package::resolve::Chosen;
+use crate::package::revocation::Revocations;
 use crate::package::versions::{PluginReport, RollbackReport, Verdict, VerifyReport};
 use serde_json::json;
 use std::path::Path;
@@ -17,6 +20,36 @@ pub fn installed(out: &mut Out, report: &InstallReport) -> Result<()> {
     if out.look().is_json {
         return out.document(report);
     }
+    out.text(&lines(report))
+}
+
+/// Prints what was installed by name, or would be.
+pub fn installation(out: &mut Out, report: &InstallationReport) -> Result<()> {
+    for claim in report.packages.iter().flat_map(|package| &package.proposal.contradictions) {
+        out.warn(claim);
+    }
+    if out.look().is_json {
+        return out.document(report);
+    }
+    let mut text: String = report.packages.iter().map(lines).collect();
+    let stays = report.unchanged.iter().map(|(name, version)| format!("{name} {version} is installed and stays.\n"));
+    text.extend(stays);
+    if text.is_empty() {
+        text.push_str("Nothing is installed from packages.\n");
+    }
+    out.text(&text)
+}
+
+/// What comes along with what is asked for, as text.
+#[must_use]
+pub fn company(wanted: &[Wanted], company: &[&Chosen]) -> String {
+    let names: Vec<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    let mut text = format!("With {}, because it needs them, come:\n", names.join(", "));
+    text.extend(company.iter().map(|chosen| format!("  {} {}\n", chosen.name, chosen.version)));
+    text
+}
+
+fn lines(report: &InstallReport) -> String {
     let Proposal { plugin, plugin_version, .. } = &report.proposal;
     let mut text = match report.outcome {
         InstallOutcome::Installed => format!("Installed {plugin} {plugin_version} in {}\n", report.folder),
@@ -26,7 +59,7 @@ pub fn installed(out: &mut Out, report: &InstallReport) -> Result<()> {
     if let Some(kept) = &report.draft_kept_as {
         text.push_str(&format!("The draft that was there is kept as {kept}: op-install rollback {plugin}\n"));
     }
-    out.text(&text)
+    text
 }
 
 /// What installing a package would do, as text.
@@ -150,6 +183,27 @@ pub fn keys(out: &mut Out, id: &str, secret: &Path, public: &Path, is_protected:
     let secret = secret.display();
     let hint = if is_protected { "" } else { "\nWhoever reads it can sign in your name: it has no password." };
     out.text(&format!("Made the key {id}.\n{secret} is secret.{hint}\n{} is for everybody.\n", public.display()))
+}
+
+/// Prints which list was written.
+pub fn revoked(out: &mut Out, path: &Path, list: &Revocations) -> Result<()> {
+    if out.look().is_json {
+        return out.document(&json!({
+            "kind": "revoked",
+            "version": 1,
+            "list": path.display().to_string(),
+            "number": list.number,
+            "keys": list.keys,
+            "packages": list.packages,
+        }));
+    }
+    let (keys, packages) = (list.keys.len(), list.packages.len());
+    out.text(&format!(
+        "{}: list number {} of {keys} keys and {packages} packages\nPut it and its .minisig beside the registry's \
+         index.json, or have it taken over: op-install keys revoked FILE\n",
+        path.display(),
+        list.number
+    ))
 }
 
 /// Prints what was published.

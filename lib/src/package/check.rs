@@ -1,6 +1,7 @@
 //! Whether the tree of a package is a plugin, and the one it says it is.
 
 use super::archive;
+use super::contents::{Contents, Entry};
 use super::create::BUILT_IN;
 use super::signature::Binding;
 use crate::base::name::PluginName;
@@ -31,9 +32,27 @@ pub struct Checked {
     pub mapping: Option<Mapping>,
 }
 
+impl<'a> Files<'a> {
+    /// The files of a tree.
+    #[must_use]
+    pub fn of(contents: &'a Contents, read: &'a dyn Fn(&str) -> Result<Option<String>>) -> Self {
+        let entries = contents.entries().iter();
+        let paths = entries.filter(|(_, entry)| **entry != Entry::Folder).map(|(path, _)| path.as_str()).collect();
+        Self { paths, read }
+    }
+
+    fn text(&self, path: &str) -> Result<Option<String>> {
+        if !self.paths.contains(&path) {
+            return Ok(None);
+        }
+        (self.read)(path).map_err(|e| e.on(path))
+    }
+}
+
 /// Reads the files of a plugin; every mistake is reported.
 pub fn check(files: &Files<'_>) -> Result<Checked> {
-    let text = (files.read)("plugin.toml")?
+    let text = files
+        .text("plugin.toml")?
         .ok_or_else(|| Error::bad_input("the package has no plugin.toml").hint("it is no plugin"))?;
     let manifest = Manifest::parse(&text, "plugin.toml")?;
     let name = PluginName::new(&manifest.plugin.name)?;
@@ -46,7 +65,7 @@ pub fn check(files: &Files<'_>) -> Result<Checked> {
     }
     let mut errors = Vec::new();
     let mut mapping = None;
-    if let Some(text) = (files.read)("semantic-mapping.toml")? {
+    if let Some(text) = files.text("semantic-mapping.toml")? {
         let service = manifest.plugin.dbus_service.as_deref().unwrap_or_default();
         match Mapping::parse(&text, "semantic-mapping.toml", service) {
             Ok(parsed) => mapping = Some(parsed),
@@ -59,7 +78,7 @@ pub fn check(files: &Files<'_>) -> Result<Checked> {
         if !is_introspection && !is_example {
             continue;
         }
-        let text = (files.read)(path)?.unwrap_or_default();
+        let text = files.text(path)?.unwrap_or_default();
         let read = if is_introspection {
             introspection::parse(&text).map(drop)
         } else {

@@ -1,13 +1,11 @@
 //! What a plugin needs to be there: other plugins, services of the bus, op-dbus itself.
 
 use super::proposal::Machine;
+use super::resolve::PROGRAM;
 use crate::base::{Error, Result};
 use crate::bus::names;
 use crate::plugin::Manifest;
 use semver::{Version, VersionReq};
-
-/// The name that stands for these programs.
-const PROGRAM: &str = "op-dbus";
 
 /// Refuses a plugin whose dependencies are not there; every one is named. Services are looked for when there is a bus.
 pub fn check(manifest: &Manifest, machine: &Machine<'_>) -> Result<()> {
@@ -32,7 +30,10 @@ pub fn check(manifest: &Manifest, machine: &Machine<'_>) -> Result<()> {
             }
             continue;
         } else {
-            machine.catalog.entry(name).ok().and_then(|entry| Version::parse(&entry.manifest.plugin.version).ok())
+            let coming = machine.coming.get(name).cloned();
+            coming.or_else(|| {
+                machine.catalog.entry(name).ok().and_then(|entry| Version::parse(&entry.manifest.plugin.version).ok())
+            })
         };
         match found {
             Some(version) if requirement.matches(&version) => {}

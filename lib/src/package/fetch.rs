@@ -45,61 +45,100 @@ pub struct Fetching {
     pub wants_gpg: bool,
 }
 
-enum Place {
+/// Where something lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A file of this machine.
     File(PathBuf),
+    /// The address of a web server.
     Web(String),
+}
+
+impl Place {
+    /// Reads an `https:`, `http:` or `file:` URL, or a file's path.
+    pub fn of(what: &str) -> Result<Self> {
+        place(what)
+    }
+
+    /// What lies at `path` below it.
+    #[must_use]
+    pub fn join(&self, path: &str) -> Self {
+        match self {
+            Self::File(folder) => Self::File(folder.join(path)),
+            Self::Web(url) => Self::Web(format!("{}/{path}", url.trim_end_matches('/'))),
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", std::path::absolute(path).as_deref().unwrap_or(path).display()),
+            Self::Web(url) => f.write_str(&without_secrets(url)),
+        }
+    }
 }
 
 impl Fetching {
     /// Fetches the package that `what` names: an `https:`, `http:` or `file:` URL, or a file's path.
     pub fn package(&self, what: &str, progress: &mut dyn Progress) -> Result<Fetched> {
-        let place = place(what)?;
-        let bytes = match &place {
+        self.package_at(&place(what)?, progress).map_err(|e| e.or_on(what))
+    }
+
+    /// The same for a place that was read.
+    pub fn package_at(&self, place: &Place, progress: &mut dyn Progress) -> Result<Fetched> {
+        let bytes = match place {
             Place::File(path) => read(path, MAX_BYTES)?,
             Place::Web(url) => self.download(url, progress)?,
         };
         let bytes = bytes.ok_or_else(|| {
-            let missing = match &place {
+            let missing = match place {
                 Place::File(_) => Error::bad_input("there is no such file"),
                 Place::Web(_) => Error::new(Kind::Unavailable, "the server has no such file"),
             };
-            missing.on(what)
+            missing.on(place.to_string())
         })?;
-        let file_name = what.split(['?', '#']).next().unwrap_or(what).rsplit('/').next().unwrap_or_default();
-        let is_plain_http = matches!(&place, Place::Web(url) if url.starts_with("http:"));
+        let source = place.to_string();
         Ok(Fetched {
             bytes,
-            source: match &place {
-                Place::File(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
-                Place::Web(url) => without_secrets(url),
-            },
-            file_name: file_name.to_owned(),
-            signature: self.beside(&place, ".minisig")?,
-            checksum: self.beside(&place, ".sha256")?,
-            gpg: if self.wants_gpg { self.beside(&place, ".asc")? } else { None },
-            is_plain_http,
+            file_name: source.rsplit('/').next().unwrap_or_default().to_owned(),
+            source,
+            signature: self.beside(place, ".minisig")?,
+            checksum: self.beside(place, ".sha256")?,
+            gpg: if self.wants_gpg { self.beside(place, ".asc")? } else { None },
+            is_plain_http: matches!(place, Place::Web(url) if url.starts_with("http:")),
         })
     }
 
+    /// A file of at most `max_bytes`; none when there is none.
+    pub fn file(&self, place: &Place, max_bytes: u64) -> Result<Option<Vec<u8>>> {
+        match place {
+            Place::File(path) => read(path, max_bytes),
+            Place::Web(url) => {
+                let mut partial = Partial::default();
+                let found = http::get(url, max_bytes, &self.network, &mut partial, &mut |_, _| Ok(()))?;
+                Ok(found.then_some(partial.bytes))
+            }
+        }
+    }
+
     /// The text of a file beside the package; none when there is none.
-    fn beside(&self, place: &Place, suffix: &str) -> Result<Option<String>> {
-        let (bytes, name) = match place {
+    pub fn beside(&self, place: &Place, suffix: &str) -> Result<Option<String>> {
+        let beside = match place {
             Place::File(path) => {
                 let mut beside = path.clone().into_os_string();
                 beside.push(suffix);
-                (read(Path::new(&beside), MAX_SIDE_BYTES)?, beside.to_string_lossy().into_owned())
+                Place::File(beside.into())
             }
             Place::Web(url) => {
                 // What is asked for stays at the end of the path: https://host/a.btrfs.zst.minisig?token=...
                 let at = url.find(['?', '#']).unwrap_or(url.len());
-                let url = format!("{}{suffix}{}", &url[..at], &url[at..]);
-                let mut partial = Partial::default();
-                let found = http::get(&url, MAX_SIDE_BYTES, &self.network, &mut partial, &mut |_, _| Ok(()))?;
-                (found.then_some(partial.bytes), without_secrets(&url))
+                Place::Web(format!("{}{suffix}{}", &url[..at], &url[at..]))
             }
         };
+        let bytes = self.file(&beside, MAX_SIDE_BYTES)?;
         let text = bytes.map(String::from_utf8).transpose();
-        text.map_err(|_| Error::untrusted("it is not text").on(name))
+        text.map_err(|_| Error::untrusted("it is not text").on(beside.to_string()))
     }
 
     fn download(&self, url: &str, progress: &mut dyn Progress) -> Result<Option<Vec<u8>>> {

@@ -15,7 +15,8 @@ use crate::store::file::{self, Durability};
 use crate::store::{Access, Store};
 use semver::{BuildMetadata, Version};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::SystemTime;
 
 /// What `op-install install` prints.
@@ -49,6 +50,21 @@ pub enum InstallOutcome {
     Unchanged,
     /// Nothing: it was asked for what would be done (`--dry-run`).
     WouldInstall,
+}
+
+/// What `op-install install NAME` and `upgrade` print: several packages, in the order in which they were installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct InstallationReport {
+    /// Always `installation`.
+    pub kind: String,
+    /// Always 1.
+    pub version: u32,
+    /// What was installed, or would be.
+    pub packages: Vec<InstallReport>,
+    /// What is there and stays as it is, by name: the version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unchanged: BTreeMap<String, String>,
 }
 
 /// Says what installing `fetched` would do. Nothing is written anywhere.
@@ -125,6 +141,7 @@ fn put_in_place(
         tree: Some(report.proposal.tree.clone()),
         sha256: Some(verified.sha256.clone()),
         signed_by: SignedBy::of(verified),
+        gpg: verified.gpg.clone(),
     };
     let is_sealed = volumes.look(&active)?.is_some_and(|volume| volume.is_sealed);
     let is_same = is_sealed && was_active.as_ref() == Some(version) && has_same(&active, &report.proposal.tree)?;
@@ -182,7 +199,7 @@ fn has_same(folder: &Path, tree: &str) -> Result<bool> {
     if !same && is_version {
         return Err(Error::untrusted("this version is here already, with other contents")
             .on(folder.display().to_string())
-            .hint("a published version never changes: the publisher should give it a new one"));
+            .hint("a published version never changes: its publisher should give it a new one, or remove the one that is here"));
     }
     Ok(same)
 }
@@ -211,6 +228,7 @@ pub(super) fn keep_draft(
         tree: None,
         sha256: None,
         signed_by: None,
+        gpg: None,
     };
     ledger.versions.insert(kept.to_string(), record);
     Ok(kept)
@@ -218,10 +236,11 @@ pub(super) fn keep_draft(
 
 /// Keeps the package as it came, for `op-install verify`.
 fn keep_package(store: &Store, name: &PluginName, version: &Version, fetched: &Fetched) -> Result<()> {
-    let (package, signature): (PathBuf, PathBuf) = ledger::kept(store.root(), name, version);
-    file::replace(&package, &fetched.bytes, Durability::Cache)?;
-    match &fetched.signature {
-        Some(text) => file::replace(&signature, text.as_bytes(), Durability::Cache),
-        None => Ok(()),
+    let [package, signature, gpg] = ledger::kept(store.root(), name, version);
+    for (path, text) in [(signature, &fetched.signature), (gpg, &fetched.gpg)] {
+        if let Some(text) = text {
+            file::replace(&path, text.as_bytes(), Durability::Cache)?;
+        }
     }
+    file::replace(&package, &fetched.bytes, Durability::Cache)
 }

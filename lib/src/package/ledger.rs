@@ -39,7 +39,7 @@ pub struct Ledger {
 pub struct Record {
     /// How far it is trusted.
     pub trust: Trust,
-    /// Where it came from: a URL, a file, or `draft`.
+    /// Where it came from: a URL, a file, `draft` or `published`.
     pub source: String,
     /// When, as RFC 3339 in UTC.
     pub installed_at: String,
@@ -52,20 +52,25 @@ pub struct Record {
     /// The key it was signed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<SignedBy>,
+    /// The key of its GPG signature, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpg: Option<SignedBy>,
 }
 
 /// A key a package was signed with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SignedBy {
-    /// Its number, as `minisign` prints it.
+    /// Its number, as `minisign` prints it, or its fingerprint, as `gpg` does.
     pub key: String,
-    /// Its untrusted comment.
+    /// Its untrusted comment, or whom it is of.
     pub comment: String,
 }
 
 /// The word for the source of what was made here.
 pub const DRAFT: &str = "draft";
+/// The word for the source of what was published here.
+pub const PUBLISHED: &str = "published";
 
 impl SignedBy {
     /// The key of a verified package.
@@ -127,11 +132,11 @@ fn path(root: &StateRoot, name: &PluginName) -> PathBuf {
     root.packages().join(format!("{name}.json"))
 }
 
-/// Where the package of a version is kept, and its signature.
+/// Where the package of a version is kept, and its signatures.
 #[must_use]
-pub fn kept(root: &StateRoot, name: &PluginName, version: &Version) -> (PathBuf, PathBuf) {
+pub fn kept(root: &StateRoot, name: &PluginName, version: &Version) -> [PathBuf; 3] {
     let file = archive::file_name(name, version);
-    (root.packages().join(&file), root.packages().join(format!("{file}.minisig")))
+    ["", ".minisig", ".asc"].map(|suffix| root.packages().join(format!("{file}{suffix}")))
 }
 
 /// Makes the folders that all this is in.
@@ -152,7 +157,7 @@ pub fn forget(store: &Store, name: &PluginName, version: Option<&Version>) -> Re
     };
     let mut files = Vec::new();
     for version in gone.iter().filter_map(|version| Version::parse(version).ok()) {
-        files.extend(<[PathBuf; 2]>::from(kept(root, name, &version)));
+        files.extend(kept(root, name, &version));
     }
     match version {
         Some(_) => {

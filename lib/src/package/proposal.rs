@@ -1,7 +1,7 @@
 //! What installing a package would do: judged in memory or in a folder, before anything becomes active.
 
 use super::check::{Checked, Files, check};
-use super::contents::{Contents, Entry};
+use super::contents::Contents;
 use super::ledger::{Ledger, SignedBy};
 use super::powers::{Powers, PowersChange};
 use super::stream::Unpacked;
@@ -15,6 +15,7 @@ use crate::store::StateRoot;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use std::cell::LazyCell;
+use std::collections::BTreeMap;
 
 /// What is known of the machine the package would be installed on.
 pub struct Machine<'a> {
@@ -26,6 +27,8 @@ pub struct Machine<'a> {
     pub bus: &'a LazyBus,
     /// Whether an older version may replace a newer one.
     pub allow_downgrade: bool,
+    /// Plugins that this run installs, too.
+    pub coming: BTreeMap<String, Version>,
 }
 
 /// A bus that is connected to when it is first needed; `None` when there is none.
@@ -106,13 +109,11 @@ pub fn judge(
     if binding.and_then(|binding| binding.tree.as_ref()).is_some_and(|signed| *signed != tree) {
         return Err(Error::untrusted("the package holds another tree than its signature says").on(tree));
     }
-    let entries = contents.entries().iter();
-    let paths = entries.filter(|(_, entry)| **entry != Entry::Folder).map(|(path, _)| path.as_str()).collect();
-    let checked = check(&Files { paths, read })?;
+    let checked = check(&Files::of(contents, read))?;
     checked.must_be(binding, &fetched.file_name, &unpacked.subvolume.name)?;
     dependencies::check(&checked.manifest, machine)?;
     check_service(&checked, machine)?;
-    let (replaces, powers_before) = before(machine, &checked)?;
+    let (replaces, powers_before, key_before) = before(machine, &checked)?;
     let replaced = replaces.as_ref().filter(|replaced| replaced.origin == Origin::Installed.as_str());
     if let Some(old) = replaced.and_then(|replaced| Version::parse(&replaced.plugin_version).ok())
         && old > checked.version
@@ -136,7 +137,7 @@ pub fn judge(
         sha256: verified.sha256.clone(),
         tree,
         signed_by: SignedBy::of(verified),
-        reasons: reasons(replaces.as_ref(), trust, &change),
+        reasons: reasons(replaces.as_ref(), trust, &change, key_before.as_ref(), SignedBy::of(verified).as_ref()),
         replaces,
         contradictions: checked.manifest.contradictions(can_apply),
         change,
@@ -144,27 +145,35 @@ pub fn judge(
     Ok(Judged { checked, proposal })
 }
 
-/// What is there now under the plugin's name, and what it may do.
-fn before(machine: &Machine<'_>, checked: &Checked) -> Result<(Option<Replaced>, Powers)> {
+/// What is there now under the plugin's name, what it may do, and who signed it.
+fn before(machine: &Machine<'_>, checked: &Checked) -> Result<(Option<Replaced>, Powers, Option<SignedBy>)> {
     // One that cannot be read is replaced like none: it can do nothing.
-    let Ok(entry) = machine.catalog.entry(checked.name.as_str()) else { return Ok((None, Powers::default())) };
+    let Ok(entry) = machine.catalog.entry(checked.name.as_str()) else { return Ok((None, Powers::default(), None)) };
     let version = Version::parse(&entry.manifest.plugin.version)
         .map_err(|e| Error::failed(format!("the installed version cannot be read: {e}")))?;
-    let (version, trust) = match entry.origin {
-        Origin::Shipped => (version, Trust::Core),
+    let (version, trust, key) = match entry.origin {
+        Origin::Shipped => (version, Trust::Core, None),
         Origin::Installed => {
             let ledger = Ledger::read(machine.root, &checked.name)?;
             let version = ledger.active(&version);
-            let trust = ledger.versions.get(&version.to_string()).map_or(Trust::Generated, |record| record.trust);
-            (version, trust)
+            let record = ledger.versions.get(&version.to_string());
+            let trust = record.map_or(Trust::Generated, |record| record.trust);
+            let key = record.and_then(|record| record.signed_by.clone());
+            (version, trust, key)
         }
     };
     let replaced = Replaced { plugin_version: version.to_string(), trust, origin: entry.origin.as_str().to_owned() };
-    Ok((Some(replaced), Powers::of(entry.mapping.as_ref())))
+    Ok((Some(replaced), Powers::of(entry.mapping.as_ref()), key))
 }
 
 /// Why somebody has to agree: what was trusted more gives way, or what is there may do more than before.
-fn reasons(replaces: Option<&Replaced>, trust: Trust, change: &PowersChange) -> Vec<String> {
+fn reasons(
+    replaces: Option<&Replaced>,
+    trust: Trust,
+    change: &PowersChange,
+    key_before: Option<&SignedBy>,
+    key: Option<&SignedBy>,
+) -> Vec<String> {
     let Some(replaced) = replaces else { return Vec::new() };
     let mut reasons = Vec::new();
     if replaced.trust < trust {
@@ -172,6 +181,11 @@ fn reasons(replaces: Option<&Replaced>, trust: Trust, change: &PowersChange) -> 
             "it takes the place of the {} version {}, which is trusted more ({} > {trust})",
             replaced.origin, replaced.plugin_version, replaced.trust
         ));
+    }
+    if let (Some(before), Some(key)) = (key_before, key)
+        && before.key != key.key
+    {
+        reasons.push(format!("it is signed with another key than the version before ({})", before.key));
     }
     // What was made here could do nothing, and whoever installs a package wants it to.
     if replaced.trust != Trust::Generated && !change.gained.is_empty() {

@@ -5,13 +5,15 @@
 
 use super::archive;
 use super::check::{Checked, Files, check};
-use super::contents::{Contents, Entry};
+use super::contents::Contents;
+use super::ledger::{Ledger, PUBLISHED, Record};
 use super::signature::Binding;
 use super::signing::SigningKey;
 use super::stream::Limits;
+use super::trust::Trust;
 use crate::base::digest::Plain;
 use crate::base::name::PluginName;
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, time};
 use crate::store::{Access, Store, file};
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// What `op-snapshot publish` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +87,20 @@ pub fn of_root(
     }
     let snapshot = kept?;
     let mut report = of_folder(&snapshot, version, key, out)?;
+    let mut ledger = Ledger::read(root, name)?;
+    if !ledger.versions.contains_key(&report.plugin_version) {
+        let record = Record {
+            trust: Trust::Generated,
+            source: PUBLISHED.into(),
+            installed_at: time::rfc3339(SystemTime::now()),
+            tree: Some(report.tree.clone()),
+            sha256: None,
+            signed_by: None,
+            gpg: None,
+        };
+        ledger.versions.insert(report.plugin_version.clone(), record);
+        ledger.write(store, name)?;
+    }
     report.snapshot = Some(snapshot.display().to_string());
     Ok(report)
 }
@@ -138,9 +155,7 @@ pub fn of_folder(
 /// Reads a plugin that is to be published, by the rules by which it will be installed.
 fn look(folder: &Path, name: Option<&PluginName>, version: Option<&Version>) -> Result<(Contents, Checked)> {
     let contents = Contents::of_folder(folder, Limits::default())?;
-    let entries = contents.entries().iter();
-    let paths = entries.filter(|(_, entry)| **entry != Entry::Folder).map(|(path, _)| path.as_str()).collect();
-    let checked = check(&Files { paths, read: &|path| file::read(&folder.join(path)) })?;
+    let checked = check(&Files::of(&contents, &|path| file::read(&folder.join(path))))?;
     if let Some(name) = name.filter(|name| **name != checked.name) {
         return Err(Error::bad_input(format!("plugin.toml says name = \"{}\"", checked.name))
             .on(folder.display().to_string())

@@ -78,13 +78,30 @@ pub struct Signed {
 /// Checks that `signature` (the text of a `.minisig`) was made over `bytes` by a key of the ring, and what it says they
 /// are.
 pub fn verify(bytes: &[u8], signature: &str, keyring: &Keyring) -> Result<Signed> {
+    let (key, comment) = verify_any(bytes, signature, keyring)?;
+    bound(bytes, &comment, &key)
+}
+
+/// The same for anything that is signed: the key, and the trusted comment, for the caller to look at.
+pub(super) fn verify_any(bytes: &[u8], signature: &str, keyring: &Keyring) -> Result<(TrustedKey, String)> {
+    let (key, comment) =
+        verify_with(bytes, signature, keyring.keys()).map_err(|error| match error.message == FOREIGN {
+            true => error.hint(keyring.way_in()),
+            false => error,
+        })?;
+    keyring.must_count(&key)?;
+    Ok((key, comment))
+}
+
+/// The same with these keys, whether or not they still count.
+pub(super) fn verify_with(bytes: &[u8], signature: &str, keys: &[TrustedKey]) -> Result<(TrustedKey, String)> {
     let signature = Signature::decode(signature).map_err(|e| {
         Error::untrusted(format!("the signature cannot be read: {e}")).hint("it is the .minisig that minisign writes")
     })?;
     let mut foreign = true;
-    for key in keyring.keys() {
+    for key in keys {
         match key.verifier().verify(bytes, &signature, false) {
-            Ok(()) => return bound(bytes, signature.trusted_comment(), key),
+            Ok(()) => return Ok((key.clone(), signature.trusted_comment().to_owned())),
             Err(minisign_verify::Error::UnexpectedKeyId) => {}
             Err(minisign_verify::Error::UnexpectedAlgorithm) => {
                 return Err(Error::untrusted("the signature is of the old kind, over the file itself")
@@ -94,7 +111,7 @@ pub fn verify(bytes: &[u8], signature: &str, keyring: &Keyring) -> Result<Signed
         }
     }
     if foreign {
-        return Err(Error::untrusted(FOREIGN).hint(keyring.way_in()));
+        return Err(Error::untrusted(FOREIGN));
     }
     Err(Error::untrusted("the signature is not that of these bytes").hint("fetch the package and its signature again"))
 }

@@ -80,6 +80,12 @@ impl SigningKey {
         number(&self.public)
     }
 
+    /// The text of its `.pub`.
+    pub fn public(&self) -> Result<String> {
+        let text = self.public.to_box().map_err(|e| Error::failed(format!("could not write the public key: {e}")))?;
+        Ok(text.into_string())
+    }
+
     /// Signs `bytes` as the package that `binding` says they are: the text of a `.minisig`.
     pub fn sign(&self, bytes: &[u8], binding: &Binding) -> Result<String> {
         self.sign_with_comment(bytes, &binding.to_string())

@@ -1,11 +1,14 @@
 //! Whether the compressed bytes are those that a trusted publisher signed: before anything is decompressed.
 
 use super::fetch::Fetched;
+use super::gpg;
 use super::keyring::Keyring;
+use super::ledger::SignedBy;
 use super::signature::{self, Signed};
 use super::trust::Trust;
 use crate::base::digest::Plain;
 use crate::base::{Error, Result};
+use std::path::PathBuf;
 
 /// What is asked of a package.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +17,8 @@ pub struct Policy {
     pub keyring: Keyring,
     /// Whether a package without signature will do.
     pub allow_unsigned: bool,
+    /// Where the keyrings lie when a GPG signature is asked for.
+    pub gpg: Option<PathBuf>,
 }
 
 /// A package whose bytes are what they should be.
@@ -23,13 +28,15 @@ pub struct Verified {
     pub sha256: String,
     /// Its signature, when it has one that counts.
     pub signed: Option<Signed>,
+    /// The key of its GPG signature, when that was asked for.
+    pub gpg: Option<SignedBy>,
 }
 
 impl Verified {
     /// How far a plugin from it is trusted.
     #[must_use]
     pub fn trust(&self) -> Trust {
-        if self.signed.is_some() { Trust::Community } else { Trust::Generated }
+        if self.signed.is_some() || self.gpg.is_some() { Trust::Community } else { Trust::Generated }
     }
 }
 
@@ -39,26 +46,41 @@ pub fn verify(fetched: &Fetched, policy: &Policy) -> Result<Verified> {
     if let Some(checksum) = &fetched.checksum {
         check_sum(checksum, &sha256, &fetched.file_name).map_err(|e| e.on(format!("{}.sha256", fetched.source)))?;
     }
+    policy.keyring.must_not_be_revoked(&sha256).map_err(|e| e.on(fetched.source.clone()))?;
+    let gpg = match &policy.gpg {
+        Some(keyrings) => Some(check_gpg(fetched, keyrings).map_err(|e| e.or_on(fetched.source.clone()))?),
+        None => None,
+    };
+    // A good GPG signature is a signature: then the other may be missing, or be by anybody. It may not be bad.
+    let allow_unsigned = policy.allow_unsigned || gpg.is_some();
     let signed = match &fetched.signature {
         // With --allow-unsigned a signature that is there must still be good, but its key may be anybody's.
         Some(text) => match signature::verify(&fetched.bytes, text, &policy.keyring) {
             Ok(signed) => Some(signed),
-            Err(error) if policy.allow_unsigned && error.message == signature::FOREIGN => None,
+            Err(error) if allow_unsigned && error.message == signature::FOREIGN => None,
             Err(error) => return Err(error.or_on(fetched.source.clone())),
         },
-        None if policy.allow_unsigned && fetched.is_plain_http => {
+        None if allow_unsigned && gpg.is_none() && fetched.is_plain_http => {
             return Err(Error::untrusted("it is unsigned, and others could have changed it on the way")
                 .on(fetched.source.clone())
                 .hint("fetch it over https, or fetch and look at it yourself and install the file"));
         }
-        None if policy.allow_unsigned => None,
+        None if allow_unsigned => None,
         None => {
             return Err(Error::untrusted("the package is not signed: there is no .minisig beside it")
                 .on(fetched.source.clone())
                 .hint("get its signature, or say --allow-unsigned if you know where it comes from"));
         }
     };
-    Ok(Verified { sha256, signed })
+    Ok(Verified { sha256, signed, gpg })
+}
+
+fn check_gpg(fetched: &Fetched, keyrings: &std::path::Path) -> Result<SignedBy> {
+    let signature = fetched.gpg.as_deref().ok_or_else(|| {
+        Error::untrusted("the package has no GPG signature: there is no .asc beside it")
+            .hint("get it, or leave out --gpg")
+    })?;
+    gpg::verify(&fetched.bytes, signature, keyrings)
 }
 
 /// Compares with a `.sha256`: a digest alone, or lines as `sha256sum` writes them.

@@ -2,21 +2,22 @@
 
 use super::contents::Contents;
 use super::install::{active_version, switch};
-use super::ledger::{self, DRAFT, Ledger, Record};
+use super::ledger::{self, DRAFT, Ledger, PUBLISHED, Record};
 use super::powers::Powers;
 use super::stream::{Limits, Memory, unpack};
 use super::trust::Trust;
 use super::verify::Policy;
-use super::{archive, signature};
+use super::{archive, gpg, signature};
 use crate::base::digest::Plain;
 use crate::base::name::PluginName;
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Kind, Result, time};
 use crate::plugin::listing::Listing;
 use crate::plugin::{Catalog, Origin};
 use crate::store::{Access, StateRoot, Store, volumes};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// What `op-install show` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -230,6 +231,11 @@ pub fn rollback(store: &Store, name: &PluginName, to: Option<&Version>) -> Resul
     if from.as_ref() == Some(&target) {
         return Ok(report(from.as_ref()));
     }
+    if !ledger.versions.contains_key(&target.to_string()) {
+        return Err(Error::untrusted("this version was put here by hand, and nobody looked at it yet")
+            .on(format!("{name} {target}"))
+            .hint(format!("op-install adopt {name} --version {target}")));
+    }
     let is_draft = ledger.versions.get(&target.to_string()).is_some_and(|record| record.source == DRAFT);
     let access = if is_draft { Access::Writable } else { Access::ReadOnly };
     let staging = store.staging(root.path(), name.as_str());
@@ -256,7 +262,7 @@ pub fn verify(root: &StateRoot, name: &PluginName, policy: &Policy) -> Result<Ve
         let (verdict, detail) = match outcome {
             Ok(None) => (Verdict::Good, None),
             Ok(Some(why)) => (Verdict::Unsigned, Some(why)),
-            Err(error) if error.kind == Kind::Denied => return Err(error),
+            Err(error) if matches!(error.kind, Kind::Denied | Kind::Unavailable) => return Err(error),
             Err(error) => (Verdict::Bad, Some(error.to_string())),
         };
         verified.push(VerifiedVersion {
@@ -282,24 +288,37 @@ fn verify_one(
     if record.source == DRAFT {
         return Ok(Some("it is a draft".into()));
     }
-    let (package, signature) = ledger::kept(root, name, number);
+    if record.source == PUBLISHED {
+        let found = Contents::of_folder(&root.plugin_snapshot(name, number), Limits::default())?;
+        return match record.tree.as_deref() == Some(&found.digest()) {
+            true => Ok(Some("it was published here".into())),
+            false => Err(Error::untrusted("it differs from what was published")),
+        };
+    }
+    let [package, signature, gpg] = ledger::kept(root, name, number);
     let bytes = std::fs::read(&package).map_err(|e| Error::io("read the package it came from", &package, &e))?;
     if record.sha256.as_deref() != Some(&Plain::of(&bytes)) {
         return Err(Error::untrusted("the package that was kept is another").on(package.display().to_string()));
     }
-    let mut unsigned = None;
-    match std::fs::read_to_string(&signature) {
-        Ok(text) if record.signed_by.is_some() => {
-            let binding = signature::verify(&bytes, &text, &policy.keyring)?.binding;
-            if binding.name != *name || binding.version != *number {
-                return Err(Error::untrusted(format!("it is signed as {} {}", binding.name, binding.version)));
-            }
+    // A key that has expired since counted then; one that was revoked does not count any more.
+    let then = time::parse_rfc3339(&record.installed_at).unwrap_or_else(SystemTime::now);
+    let keyring = policy.keyring.at(then);
+    keyring.must_not_be_revoked(record.sha256.as_deref().unwrap_or_default())?;
+    let text = |path: &Path| std::fs::read_to_string(path).map_err(|e| Error::io("read its signature", path, &e));
+    if record.signed_by.is_some() {
+        let binding = signature::verify(&bytes, &text(&signature)?, &keyring)?.binding;
+        if binding.name != *name || binding.version != *number {
+            return Err(Error::untrusted(format!("it is signed as {} {}", binding.name, binding.version)));
         }
-        Err(error) if record.signed_by.is_some() => {
-            return Err(Error::io("read its signature", &signature, &error));
-        }
-        _ => unsigned = Some("it was installed without a signature that counts".to_owned()),
     }
+    if let (Some(keyrings), Some(_)) = (&policy.gpg, &record.gpg) {
+        gpg::verify(&bytes, &text(&gpg)?, keyrings)?;
+    }
+    let unsigned = match (&record.signed_by, &record.gpg, &policy.gpg) {
+        (Some(_), ..) | (_, Some(_), Some(_)) => None,
+        (None, Some(_), None) => Some("it is signed with GPG alone: say --gpg".to_owned()),
+        (None, None, _) => Some("it was installed without a signature that counts".to_owned()),
+    };
     let mut memory = Memory::default();
     unpack(archive::decompress(&bytes)?, Limits::default(), &mut memory)?;
     let expected = Contents::of_memory(&memory);
@@ -312,7 +331,11 @@ fn verify_one(
 
 /// Refuses a folder that does not hold what it should, naming what differs.
 fn same(folder: &Path, expected: &Contents) -> Result<()> {
-    let found = Contents::of_folder(folder, Limits::default())?;
+    must_be_same(folder, &Contents::of_folder(folder, Limits::default())?, expected)
+}
+
+/// The same for contents that were read.
+pub(super) fn must_be_same(folder: &Path, found: &Contents, expected: &Contents) -> Result<()> {
     let (old, new) = (expected.entries(), found.entries());
     let differs = old.keys().chain(new.keys().filter(|path| !old.contains_key(*path)));
     let differs: Vec<&str> = differs.filter(|path| old.get(*path) != new.get(*path)).map(String::as_str).collect();

@@ -12,6 +12,9 @@ pub const MAPPINGS: &str = "/usr/share/op-dbus/mappings";
 /// Where the keys of trusted publishers lie unless `$OP_DBUS_TRUSTED_KEYS` says otherwise.
 pub const TRUSTED_KEYS: &str = "/etc/op-dbus/trusted-keys.d";
 
+/// Where the GPG keyrings of trusted publishers lie unless `$OP_DBUS_TRUSTED_GPG` says otherwise.
+pub const TRUSTED_GPG: &str = "/etc/op-dbus/trusted-gpg";
+
 /// A state root whose owner and permissions were looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateRoot {
@@ -107,6 +110,19 @@ impl StateRoot {
     pub fn trusted_keys() -> PathBuf {
         let given = std::env::var_os("OP_DBUS_TRUSTED_KEYS").filter(|v| !v.is_empty());
         given.map_or_else(|| TRUSTED_KEYS.into(), PathBuf::from)
+    }
+
+    /// Where the GPG keyrings lie that count: `$OP_DBUS_TRUSTED_GPG`, else [`TRUSTED_GPG`].
+    #[must_use]
+    pub fn trusted_gpg() -> PathBuf {
+        let given = std::env::var_os("OP_DBUS_TRUSTED_GPG").filter(|v| !v.is_empty());
+        given.map_or_else(|| TRUSTED_GPG.into(), PathBuf::from)
+    }
+
+    /// What is known of registries of packages: a folder for each.
+    #[must_use]
+    pub fn registries(&self) -> PathBuf {
+        self.path.join("@state").join("registries")
     }
 
     /// The volumes that are always there once the root was made.

@@ -1,11 +1,26 @@
 //! The keys whose signatures count: `*.pub` files of minisign, in a folder that nobody else can write.
+//!
+//! ```text
+//! /etc/op-dbus/trusted-keys.d/
+//!   E7620F1842B4E81F.pub              its comment may say until when it counts: expires=2027-06-30
+//!   revoked.list revoked.list.minisig what counts no longer, signed by one of the keys
+//! ```
 
-use crate::base::{Error, Kind, Result};
+mod edit;
+
+pub use edit::{add, remove, take_over};
+
+use super::revocation::Revocations;
+use crate::base::{Error, Kind, Result, time};
 use crate::store::{file, layout};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minisign_verify::PublicKey;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// The list of what was revoked, in the folder of keys.
+pub const REVOKED: &str = "revoked.list";
 
 /// A key that is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,9 +29,12 @@ pub struct TrustedKey {
     pub id: String,
     /// Its untrusted comment.
     pub comment: String,
+    /// The last day on which it counts, as its comment says: `expires=2027-06-30`.
+    pub expires: Option<String>,
     /// The file it is in.
     pub file: PathBuf,
     key: PublicKey,
+    line: String,
 }
 
 impl TrustedKey {
@@ -37,7 +55,25 @@ impl TrustedKey {
         let key = PublicKey::from_base64(line).map_err(|e| bad(&e.to_string()))?;
         let bytes = STANDARD.decode(line).map_err(|e| bad(&e.to_string()))?;
         let number = bytes.get(2..10).and_then(|number| number.try_into().ok()).map_or(0, u64::from_le_bytes);
-        Ok(Self { id: format!("{number:016X}"), comment: comment.to_owned(), file: file.to_owned(), key })
+        let expires = comment.split([' ', ',', ';']).find_map(|word| word.strip_prefix("expires="));
+        if expires.is_some_and(|day| end_of(day).is_none()) {
+            return Err(bad("its comment says expires=, and no day like 2027-06-30"));
+        }
+        let (comment, expires) = (comment.to_owned(), expires.map(str::to_owned));
+        Ok(Self { id: format!("{number:016X}"), comment, expires, file: file.to_owned(), key, line: line.to_owned() })
+    }
+
+    /// The text of its `.pub` file with another comment.
+    #[must_use]
+    pub fn text(&self, comment: &str) -> String {
+        let comment = comment.split_whitespace().collect::<Vec<_>>().join(" ");
+        format!("untrusted comment: {comment}\n{}\n", self.line)
+    }
+
+    /// Whether it counts no more at a moment.
+    #[must_use]
+    pub fn has_expired(&self, at: SystemTime) -> bool {
+        self.expires.as_deref().and_then(end_of).is_some_and(|end| at >= end)
     }
 
     pub(super) fn verifier(&self) -> &PublicKey {
@@ -45,17 +81,27 @@ impl TrustedKey {
     }
 }
 
+/// When a day like `2027-06-30` is over.
+#[must_use]
+pub fn end_of(day: &str) -> Option<SystemTime> {
+    let start = time::parse_rfc3339(&format!("{day}T00:00:00Z")).filter(|_| day.len() == 10)?;
+    // A day that no month has is another day when it is written again.
+    time::rfc3339(start).starts_with(day).then_some(start + Duration::from_secs(86_400))
+}
+
 /// The keys that count.
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
     keys: Vec<TrustedKey>,
     folder: PathBuf,
+    revoked: Revocations,
+    at: Option<SystemTime>,
 }
 
 impl Keyring {
     /// The keys of a folder; none when there is no folder. A folder or file that others can write is refused.
     pub fn of_folder(folder: &Path) -> Result<Self> {
-        let mut ring = Self { keys: Vec::new(), folder: folder.to_owned() };
+        let mut ring = Self { folder: folder.to_owned(), ..Self::default() };
         let mut files = Vec::new();
         match std::fs::read_dir(folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(ring),
@@ -73,6 +119,16 @@ impl Keyring {
             must_be_own(path)?;
             ring.add(path)?;
         }
+        let list = folder.join(REVOKED);
+        if let Some(text) = file::read(&list)? {
+            must_be_own(&list)?;
+            let signed = folder.join(format!("{REVOKED}.minisig"));
+            let signature = file::read(&signed)?.ok_or_else(|| {
+                let what = Error::untrusted("the list of what was revoked has no signature");
+                what.on(list.display().to_string()).hint("get its .minisig, or remove the list")
+            })?;
+            ring.revoked = Revocations::verified(&text, &signature, &ring.keys, &list.display().to_string())?;
+        }
         Ok(ring)
     }
 
@@ -88,6 +144,56 @@ impl Keyring {
             .ok_or_else(|| Error::bad_input("there is no such key file").on(path.display().to_string()))?;
         self.keys.push(TrustedKey::parse(&text, path)?);
         Ok(())
+    }
+
+    /// The same ring as it was, or will be, at a moment: keys that expired since count.
+    #[must_use]
+    pub fn at(&self, moment: SystemTime) -> Self {
+        Self { at: Some(moment), ..self.clone() }
+    }
+
+    /// The same ring with one more key.
+    #[must_use]
+    pub fn with(&self, key: TrustedKey) -> Self {
+        let mut ring = self.clone();
+        ring.keys.push(key);
+        ring
+    }
+
+    /// What was revoked.
+    #[must_use]
+    pub fn revoked(&self) -> &Revocations {
+        &self.revoked
+    }
+
+    /// Takes back what `list` says.
+    pub fn revoke(&mut self, list: Revocations) {
+        self.revoked.extend(list);
+    }
+
+    /// Refuses a key that was revoked or has expired.
+    pub fn must_count(&self, key: &TrustedKey) -> Result<()> {
+        let refused = |why: String| {
+            Error::untrusted(format!("it was signed with the key {}, {why}", key.id))
+                .hint("get it again, signed with a key that counts")
+        };
+        if let Some(why) = self.revoked.keys.get(&key.id) {
+            let why = if why.is_empty() { "which was revoked".into() } else { format!("which was revoked: {why}") };
+            return Err(refused(why));
+        }
+        if key.has_expired(self.at.unwrap_or_else(SystemTime::now)) {
+            return Err(refused(format!("which expired after {}", key.expires.as_deref().unwrap_or_default())));
+        }
+        Ok(())
+    }
+
+    /// Refuses a package that was revoked; `sha256` is of its bytes.
+    pub fn must_not_be_revoked(&self, sha256: &str) -> Result<()> {
+        match self.revoked.packages.get(sha256) {
+            Some(why) => Err(Error::untrusted(format!("this package was revoked: {why}"))
+                .hint("install another version of it, or none")),
+            None => Ok(()),
+        }
     }
 
     /// The keys.
@@ -135,6 +241,21 @@ mod tests {
         for bad in ["", "untrusted comment: x", &KEY[1..], &format!("a\nb\n{KEY}"), &KEY.replace("RW", "RX")] {
             assert_eq!(parse(bad).unwrap_err().kind, Kind::BadInput, "{bad}");
         }
+    }
+
+    #[test]
+    fn days_on_which_keys_end() {
+        let key =
+            |comment: &str| TrustedKey::parse(&format!("untrusted comment: {comment}\n{KEY}"), Path::new("x.pub"));
+        let expiring = key("lamps, expires=2027-06-30, 2nd key").unwrap();
+        assert_eq!(expiring.expires.as_deref(), Some("2027-06-30"));
+        let at = |moment: &str| time::parse_rfc3339(moment).unwrap();
+        assert!(!expiring.has_expired(at("2027-06-30T23:59:59Z")) && expiring.has_expired(at("2027-07-01T00:00:00Z")));
+        assert!(!key("lamps").unwrap().has_expired(at("9999-01-01T00:00:00Z")));
+        for bad in ["2027-6-30", "2027-02-30", "2027-06-30x", "", "soon"] {
+            assert!(key(&format!("expires={bad}")).is_err(), "{bad}");
+        }
+        assert_eq!(TrustedKey::parse(&expiring.text("a\nb"), Path::new("x")).unwrap().comment, "a b");
     }
 
     #[test]
