@@ -7,7 +7,6 @@ use op_dbus::package::stream::Encoder;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -162,12 +161,10 @@ impl Publisher {
     }
 }
 
-/// Compresses a stream as packages are, but faster.
+/// Compresses a stream as packages are.
 #[must_use]
 pub fn compress(stream: &[u8]) -> Vec<u8> {
-    let mut to = archive::compress(Vec::new()).unwrap();
-    to.write_all(stream).unwrap();
-    to.finish().unwrap()
+    archive::compress(stream).unwrap()
 }
 
 /// The UUID of every stream made here.

@@ -78,18 +78,15 @@ pub fn adopt(
             versions::must_be_same(path, &contents, &Contents::of_memory(&memory))?;
             package
         }
-        None if policy.allow_unsigned => {
-            let compressor = contents.encode(&format!("{name}@v{version}"), archive::compress(Vec::new())?)?;
-            Fetched {
-                bytes: compressor.finish()?,
-                source: format!("{} (by hand)", path.display()),
-                file_name: archive::file_name(name, version),
-                signature: None,
-                checksum: None,
-                gpg: None,
-                is_plain_http: false,
-            }
-        }
+        None if policy.allow_unsigned => Fetched {
+            bytes: archive::compress(&contents.encode(&format!("{name}@v{version}"), Vec::new())?)?,
+            source: format!("{} (by hand)", path.display()),
+            file_name: archive::file_name(name, version),
+            signature: None,
+            checksum: None,
+            gpg: None,
+            is_plain_http: false,
+        },
         None => {
             return Err(Error::untrusted("it was put here by hand, and nothing says who made it")
                 .on(path.display().to_string())

@@ -43,32 +43,14 @@ pub fn decompress(bytes: &[u8]) -> Result<impl Read> {
     Ok(decoder)
 }
 
-/// Compresses what is written to it, into `to`; the same bytes each time.
-pub fn compress<W: Write>(to: W) -> Result<Compressor<W>> {
-    let attempt = |e: &io::Error| Error::failed(format!("could not compress the package: {e}"));
-    let mut encoder = zstd::Encoder::new(to, LEVEL).map_err(|e| attempt(&e))?;
-    encoder.include_checksum(true).map_err(|e| attempt(&e))?;
-    Ok(Compressor(encoder))
-}
-
-/// What [`compress`] makes.
-pub struct Compressor<W: Write>(zstd::Encoder<'static, W>);
-
-impl<W: Write> Compressor<W> {
-    /// Writes what is left, and gives back where it was written to.
-    pub fn finish(self) -> Result<W> {
-        self.0.finish().map_err(|e| Error::failed(format!("could not compress the package: {e}")))
-    }
-}
-
-impl<W: Write> Write for Compressor<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
+/// Compresses a stream; the same bytes each time.
+pub fn compress(stream: &[u8]) -> Result<Vec<u8>> {
+    let attempt = |e: io::Error| Error::failed(format!("could not compress the package: {e}"));
+    let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL).map_err(attempt)?;
+    encoder.include_checksum(true).map_err(attempt)?;
+    // Knowing the size, it takes no more memory than that size is worth.
+    encoder.set_pledged_src_size(Some(stream.len() as u64)).map_err(attempt)?;
+    encoder.write_all(stream).and_then(|()| encoder.finish()).map_err(attempt)
 }
 
 #[cfg(test)]
@@ -97,10 +79,9 @@ mod tests {
         let read = decompress(&bytes).unwrap().read_to_end(&mut Vec::new());
         assert!(read.unwrap_err().to_string().contains("memory"));
         assert!(decompress(b"btrfs-stream\0").is_err());
-        let mut fine = compress(Vec::new()).unwrap();
-        fine.write_all(b"text").unwrap();
+        let fine = compress(b"text").unwrap();
         let mut text = String::new();
-        decompress(&fine.finish().unwrap()).unwrap().read_to_string(&mut text).unwrap();
+        decompress(&fine).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "text");
     }
 }

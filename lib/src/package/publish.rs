@@ -114,8 +114,7 @@ pub fn of_folder(
 ) -> Result<PublishReport> {
     let (contents, checked) = look(folder, None, version)?;
     let Checked { name, version, .. } = &checked;
-    let compressor = contents.encode(&format!("{name}@v{version}"), archive::compress(Vec::new())?)?;
-    let bytes = compressor.finish()?;
+    let bytes = archive::compress(&contents.encode(&format!("{name}@v{version}"), Vec::new())?)?;
     if bytes.len() as u64 > archive::MAX_BYTES {
         return Err(Error::bad_input(format!("the package would be larger than {} bytes", archive::MAX_BYTES))
             .on(folder.display().to_string()));

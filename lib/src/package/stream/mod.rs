@@ -18,6 +18,7 @@ mod extent;
 mod folder;
 mod gate;
 mod memory;
+mod names;
 mod read;
 mod unpack;
 
