@@ -9,8 +9,45 @@ use crate::package::publish::PublishReport;
 use crate::package::resolve::Chosen;
 use crate::package::revocation::Revocations;
 use crate::package::versions::{PluginReport, RollbackReport, Verdict, VerifyReport};
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
+
+/// What `op-snapshot keygen` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct KeysReport {
+    /// Always `keys`.
+    pub kind: String,
+    /// Always 1.
+    pub version: u32,
+    /// The number of the key.
+    pub key: String,
+    /// The file of the secret key.
+    pub secret: String,
+    /// The file of the public key.
+    pub public: String,
+    /// Whether the secret key has a password.
+    pub is_protected: bool,
+}
+
+/// What `op-snapshot revoke` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RevokedReport {
+    /// Always `revoked`.
+    pub kind: String,
+    /// Always 1.
+    pub version: u32,
+    /// The list.
+    pub list: String,
+    /// Its number.
+    pub number: u64,
+    /// The keys that count no longer, and why.
+    pub keys: BTreeMap<String, String>,
+    /// The packages that count no longer, and why.
+    pub packages: BTreeMap<String, String>,
+}
 
 /// Prints what was installed, or would be.
 pub fn installed(out: &mut Out, report: &InstallReport) -> Result<()> {
@@ -171,14 +208,14 @@ pub fn verified(out: &mut Out, report: &VerifyReport) -> Result<()> {
 /// Prints which keys were made.
 pub fn keys(out: &mut Out, id: &str, secret: &Path, public: &Path, is_protected: bool) -> Result<()> {
     if out.look().is_json {
-        return out.document(&json!({
-            "kind": "keys",
-            "version": 1,
-            "key": id,
-            "secret": secret.display().to_string(),
-            "public": public.display().to_string(),
-            "is_protected": is_protected,
-        }));
+        return out.document(&KeysReport {
+            kind: "keys".into(),
+            version: 1,
+            key: id.into(),
+            secret: secret.display().to_string(),
+            public: public.display().to_string(),
+            is_protected,
+        });
     }
     let secret = secret.display();
     let hint = if is_protected { "" } else { "\nWhoever reads it can sign in your name: it has no password." };
@@ -188,14 +225,14 @@ pub fn keys(out: &mut Out, id: &str, secret: &Path, public: &Path, is_protected:
 /// Prints which list was written.
 pub fn revoked(out: &mut Out, path: &Path, list: &Revocations) -> Result<()> {
     if out.look().is_json {
-        return out.document(&json!({
-            "kind": "revoked",
-            "version": 1,
-            "list": path.display().to_string(),
-            "number": list.number,
-            "keys": list.keys,
-            "packages": list.packages,
-        }));
+        return out.document(&RevokedReport {
+            kind: "revoked".into(),
+            version: 1,
+            list: path.display().to_string(),
+            number: list.number,
+            keys: list.keys.clone(),
+            packages: list.packages.clone(),
+        });
     }
     let (keys, packages) = (list.keys.len(), list.packages.len());
     out.text(&format!(
