@@ -44,6 +44,9 @@ pub struct Registry {
     pub revoked: Option<Revocations>,
 }
 
+/// A registry that cannot be used, and why.
+pub type Unusable = (Source, Error);
+
 /// What `op-install registry list`, `add`, `remove` and `refresh` print.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -112,7 +115,7 @@ fn ring(source: &Source, keyring: &Keyring) -> Result<Keyring> {
 }
 
 /// The registries that are asked, in that order. One that cannot be read is in the second list, with the reason.
-pub fn all(root: &StateRoot, keyring: &Keyring) -> Result<(Vec<Registry>, Vec<(Source, Error)>)> {
+pub fn all(root: &StateRoot, keyring: &Keyring) -> Result<(Vec<Registry>, Vec<Unusable>)> {
     let mut sources = Vec::new();
     let entries = match std::fs::read_dir(root.registries()) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
