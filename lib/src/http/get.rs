@@ -142,6 +142,10 @@ fn once(
             Ok(0) => break,
             Ok(count) => count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) if is_silence(&error) => {
+                let what = Error::new(Kind::Timeout, "the server says nothing more");
+                return Err(what.hint("try again: what came is kept; --timeout waits longer").into());
+            }
             Err(error) => return Err(Cut::Again(unavailable(&format!("the download was cut off: {error}")))),
         };
         if partial.bytes.len() as u64 + count as u64 > max_bytes {
@@ -158,6 +162,11 @@ fn once(
         }
         _ => Ok(true),
     }
+}
+
+fn is_silence(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+    error.kind() == std::io::ErrorKind::TimedOut || matches!(inner, Some(ureq::Error::Timeout(_)))
 }
 
 fn unavailable(what: &str) -> Error {
