@@ -5,7 +5,7 @@ PROGRAMS := op-discover op-query op-apply op-install op-snapshot op-dbus
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help deps build demo test test-vm lint bench install docs clean-test-cache
+.PHONY: help deps build demo test test-vm lint bench install registry docs clean-test-cache
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ install: ## programs, mappings and documentation under $(DESTDIR)$(PREFIX), afte
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/usr/share/op-dbus
 	install -m 755 $(PROGRAMS:%=target/release/%) $(DESTDIR)$(PREFIX)/bin/
 	cp -r --no-preserve=ownership mappings $(DESTDIR)/usr/share/op-dbus/
+
+registry: build ## the shipped mappings as signed packages with an index, in target/registry (KEY=FILE: the secret key)
+	@packaging/registry.sh target/registry $(KEY)
 
 docs: ## the library's documentation, in target/doc
 	cargo doc --locked --no-deps -p op_dbus

@@ -60,7 +60,7 @@ expect 'op-apply ' 'apply folder state.json'
 expect 'op-apply apply ' 'folder state.json'
 expect 'op-apply --yes st' state.json
 expect 'op-dbus apply --plugin hostname st' state.json
-expect 'op-install ' 'create lint list map remove test'
+expect 'op-install ' 'adopt create folder install keys lint list map registry remove rollback show state.json test upgrade verify'
 expect 'op-install lint --s' '--session --strict --system'
 expect 'op-install map --l' --learn
 expect 'op-install map up' upower
@@ -71,7 +71,14 @@ expect 'op-install list --f' ''
 expect 'op-discover --t' '--timeout --tree'
 expect 'op-discover --xml fo' folder
 expect 'op-discover li' list
-expect 'op-snapshot ' 'delete doctor init list restore rotate'
+expect 'op-snapshot ' 'delete doctor init keygen list publish restore revoke rotate'
+expect 'op-snapshot publish --un' --unsigned
+expect 'op-snapshot keygen --out st' state.json
+expect 'op-install install st' state.json
+expect 'op-install registry s' 'search state.json'
+expect 'op-install rollback up' upower
+expect 'op-install rollback upower --to ' ''
+expect 'op-install keys --e' --expires
 expect 'op-dbus snapshot ro' rotate
 expect 'op-snapshot init --l' '--lock-timeout --loop'
 expect 'op-snapshot init --loop ' ''

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 /// The manifest of a plugin called `lamp`, version 1.0.0, that passes every check.
 pub const MANIFEST: &str = "[plugin]\nname = \"lamp\"\nversion = \"1.0.0\"\ndbus_service = \"org.example.Lamp\"\n";
@@ -16,9 +17,9 @@ pub const MANIFEST: &str = "[plugin]\nname = \"lamp\"\nversion = \"1.0.0\"\ndbus
 /// A publisher's desk: a key, packages, and a state root that trusts that key.
 #[derive(Debug)]
 pub struct Publisher {
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     root: PathBuf,
-    key: SigningKey,
+    key: Arc<SigningKey>,
 }
 
 /// What a program printed, and how it ended.
@@ -79,7 +80,14 @@ impl Publisher {
         fs::create_dir(folder.path().join("keys")).unwrap();
         fs::write(folder.path().join("keys/publisher.pub"), &keys.public).unwrap();
         fs::write(folder.path().join("publisher.key"), &keys.secret).unwrap();
-        Self { folder, root, key: SigningKey::parse(&keys.secret, None, "publisher.key").unwrap() }
+        let key = SigningKey::parse(&keys.secret, None, "publisher.key").unwrap();
+        Self { folder: Arc::new(folder), root, key: Arc::new(key) }
+    }
+
+    /// The same desk with another state root.
+    #[must_use]
+    pub fn moved_to(&self, root: &Path) -> Self {
+        Self { folder: self.folder.clone(), root: root.to_owned(), key: self.key.clone() }
     }
 
     /// The desk's folder.

@@ -36,7 +36,7 @@ fn build(desk: &Publisher, more: &[&str]) -> Ended {
 
 fn add(desk: &Publisher) {
     let added = desk.run("op-install", &["registry", "add", "registry"]);
-    assert_eq!(added.json()["registries"][0]["name"], "registry");
+    assert_eq!(added.json()["registries"].as_array().unwrap().len(), 1);
 }
 
 fn install(desk: &Publisher, what: &str, more: &[&str]) -> Ended {
@@ -339,4 +339,46 @@ fn a_name_belongs_to_the_registry_that_was_first() {
     let report = install(&desk, "lamp", &[]).json();
     assert_eq!(report["packages"][2]["plugin_version"], "1.1.0");
     assert!(Path::new(&second).join("index.json").is_file());
+}
+
+/// The registry of the shipped mappings, as `make registry` makes it: every one of them is installed from it by its name.
+#[test]
+fn the_shipped_mappings_are_a_registry() {
+    let desk = Publisher::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/registry.sh");
+    let make = || {
+        let made = std::process::Command::new(&script)
+            .args(["registry", "publisher.key"])
+            .env("PROGRAMS", op_dbus_tests::program("op-install").parent().unwrap())
+            .env("OP_DBUS_TRUSTED_KEYS", desk.path().join("none"))
+            .current_dir(desk.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        serde_json::from_slice::<Value>(&made.stdout).unwrap()
+    };
+    let made = make();
+    let index: Value = serde_json::from_slice(&fs::read(desk.path().join("registry/index.json")).unwrap()).unwrap();
+    let names: Vec<&str> = index["packages"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert!(names.len() >= 12 && made["packages"].as_u64() == Some(names.len() as u64), "{names:?}");
+    for name in &names {
+        let folder = desk.path().join("registry").join(name);
+        let files: Vec<String> = picture(&folder).into_keys().collect();
+        let package = format!("{name}-v1.0.0.btrfs.zst");
+        let expected = ["README.md", &package, &format!("{package}.minisig"), &format!("{package}.sha256"), "semantic-mapping.toml"];
+        assert_eq!(files, expected);
+        let mapping = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings").join(name).join("semantic-mapping.toml");
+        assert_eq!(fs::read(folder.join("semantic-mapping.toml")).unwrap(), fs::read(mapping).unwrap());
+    }
+    add(&desk);
+    for name in &names {
+        let ended = install(&desk, name, &[]);
+        assert_eq!(ended.code, 0, "{name}: {ended:?}");
+    }
+    assert_eq!(installed(&desk).as_object().unwrap().len(), names.len());
+    let before = picture(&desk.path().join("registry"));
+    assert_eq!(make()["number"], 2);
+    let after = picture(&desk.path().join("registry"));
+    let changed: Vec<&String> = after.iter().filter(|(path, file)| before.get(*path) != Some(file)).map(|(p, _)| p).collect();
+    assert_eq!(changed, ["index.json", "index.json.minisig"], "what was published stays as it was");
 }

@@ -153,21 +153,29 @@ fn put_in_place(
         return Ok(report);
     }
     ledger::prepare(store)?;
-    volumes.sync(staging)?;
-    if !has_snapshot {
-        volumes.snapshot(staging, &snapshot, Access::ReadOnly)?;
-    }
-    volumes.seal(staging)?;
     let mut before = was_active;
     if before.is_some() && !is_sealed && !has_same(&active, &report.proposal.tree)? {
         let kept = keep_draft(store, name, &mut ledger, &active, before.as_ref())?;
         report.draft_kept_as = Some(kept.to_string());
         before = Some(kept);
     }
-    keep_package(store, name, version, fetched)?;
-    ledger.versions.insert(version.to_string(), record);
+    let was_known = ledger.versions.insert(version.to_string(), record).is_some();
     ledger.activate(version, before.as_ref());
-    ledger.write(store, name)?;
+    let kept = keep(store, name, version, fetched, &ledger).and_then(|()| {
+        // What a crash leaves until here is a note about a version that is not there, which nobody misses.
+        volumes.sync(staging)?;
+        if !has_snapshot {
+            volumes.snapshot(staging, &snapshot, Access::ReadOnly)?;
+        }
+        volumes.seal(staging)
+    });
+    if let Err(error) = kept {
+        if !was_known && !snapshot.exists() {
+            // It may be that nothing can be written any more: then this, too, is swept by the next run.
+            let _ = ledger::forget(store, name, Some(version));
+        }
+        return Err(error);
+    }
     switch(store, staging, &active)?;
     Ok(report)
 }
@@ -234,13 +242,18 @@ pub(super) fn keep_draft(
     Ok(kept)
 }
 
-/// Keeps the package as it came, for `op-install verify`.
-fn keep_package(store: &Store, name: &PluginName, version: &Version, fetched: &Fetched) -> Result<()> {
+/// Keeps the package as it came, for `op-install verify`, and what is known of it. On btrfs it is on the disk with the
+/// next [`sync`](crate::store::Volumes::sync) of anything; elsewhere, that writes one folder only.
+fn keep(store: &Store, name: &PluginName, version: &Version, fetched: &Fetched, ledger: &Ledger) -> Result<()> {
+    let durability = if store.volumes().are_subvolumes() { Durability::Cache } else { Durability::Durable };
     let [package, signature, gpg] = ledger::kept(store.root(), name, version);
     for (path, text) in [(signature, &fetched.signature), (gpg, &fetched.gpg)] {
-        if let Some(text) = text {
-            file::replace(&path, text.as_bytes(), Durability::Cache)?;
+        match text {
+            Some(text) => file::replace(&path, text.as_bytes(), durability)?,
+            // That of an earlier package would not fit.
+            None => drop(std::fs::remove_file(&path)),
         }
     }
-    file::replace(&package, &fetched.bytes, Durability::Cache)
+    file::replace(&package, &fetched.bytes, durability)?;
+    ledger.write_with(store, name, durability)
 }

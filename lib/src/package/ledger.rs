@@ -103,9 +103,14 @@ impl Ledger {
 
     /// Keeps it, durably.
     pub fn write(&self, store: &Store, name: &PluginName) -> Result<()> {
+        self.write_with(store, name, Durability::Durable)
+    }
+
+    /// Keeps it.
+    pub fn write_with(&self, store: &Store, name: &PluginName, durability: Durability) -> Result<()> {
         let text =
             serde_json::to_string_pretty(self).map_err(|e| Error::failed(format!("could not write JSON: {e}")))?;
-        file::replace(&path(store.root(), name), text.as_bytes(), Durability::Durable)
+        file::replace(&path(store.root(), name), text.as_bytes(), durability)
     }
 
     /// Makes `version` the active one.
@@ -167,7 +172,14 @@ pub fn forget(store: &Store, name: &PluginName, version: Option<&Version>) -> Re
                 ledger.write(store, name)?;
             }
         }
-        None => files.push(path(root, name)),
+        None => {
+            files.push(path(root, name));
+            // What a crash left of a version that was never noted.
+            let own = |file: &str| archive::parse_file_name(file.trim_end_matches(".minisig").trim_end_matches(".asc"));
+            let there = crate::store::volumes::names(&root.packages())?;
+            let there = there.iter().filter(|file| own(file).is_some_and(|(plugin, _)| plugin == *name));
+            files.extend(there.map(|file| root.packages().join(file)));
+        }
     }
     for file in files {
         match std::fs::remove_file(&file) {
