@@ -104,8 +104,14 @@ fn stream(version: u32, commands: &[(u16, Vec<(A, Vec<u8>)>)]) -> Vec<u8> {
     encoder.end().unwrap()
 }
 
+/// How many cases: more with `OP_DBUS_CASES`, for who has the time.
+fn cases(usual: u32) -> ProptestConfig {
+    let cases = std::env::var("OP_DBUS_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..2000), version in 0u32..4) {
@@ -136,7 +142,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(40))]
 
     #[test]
     fn a_folder_comes_back_as_it_was(files in prop::collection::btree_map("[a-e]{1,3}(/[f-j]{1,3}){0,3}", prop::collection::vec(any::<u8>(), 0..60_000), 0..6)) {
