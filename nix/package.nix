@@ -3,6 +3,9 @@
   lib,
   rustPlatform,
   makeBinaryWrapper,
+  btrfs-progs,
+  compsize,
+  util-linux,
 }:
 
 let
@@ -52,13 +55,22 @@ rustPlatform.buildRustPackage {
     cp -r mappings $out/share/op-dbus/
     install -D -m 644 packaging/man/op-dbus.7 -t $out/share/man/man7
     install -D -m 644 packaging/completions/op-dbus -t $out/share/bash-completion/completions
-    for program in discover query apply install audit; do
+    for program in discover query apply install snapshot audit; do
       ln -s op-dbus $out/share/bash-completion/completions/op-$program
     done
   '';
 
-  # Shipped mappings and the hookscript are looked for in /usr/share otherwise.
+  # Shipped mappings and the hookscript are looked for in /usr/share otherwise. op-snapshot runs mkfs.btrfs, mount and
+  # compsize.
   postFixup = ''
+    wrapProgram $out/bin/op-snapshot \
+      --suffix PATH : ${
+        lib.makeBinPath [
+          btrfs-progs
+          compsize
+          util-linux
+        ]
+      }
     for program in $out/bin/op-*; do
       wrapProgram "$program" --set-default OP_DBUS_MAPPINGS $out/share/op-dbus/mappings \
         --set-default OP_DBUS_HOOK $out/share/op-dbus/hook/op-dbus-hook

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod base;
 pub mod bus;
 pub mod cli;
+pub mod http;
 pub mod package;
 pub mod plugin;
 pub mod state;

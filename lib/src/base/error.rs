@@ -128,6 +128,11 @@ impl Error {
         Self::new(Kind::Refused, message)
     }
 
+    /// [`Kind::Untrusted`].
+    pub fn untrusted(message: impl Into<String>) -> Self {
+        Self::new(Kind::Untrusted, message)
+    }
+
     /// [`Kind::Usage`].
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)

@@ -6,6 +6,7 @@ pub mod error;
 pub mod name;
 pub mod nearest;
 pub mod progress;
+pub mod size;
 pub mod time;
 
 pub use call::{Call, Manner};

@@ -165,7 +165,9 @@ impl Pass<'_> {
     /// Takes one option and says whether the next token was its value.
     fn option(&mut self, token: &str, next: Option<&str>) -> bool {
         let (name, inline) = split_inline(token);
-        if let Some(took_next) = self.collected.take(name, inline, next) {
+        // A command's own option wins: what --version means to `publish` is for publish to say.
+        let is_own = name != "--help" && self.flag(name).is_some();
+        if !is_own && let Some(took_next) = self.collected.take(name, inline, next) {
             return took_next;
         }
         if self.lost {

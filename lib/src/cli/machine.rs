@@ -30,9 +30,24 @@ impl Cli {
 
     /// The state root, locked to change its volumes. Another run is waited for as long as `lock_timeout` says.
     pub fn store(&mut self, root: &StateRoot, lock_timeout: Option<&str>) -> Result<Store> {
+        self.waiting(lock_timeout, |wait| Store::open(root, wait))
+    }
+
+    /// Does what waits for locks, saying so. Nothing counts signals meanwhile: they end the program, and what it leaves
+    /// unfinished is swept.
+    pub fn waiting<T>(&mut self, lock_timeout: Option<&str>, act: impl FnOnce(&mut Wait) -> Result<T>) -> Result<T> {
         let timeout = time::parse_duration(lock_timeout.unwrap_or("10s"))?;
         let mut on_wait = |text: &str| self.out.note(text);
-        Store::open(root, &mut Wait { timeout, on_wait: &mut on_wait, is_interrupted: &|| false })
+        act(&mut Wait { timeout, on_wait: &mut on_wait, is_interrupted: &|| false })
+    }
+
+    /// Goes on when `has_said_yes`, or when the person at the terminal says so of what `text` says.
+    pub fn confirm(&self, has_said_yes: bool, text: &str) -> Result<()> {
+        if has_said_yes {
+            return Ok(());
+        }
+        let mut terminal = Terminal::open(&Interrupt::install()?).ok_or_else(no_terminal)?;
+        terminal.ask_yes_no(text, "Proceed?")?.or_refused()
     }
 
     /// The plugins there are.

@@ -192,10 +192,11 @@ pub fn listing(out: &mut Out, listing: &Listing) -> Result<()> {
             plugin.service.clone().unwrap_or_default(),
             plugin.mapping.clone().unwrap_or_else(|| "none".into()),
             if plugin.can_apply { "query, apply" } else { "query" }.into(),
+            plugin.trust.clone().unwrap_or_default(),
         ]
     };
     let rows: Vec<Vec<String>> = listing.plugins.iter().map(row).collect();
-    out.table(&["PLUGIN", "VERSION", "ORIGIN", "SERVICE", "MAPPING", "CAN"], &rows)?;
+    out.table(&["PLUGIN", "VERSION", "ORIGIN", "SERVICE", "MAPPING", "CAN", "TRUST"], &rows)?;
     for problem in listing.plugins.iter().flat_map(|plugin| &plugin.problems) {
         out.warn(problem);
     }

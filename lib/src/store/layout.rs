@@ -1,5 +1,6 @@
 //! Where things lie under the state root. The only room beside `cli` that reads the environment.
 
+use super::volumes;
 use crate::base::name::PluginName;
 use crate::base::{Error, Kind, Result};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -7,6 +8,12 @@ use std::path::{Path, PathBuf};
 
 /// Where shipped mappings lie unless `$OP_DBUS_MAPPINGS` says otherwise.
 pub const MAPPINGS: &str = "/usr/share/op-dbus/mappings";
+
+/// Where the keys of trusted publishers lie unless `$OP_DBUS_TRUSTED_KEYS` says otherwise.
+pub const TRUSTED_KEYS: &str = "/etc/op-dbus/trusted-keys.d";
+
+/// Where the GPG keyrings of trusted publishers lie unless `$OP_DBUS_TRUSTED_GPG` says otherwise.
+pub const TRUSTED_GPG: &str = "/etc/op-dbus/trusted-gpg";
 
 /// A state root whose owner and permissions were looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +91,38 @@ impl StateRoot {
     #[must_use]
     pub fn plugin_snapshot(&self, name: &PluginName, version: &semver::Version) -> PathBuf {
         self.plugin_snapshots().join(format!("{name}@v{version}"))
+    }
+
+    /// The folder of what is known about installed packages, and of the packages themselves.
+    #[must_use]
+    pub fn packages(&self) -> PathBuf {
+        self.path.join("@state").join("packages")
+    }
+
+    /// Where downloads that were cut off are kept.
+    #[must_use]
+    pub fn downloads(&self) -> PathBuf {
+        self.cache().join("downloads")
+    }
+
+    /// Where the keys lie whose signatures count: `$OP_DBUS_TRUSTED_KEYS`, else [`TRUSTED_KEYS`].
+    #[must_use]
+    pub fn trusted_keys() -> PathBuf {
+        let given = std::env::var_os("OP_DBUS_TRUSTED_KEYS").filter(|v| !v.is_empty());
+        given.map_or_else(|| TRUSTED_KEYS.into(), PathBuf::from)
+    }
+
+    /// Where the GPG keyrings lie that count: `$OP_DBUS_TRUSTED_GPG`, else [`TRUSTED_GPG`].
+    #[must_use]
+    pub fn trusted_gpg() -> PathBuf {
+        let given = std::env::var_os("OP_DBUS_TRUSTED_GPG").filter(|v| !v.is_empty());
+        given.map_or_else(|| TRUSTED_GPG.into(), PathBuf::from)
+    }
+
+    /// What is known of registries of packages: a folder for each.
+    #[must_use]
+    pub fn registries(&self) -> PathBuf {
+        self.path.join("@state").join("registries")
     }
 
     /// The volumes that are always there once the root was made.
@@ -195,12 +234,44 @@ impl StateRoot {
     pub fn make_parent(&self, file: &Path) -> Result<()> {
         let Some(parent) = file.parent() else { return Ok(()) };
         if !parent.is_dir() {
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent);
-            made.map_err(|e| Error::io("make a folder of the state root", parent, &e))?;
+            let volume = parent.strip_prefix(&self.path).ok().and_then(|below| below.components().next());
+            if let Some(volume) = volume.filter(|name| name.as_os_str().as_encoded_bytes().starts_with(b"@")) {
+                self.make_volume(&self.path.join(volume))?;
+            }
+            make_folder(parent)?;
         }
         check_owner(&self.path)?;
         check_owner(parent)
     }
+
+    /// Makes one of the root's volumes unless it is there.
+    fn make_volume(&self, path: &Path) -> Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        make_folder(&self.path)?;
+        let volumes = volumes::at(&self.path)?;
+        match volumes.create(path) {
+            // Somebody else was faster.
+            Err(_) if path.is_dir() => return Ok(()),
+            made => made?,
+        }
+        if self.is_compressed(path) {
+            volumes.compress(path)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a volume is to be compressed. Packages are not: a published stream would carry the property.
+    #[must_use]
+    pub fn is_compressed(&self, volume: &Path) -> bool {
+        self.fixed().iter().any(|fixed| fixed == volume) && volume != self.plugin_snapshots()
+    }
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.map_err(|e| Error::io("make a folder of the state root", path, &e))
 }
 
 /// A folder that decides what is safe must be the effective user's own.

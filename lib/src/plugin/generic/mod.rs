@@ -94,6 +94,11 @@ impl GenericPlugin {
         &self.service
     }
 
+    /// Compares the mapping's fingerprint with the live service, without anything else.
+    pub fn check_fingerprint(&self, bus: &Bus) -> Result<()> {
+        self.mapping.as_ref().map_or(Ok(()), |mapping| self.live.check_fingerprint(bus, mapping))
+    }
+
     fn need_mapping(&self) -> Result<&Mapping> {
         self.mapping.as_ref().ok_or_else(|| self.no_mapping())
     }
