@@ -271,9 +271,29 @@ fn units_that_must_run_run() {
         try_to(&machine, "systemd", "units", json!({"ssh.service": {"enabled": true, "active": true}}));
     assert_eq!((code, outcome(&report)), (2, "applied"), "{report}");
     says(&machine, "systemctl is-active ssh; systemctl is-enabled ssh", "active\nenabled\n");
-    for (value, words) in [("poweroff.target", "not allowed"), ("x.service", "does not look like")] {
-        is_refused(&machine, "systemd", "default_target", json!(value), 65, &["default_target", words]);
-    }
+    refused(json!({"ssh.service": {"active": "activating"}}), 65, &["units.ssh.service.active", "true, false"]);
+    is_refused(
+        &machine,
+        "systemd",
+        "default_target",
+        json!("x.service"),
+        65,
+        &["default_target", "does not look like"],
+    );
+    // Of all targets there are, two are to work in.
+    machine.sh("ln -s /usr/lib/systemd/system/poweroff.target /etc/systemd/system/mine.target").ok();
+    machine.sh("systemctl set-default graphical.target; systemctl daemon-reload").ok();
+    let all = machine.sh("ls /usr/lib/systemd/system /etc/systemd/system | grep '[.]target$'").stdout;
+    let is_good = |target: &&str| {
+        let want = document("systemd", "default_target", json!(target));
+        let planned = machine.run(&["op-apply", "--dry-run"], &want.to_string());
+        assert!(planned.code == 0 || planned.stderr.contains("default_target"), "{planned:?}");
+        planned.code == 0
+    };
+    let good: Vec<&str> = all.lines().filter(is_good).collect();
+    assert_eq!(good, ["graphical.target", "multi-user.target"]);
+    let mine = json!("mine.target");
+    is_refused(&machine, "systemd", "default_target", mine, 5, &["default_target", "another name of a unit"]);
     let both = json!({"plugins": {"systemd": {"default_target": "nosuch.target", "log_level": "debug"}}});
     fails(&apply(&machine, &[], &both), 1, &["nosuch.target does not exist"]);
     says(&machine, "systemctl log-level", "info\n");
