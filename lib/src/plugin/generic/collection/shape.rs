@@ -143,7 +143,11 @@ pub fn to_raw(value: &Value, member: &MemberSection) -> Result<Value> {
             return Ok(convert::from_text(text));
         }
     }
-    let raw = convert::write(value.clone(), &member.convert)?;
+    let hinted = |error: Error| match (&error.hint, &member.validate.hint) {
+        (None, Some(hint)) => error.hint(hint),
+        _ => error,
+    };
+    let raw = convert::write(value.clone(), &member.convert).map_err(hinted)?;
     // What the service will say in other words could never be seen to hold.
     match convert::read(raw.clone(), &member.convert)? {
         same if same == *value => Ok(raw),
