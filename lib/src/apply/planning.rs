@@ -191,9 +191,12 @@ fn check_prune<'c>(options: &Options, changes: impl Iterator<Item = &'c Change>)
     if going.len() > 20 {
         shown.push_str(", ...");
     }
-    Err(Error::refused(format!("--prune expects {expected} removals, but {} would happen", going.len()))
-        .on(shown)
-        .hint(format!("look at the list; if that is what you want, say --prune {}", going.len())))
+    let s = if expected == 1 { "" } else { "s" };
+    let error = Error::refused(format!("--prune expects {expected} removal{s}, but {} would happen", going.len()));
+    Err(match going.len() {
+        0 => error.hint("nothing is there that is not listed: leave --prune out"),
+        going => error.on(shown).hint(format!("look at the list; if that is what you want, say --prune {going}")),
+    })
 }
 
 /// Plugin names so that each comes after those it depends on; alphabetical otherwise.
