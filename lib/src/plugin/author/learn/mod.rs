@@ -87,6 +87,7 @@ pub fn learn(before: Option<&Surface>, after: &Surface, calls: &[SeenCall]) -> L
     let drafted = std::mem::take(&mut draft.entries);
     draft.unused.clear();
     draft.is_learned = true;
+    draft.notes.clear();
     if before.is_none() {
         draft.notes.push(format!(
             "{} was not there before the command, so that nothing could be compared: what a call did is taken from names \
