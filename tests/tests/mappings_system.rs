@@ -152,6 +152,9 @@ fn users_linger_and_messages_are_set() {
 
     // One who is not there after one who is: the first is taken back.
     is_refused(&machine, "login1", "linger", json!(["alice", "nobody-here"]), 65, &["login1.linger", "nobody-here"]);
+    // Who has a name goes by it: under the number it could never be seen to hold.
+    let number = machine.sh("id -u alice").stdout.trim_end().to_owned();
+    is_refused(&machine, "login1", "linger", json!([number]), 65, &["login1.linger", "write \"alice\""]);
     let both = json!({"plugins": {"login1": {"linger": ["alice"]}, "systemd": {"default_target": "nosuch.target"}}});
     let output = apply(&machine, &[], &both);
     fails(&output, 1, &["nosuch.target does not exist", "was undone"]);
@@ -339,6 +342,9 @@ fn links_get_name_servers() {
     refused(json!({"wg0": {"dns": ["192.0.2.256"]}}), 65, &["links.wg0.dns", "no IP address"]);
     refused(json!({"wg0": {"dns": ["2001:DB8::1"]}}), 65, &["links.wg0.dns", "2001:db8::1"]);
     refused(json!({"wg0": {"domains": ["a b"]}}), 65, &["links.wg0.domains"]);
+    refused(json!({"wg0": {"dns": "192.0.2.1"}}), 65, &["links.wg0.dns", "expected a list, found a text"]);
+    let twice = json!({"wg0": {"dns": ["192.0.2.1", "192.0.2.1"], "domains": ["a.example", "a.example"]}});
+    refused(twice, 65, &["links.wg0.dns[1]", "links.wg0.domains[1]", "there twice"]);
     refused(json!({"wg0": {"state": "absent"}}), 5, &["links.wg0"]);
 }
 

@@ -224,3 +224,18 @@ fn wrong_use_of_the_authors_tools() {
         assert!(stderr.contains(words), "{args:?}: {stderr}");
     }
 }
+
+/// A pipe in the place of a file is not waited for, until somebody writes to it.
+#[test]
+fn a_pipe_is_no_mapping() {
+    let root = tempfile::tempdir().unwrap();
+    assert_eq!(run(root.path(), &["create", "lamp", "-"], DOCUMENT).0, 0);
+    let folder = root.path().join("@plugin-lamp");
+    let pipe = folder.join("semantic-mapping.toml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for command in ["lint", "test"] {
+        let (code, stdout, stderr) = run(root.path(), &[command, folder.to_str().unwrap()], "");
+        assert_eq!((code, stdout.as_str()), (65, ""), "{command}: {stderr}");
+        assert!(stderr.contains("no plain file") && stderr.contains("semantic-mapping.toml"), "{stderr}");
+    }
+}

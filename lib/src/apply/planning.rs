@@ -5,7 +5,7 @@ use super::{Options, Plugins, StateManager};
 use crate::base::{Call, Error, Kind, Result, digest};
 use crate::bus::names;
 use crate::plugin::{GenericPlugin, StatePlugin, Want, Wanted};
-use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, diff_plugin};
+use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, Strategy, diff_plugin};
 use crate::store::file::{self, Durability};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +90,26 @@ impl StateManager<'_> {
         give_up_on(&mut errors)?;
         let desired = document.to_json_to_apply();
         Planned::new(desired, options.owner.clone(), options.prune, actions, plugins, current)
+    }
+
+    /// What a document says and nothing compares, since it is only shown: keys, and members of their items.
+    pub fn not_compared(&self, document: &StateDocument) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for (name, state) in &document.plugins {
+            let Ok(Some(plugin)) = self.plugin_for(name, state) else { continue };
+            let known = |key| plugin.keys().get(key).map(|spec| (key, spec));
+            for (key, spec) in state.values.keys().filter_map(known) {
+                if spec.strategy == Strategy::None {
+                    found.insert(format!("{name}.{key}"));
+                    continue;
+                }
+                let shown = spec.items.members.iter().filter(|(_, member)| member.is_only_shown).map(|(name, _)| name);
+                let items = state.values[key].as_object().filter(|_| spec.strategy.has_items());
+                let says = |member: &&String| items.into_iter().flatten().any(|(_, item)| item.get(*member).is_some());
+                found.extend(shown.filter(says).map(|member| format!("{name}.{key}.*.{member}")));
+            }
+        }
+        found
     }
 
     /// The plugin a document speaks of; `None` when it says nothing that could be applied.
