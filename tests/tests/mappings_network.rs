@@ -199,7 +199,7 @@ fn networkmanager_null_and_types(place: &dyn Place, watched: &Watched<'_>) {
     watched.applies_once(&br0(json!({"ipv6": null})));
     assert_eq!(nmcli(place, "ipv6.method", "br0"), "auto");
     watched.applies_once(&br0(json!({"ipv4": {"method": "auto", "address-data": null, "gateway": null}})));
-    assert_eq!(nmcli(place, "ipv4.method,ipv4.addresses", "br0"), "auto\n");
+    assert_eq!(nmcli(place, "ipv4.method,ipv4.addresses", "br0"), "auto");
     let gro = |is_on: bool| json!({"$variant": {"signature": "b", "value": is_on}});
     watched.applies_once(&br0(json!({"ethtool": {"feature-gro": gro(true), "feature-tso": gro(true)}})));
     watched.applies_once(&br0(json!({"ethtool": {"feature-gro": gro(false)}})));
