@@ -14,10 +14,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["base"]),
     ("state", &["base"]),
     ("bus", &["store", "base"]),
+    ("audit", &["store", "base"]),
     ("plugin", &["bus", "state", "store", "base"]),
     ("package", &["plugin", "bus", "store", "base"]),
-    ("apply", &["plugin", "state", "bus", "store", "base"]),
-    ("cli", &["apply", "package", "plugin", "state", "bus", "store", "base"]),
+    ("apply", &["plugin", "audit", "state", "bus", "store", "base"]),
+    ("cli", &["apply", "package", "audit", "plugin", "state", "bus", "store", "base"]),
 ];
 
 /// Crates that one part of the library alone knows: what they do is done there.
@@ -28,9 +29,11 @@ const CRATES: &[(&str, &[&str])] = &[
     // A type signature and a bus name are also looked at where a mapping is read.
     ("zbus", &["bus/", "plugin/generic/arguments.rs", "plugin/manifest.rs"]),
     ("toml", &["plugin/"]),
-    ("sha2", &["base/digest.rs"]),
+    ("sha2", &["base/digest.rs", "audit/merkle.rs"]),
+    ("serde_json_canonicalizer", &["base/digest.rs", "audit/"]),
     ("libbtrfs", &["store/volumes/btrfs.rs"]),
-    ("serde_json_canonicalizer", &["base/digest.rs"]),
+    ("minisign", &["audit/keys.rs"]),
+    ("minisign_verify", &["audit/keys.rs"]),
 ];
 
 /// Where the environment and the arguments are read.

@@ -201,8 +201,16 @@ fn commands_keep_their_exit_code_streams_and_input() {
         machine.sh("pwd; echo $HOME ${CARGO:-clean}; cat /proc/self/cgroup | tail -n 1").ok(),
         "/\n/root clean\n0::/op-run\n"
     );
-    let mut sleeper =
-        machine.spawn(&["bash", "-c", "trap 'echo caught; exit 9' INT; echo up; while :; do sleep 0.05; done"], "");
+    let mut sleeper = machine.spawn(
+        &[
+            "env",
+            "--default-signal=INT",
+            "bash",
+            "-c",
+            "trap 'echo caught; exit 9' INT; echo up; while :; do sleep 0.05; done",
+        ],
+        "",
+    );
     wait_until("it is up", || sleeper.stdout_so_far() == "up\n");
     assert!(sleeper.is_running());
     sleeper.signal("INT");
