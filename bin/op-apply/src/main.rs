@@ -7,6 +7,7 @@ use op_dbus::cli::machine::{Asker, Ticks};
 use op_dbus::cli::{self, Cli, Interrupt, Outcome, Program, show};
 use op_dbus::state::acknowledged::Acknowledged;
 use op_dbus::state::{Plan, StateDocument};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 mod waiting;
@@ -102,6 +103,9 @@ fn main() -> std::process::ExitCode {
 }
 
 fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
+    if args.owner.as_deref().is_some_and(|owner| owner.trim().is_empty()) {
+        return Err(Error::usage("an owner has a name").on("--owner").hint("--owner web; or leave it out"));
+    }
     if args.recover {
         refuse_all(args)?;
         return waiting::recover(args.lock_timeout.as_deref(), cli);
@@ -150,12 +154,18 @@ fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: &Interr
         progress: &mut progress,
         interrupts: interrupt.counter(),
     };
+    let only_shown = match &desired {
+        Desired::State(document) => manager.not_compared(document),
+        Desired::Plan(plan) => manager.not_compared(&StateDocument::from_json(&plan.desired).unwrap_or_default()),
+        Desired::Rollback(_) => BTreeSet::new(),
+    };
     if is_dry_run {
         let plan = manager.plan(desired, &options)?;
         if args.diff {
             show::changes(&mut cli.out, &plan);
         }
         show::plan(&mut cli.out, &plan)?;
+        show::not_compared(&mut cli.out, &only_shown);
         let has_changes = match known {
             Some(known) => show::drift(&mut cli.out, &known.sort(resources(&plan), std::time::SystemTime::now())),
             None => !plan.is_empty(),
@@ -168,6 +178,9 @@ fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: &Interr
         manager.apply_state(desired, &options, &mut asker, &mut Ticks { out: &mut cli.out, shows_diff: args.diff })?;
     progress.finish();
     let shown = show::report(&mut cli.out, &report);
+    if report.outcome == RunOutcome::Unchanged {
+        show::not_compared(&mut cli.out, &only_shown);
+    }
     if let Some(error) = error {
         return Err(error);
     }

@@ -226,6 +226,21 @@ fn wrong_use_of_the_authors_tools() {
     }
 }
 
+/// A pipe in the place of a file is not waited for, until somebody writes to it.
+#[test]
+fn a_pipe_is_no_mapping() {
+    let root = tempfile::tempdir().unwrap();
+    assert_eq!(run(root.path(), &["create", "lamp", "-"], DOCUMENT).0, 0);
+    let folder = root.path().join("@plugin-lamp");
+    let pipe = folder.join("semantic-mapping.toml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for command in ["lint", "test"] {
+        let (code, stdout, stderr) = run(root.path(), &[command, folder.to_str().unwrap()], "");
+        assert_eq!((code, stdout.as_str()), (65, ""), "{command}: {stderr}");
+        assert!(stderr.contains("no plain file") && stderr.contains("semantic-mapping.toml"), "{stderr}");
+    }
+}
+
 #[test]
 fn the_hookscript_is_called_and_ends_as_it_does() {
     let root = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use super::{Options, Plugins, StateManager};
 use crate::base::{Call, Error, Kind, Result, digest};
 use crate::bus::names;
 use crate::plugin::{GenericPlugin, StatePlugin, Want, Wanted};
-use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, diff_plugin};
+use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, Strategy, diff_plugin};
 use crate::store::file::{self, Durability};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +81,26 @@ impl StateManager<'_> {
         give_up_on(&mut errors)?;
         let desired = document.to_json_to_apply();
         Planned::new(desired, options.owner.clone(), options.prune, actions, plugins, current)
+    }
+
+    /// What a document says and nothing compares, since it is only shown: keys, and members of their items.
+    pub fn not_compared(&self, document: &StateDocument) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for (name, state) in &document.plugins {
+            let Ok(Some(plugin)) = self.plugin_for(name, state) else { continue };
+            let known = |key| plugin.keys().get(key).map(|spec| (key, spec));
+            for (key, spec) in state.values.keys().filter_map(known) {
+                if spec.strategy == Strategy::None {
+                    found.insert(format!("{name}.{key}"));
+                    continue;
+                }
+                let shown = spec.items.members.iter().filter(|(_, member)| member.is_only_shown).map(|(name, _)| name);
+                let items = state.values[key].as_object().filter(|_| spec.strategy.has_items());
+                let says = |member: &&String| items.into_iter().flatten().any(|(_, item)| item.get(*member).is_some());
+                found.extend(shown.filter(says).map(|member| format!("{name}.{key}.*.{member}")));
+            }
+        }
+        found
     }
 
     /// How what there is now differs from `document`, of whose plugins `order` has the names.
@@ -212,9 +232,12 @@ fn check_prune<'c>(options: &Options, changes: impl Iterator<Item = &'c Change>)
     if going.len() > 20 {
         shown.push_str(", ...");
     }
-    Err(Error::refused(format!("--prune expects {expected} removals, but {} would happen", going.len()))
-        .on(shown)
-        .hint(format!("look at the list; if that is what you want, say --prune {}", going.len())))
+    let s = if expected == 1 { "" } else { "s" };
+    let error = Error::refused(format!("--prune expects {expected} removal{s}, but {} would happen", going.len()));
+    Err(match going.len() {
+        0 => error.hint("nothing is there that is not listed: leave --prune out"),
+        going => error.on(shown).hint(format!("look at the list; if that is what you want, say --prune {going}")),
+    })
 }
 
 /// Plugin names so that each comes after those it depends on; alphabetical otherwise.

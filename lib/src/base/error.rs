@@ -144,7 +144,13 @@ impl Error {
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Kind::Denied,
             _ => Kind::Failed,
         };
-        Self::new(kind, format!("could not {attempt}: {error}")).on(path.display().to_string())
+        let failure = Self::new(kind, format!("could not {attempt}: {error}")).on(path.display().to_string());
+        match error.kind() {
+            std::io::ErrorKind::ReadOnlyFilesystem => {
+                failure.hint("it is mounted read-only: mount it for writing, or choose another place")
+            }
+            _ => failure,
+        }
     }
 
     /// Says what it happened to.

@@ -73,6 +73,17 @@ impl Refusal {
 #[must_use]
 pub fn error_of_reply(label: &str, name: &str, message: &str, refusal: Refusal) -> Error {
     const BUS: &str = "org.freedesktop.DBus.Error.";
+    /// What the bus says of a call to itself.
+    const OF_THE_BUS: [&str; 8] = [
+        "InvalidArgs",
+        "InvalidSignature",
+        "LimitsExceeded",
+        "MatchRuleInvalid",
+        "MatchRuleNotFound",
+        "NoMemory",
+        "NotSupported",
+        "UnixProcessIdUnknown",
+    ];
     let (kind, hint) = match name.strip_prefix(BUS) {
         Some("ServiceUnknown" | "NameHasNoOwner") => {
             (Kind::Unavailable, Some("start the service, or see which ones the bus offers with op-discover"))
@@ -93,6 +104,13 @@ pub fn error_of_reply(label: &str, name: &str, message: &str, refusal: Refusal) 
                 "compare with op-discover SERVICE; the service may be another version than the mapping was written for",
             ),
         ),
+        // The bus answers for a service that does not run: what it says then is why it could not be started.
+        reason if refusal.is_by_bus && !reason.is_some_and(|reason| OF_THE_BUS.contains(&reason)) => (
+            Kind::Unavailable,
+            Some(
+                "the bus could not start the service: systemctl status says why; a masked unit starts again after systemctl unmask",
+            ),
+        ),
         _ if name.contains("NotAuthorized") || name.contains("PolicyKit") => (Kind::Denied, Some(refusal.hint())),
         _ => (Kind::Failed, None),
     };
@@ -107,6 +125,18 @@ pub fn error_of_reply(label: &str, name: &str, message: &str, refusal: Refusal) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_bus_says_for_a_service_is_why_it_does_not_start() {
+        let kind = |name: &str, is_by_bus| {
+            let refusal = Refusal { is_by_bus, is_to_root: true };
+            error_of_reply("x", name, "Unit x.service is masked", refusal).kind
+        };
+        for name in ["com.example.manager1.UnitMasked", "org.freedesktop.DBus.Error.FileExists"] {
+            assert_eq!((kind(name, true), kind(name, false)), (Kind::Unavailable, Kind::Failed), "{name}");
+        }
+        assert_eq!(kind("org.freedesktop.DBus.Error.LimitsExceeded", true), Kind::Failed);
+    }
 
     #[test]
     fn what_helps_against_a_refusal_depends_on_who_refused_whom() {

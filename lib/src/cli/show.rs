@@ -15,6 +15,7 @@ use crate::plugin::listing::{ListedPlugin, Listing};
 use crate::state::acknowledged::{Drift, Known};
 use crate::state::{Change, Plan, PluginState, StateDocument};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Prints the state of plugins on standard output: the document, or for people a line a key.
@@ -62,6 +63,14 @@ pub fn plan(out: &mut Out, plan: &Plan) -> Result<()> {
     out.text(&confirmation::text(plan))?;
     let count = plan.actions.len();
     out.text(&format!("Plan {}: {count} call{}. Nothing was changed.\n", plan.id, if count == 1 { "" } else { "s" }))
+}
+
+/// Says which parts of a document were not compared, since they are only shown: whether they are so nobody knows.
+pub fn not_compared(out: &mut Out, keys: &BTreeSet<String>) {
+    if !keys.is_empty() {
+        let keys = keys.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        out.note(&format!("Not compared, since it is only shown: {keys}. See what is so with op-query."));
+    }
 }
 
 /// Prints the differences a plan would make go away, on standard error.

@@ -94,6 +94,8 @@ pub struct ItemSpec {
     pub can_delete: bool,
     /// Paths of members whose content the service does not tell: an item that has one is not written as a whole.
     pub hidden: Vec<String>,
+    /// By path, what the service says by itself where it was told nothing; `*` stands for any text.
+    pub filled_in: BTreeMap<String, serde_json::Value>,
 }
 
 /// What the diff needs to know about one member of an item.

@@ -68,6 +68,10 @@ pub fn read(path: &Path) -> Result<Option<String>> {
 /// [`read`] for a file that may be larger or must be smaller.
 pub fn read_up_to(path: &Path, max_bytes: u64) -> Result<Option<String>> {
     let attempt = |e: &std::io::Error| Error::io("read", path, e);
+    // A pipe that nobody writes to would be waited for without end, by opening it already.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(Error::bad_input("this is no plain file").on(path.display().to_string()));
+    }
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -96,6 +100,10 @@ mod tests {
         replace(&path, b"two", Durability::Cache).unwrap();
         assert_eq!(read(&path).unwrap().as_deref(), Some("two"));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(read(folder.path()).unwrap_err().message, "this is no plain file");
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(read(&pipe).unwrap_err().kind, crate::base::Kind::BadInput);
         assert!(replace(&folder.path().join("missing/a"), b"x", Durability::Cache).is_err());
     }
 }

@@ -40,6 +40,11 @@ impl StateRoot {
         };
         let path = std::path::absolute(&path).map_err(|e| Error::io("find the state root", &path, &e))?;
         check_owner(&path)?;
+        if path.exists() && !path.is_dir() {
+            return Err(Error::bad_input("the state root is a folder, and this is none")
+                .on(path.display().to_string())
+                .hint("say --root DIR; it is made when it is needed"));
+        }
         let state = path.join("@state");
         Ok(Self { path, state })
     }
@@ -300,6 +305,13 @@ pub fn check_owner(path: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whether root ignores what lies at `path`, since others than its owner can write it.
+#[must_use]
+pub fn is_open_to_others(path: &Path) -> bool {
+    let is_open = |metadata: std::fs::Metadata| metadata.mode() & 0o022 != 0;
+    rustix::process::geteuid().is_root() && std::fs::metadata(path).is_ok_and(is_open)
 }
 
 /// Whether what lies at `path` may decide what is safe: for root, only what root owns and nobody else can write.

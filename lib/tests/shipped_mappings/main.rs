@@ -50,6 +50,7 @@ const SAFE: &[&str] = &[
     "resolved get_link",
     "systemd get_default_target",
     "systemd get_unit_file_state",
+    "systemd list_aliases",
     "systemd list_failed_units",
     "systemd list_unit_files",
     "systemd list_unit_files_by_patterns",

@@ -156,6 +156,7 @@ impl DraftDocument {
                 readme: ("README.md".into(), Some("-".into())),
                 examples: Vec::new(),
                 has_scenarios: true,
+                untrusted: Vec::new(),
                 surface: Some(surface.clone()),
             })
         };

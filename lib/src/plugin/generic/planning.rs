@@ -126,6 +126,9 @@ impl Planner<'_> {
         for change in of_key {
             let Change::Set { from, to, .. } = change else { continue };
             let operation = chosen(write, to).map_err(|error| error.or_on(self.place(key)))?;
+            if !self.is_back {
+                self.check_refusal_at(&self.place(key), operation, &convert::to_text(to))?;
+            }
             let title = operation.title.clone().unwrap_or_else(|| "Set {key} to {value}".to_owned());
             let title = template::text(&title, &[("key", key), ("value", &short(to))]);
             let now = self.write_call(key, section, operation, to, all, false)?;

@@ -318,6 +318,10 @@ pub struct StateSection {
     pub protected: Vec<String>,
     /// The values of columns by which items of a collection are protected too.
     pub protected_if: BTreeMap<String, Accepted>,
+    /// Paths of an item's value that null does not take away.
+    pub required: Vec<String>,
+    /// By path of an item's value, what no item is given.
+    pub never: BTreeMap<String, Vec<Value>>,
     /// Methods called before the key's first change.
     pub before: Vec<Operation>,
     /// Methods called after the key's last change.
@@ -394,6 +398,8 @@ pub struct ReadSection {
     pub derived: BTreeMap<String, String>,
     /// Paths that the service takes and never tells: a document does not have them.
     pub secret: Vec<String>,
+    /// By path, what the service says by itself where it was told nothing; `*` stands for any text.
+    pub filled_in: BTreeMap<String, Value>,
 }
 
 impl ReadSection {
@@ -547,8 +553,10 @@ pub struct SizesSection {
 pub struct Rules {
     /// One of these.
     pub one_of: Option<Vec<Value>>,
-    /// None of these.
+    /// None of these; in texts, `*` stands for any text.
     pub none_of: Vec<Value>,
+    /// Whether a list has nothing twice.
+    pub unique: bool,
     /// A regular expression the whole text, or each item, must match.
     pub pattern: Option<String>,
     /// Characters at most.

@@ -90,6 +90,7 @@ pub fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         can_create: section.create.is_some(),
         can_delete: section.delete.is_some(),
         hidden: if is_replaced { read.hidden.clone() } else { Vec::new() },
+        filled_in: read.filled_in.clone(),
     };
     let can_write = items.can_create
         || items.can_delete

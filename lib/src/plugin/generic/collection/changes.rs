@@ -98,7 +98,7 @@ impl Planner<'_> {
                 put(&mut to, name, default.clone());
             }
         }
-        let value = self.new_value(section, &to, wish.name).map_err(|error| error.or_on(at.clone()))?;
+        let value = self.new_value(&at, section, &to, wish.name).map_err(|error| error.or_on(at.clone()))?;
         let method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
         self.check_refusal(key, operation, wish.name)?;
         let types = self.types_of(section, None)?;
