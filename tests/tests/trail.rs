@@ -183,7 +183,7 @@ fn a_run_that_was_killed_is_recovered_and_blocks_nobody_else() {
         "packagekit": {"packages": ["slow-op"]},
     }});
     let running = session.spawn(&["op-apply", "--yes"], &want.to_string());
-    wait_until("the first change is made", || location(&session) == "here");
+    wait_until("slow-op's postinst runs", || session.run(&["pgrep", "-f", "slow-op.postinst"], "").code == 0);
     running.signal("KILL");
     running.wait();
     assert_eq!(location(&session), "here");
