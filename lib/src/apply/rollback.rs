@@ -151,7 +151,7 @@ impl StateManager<'_> {
             let plugin = &plugins[name];
             self.bus.allow(plugin.safe_calls());
             let mine: Vec<&Change> = target.changes.iter().filter(|change| change.resource().plugin == *name).collect();
-            let now = plugin.query(self.bus, &Want::of_changes(mine.iter().copied()), self.progress);
+            let now = self.read(plugin.as_ref(), &Want::of_changes(mine.iter().copied()))?;
             let mut changes = Vec::new();
             for change in mine {
                 let Some(spec) = plugin.keys().get(change.key()) else {

@@ -1,9 +1,9 @@
 //! Taking back what a failed run did: the reverse of each change, newest first, planned and made by the same code as
 //! the changes themselves, then read again. What cannot be proven to be as it was is residue.
 
-use super::StateManager;
 use super::planning::Planned;
 use super::report::{ActionResult, Report, Residue};
+use super::{StateManager, vault};
 use crate::base::Error;
 use crate::bus::Consent;
 use crate::plugin::{StatePlugin, Touched, Want};
@@ -72,7 +72,10 @@ impl StateManager<'_> {
             // What came of it may take as long to show as a success.
             std::thread::sleep(settle(plugin, &action.changes));
         }
-        let now = plugin.query(self.bus, &Want::of_changes(&action.changes), self.progress);
+        let now = match self.read(plugin, &Want::of_changes(&action.changes)) {
+            Ok(now) => now,
+            Err(error) => return (false, action.resources.iter().map(|r| residue_of(r, &error.message)).collect()),
+        };
         let empty = Map::new();
         let before = before.get(&action.plugin).unwrap_or(&empty);
         let mut residue = Vec::new();
@@ -122,7 +125,8 @@ impl StateManager<'_> {
         let actions = plugin.plan_back(self.bus, changes, current, self.progress)?;
         for action in &actions {
             let outcome = self.bus.acting(consent, || plugin.perform(self.bus, action, self.progress));
-            outcome.map_err(|failure| failure.error)?;
+            outcome.map_err(|failure| vault::concealed(action, failure.error))?;
+            let _ = self.note_secrets(&action.changes);
         }
         Ok(())
     }
@@ -140,9 +144,12 @@ impl StateManager<'_> {
             }
             std::thread::sleep(wait);
             let want = Want::of_changes(&left);
-            let now = plugin.query(self.bus, &want, self.progress);
+            let mut now = plugin.query(self.bus, &want, self.progress);
             if let Some(cache) = &self.cache {
                 cache.keep(plugin, &want, &now);
+            }
+            if self.complete(plugin, &want, &mut now).is_err() {
+                break;
             }
             left.retain(|change| {
                 let spec = plugin.keys().get(&change.resource().key);

@@ -19,6 +19,7 @@ pub mod machine;
 mod out;
 pub mod output;
 mod progress;
+mod secrets;
 pub mod show;
 mod table;
 pub mod timer;

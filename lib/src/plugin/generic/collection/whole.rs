@@ -182,8 +182,7 @@ fn drops_hidden(section: &StateSection, now: &Item, call: &Call) -> bool {
     read.hidden.iter().filter(has).any(|path| !is_sent(path))
 }
 
-/// What a document says in the wrong place: the item's name in the item, what the service makes from something else,
-/// and what it never tells.
+/// What a document says in the wrong place: the item's name in the item, and what the service makes from something else.
 fn misplaced(read: &ReadSection, key: Option<&KeySection>, to: &Value) -> impl Iterator<Item = (String, Error)> {
     let says = |path: &str| mentions(to, path);
     let mut found: Vec<(String, Error)> = Vec::new();
@@ -198,15 +197,6 @@ fn misplaced(read: &ReadSection, key: Option<&KeySection>, to: &Value) -> impl I
     for (path, source) in read.derived.iter().filter(|(path, _)| says(path)) {
         let error = Error::bad_input(format!("the service makes this from {source}"));
         found.push((path.clone(), error.hint(format!("say {source}"))));
-    }
-    for path in read.secret.iter().filter(|path| says(path)) {
-        let error = Error::refused(
-            "this is a secret: it would be shown, and could not be verified, since the service never tells it",
-        );
-        found.push((
-            path.clone(),
-            error.hint("give it to the service with its own tool; what is there stays when other members change"),
-        ));
     }
     found.into_iter()
 }
