@@ -38,10 +38,12 @@ bench: deps build ## measure beside what people use today, in one run (as root)
 	@cargo build --locked --release -p op_dbus_tests --bins
 	@tests/bench/run.sh
 
-install: ## programs, mappings and documentation under $(DESTDIR)$(PREFIX), after make build
+install: ## programs, mappings and the hookscript under $(DESTDIR)$(PREFIX), after make build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/usr/share/op-dbus
 	install -m 755 $(PROGRAMS:%=target/release/%) $(DESTDIR)$(PREFIX)/bin/
 	cp -r --no-preserve=ownership mappings $(DESTDIR)/usr/share/op-dbus/
+	install -D -m 755 proxmox-hook/op-dbus-hook -t $(DESTDIR)/usr/share/op-dbus/hook
+	install -m 644 proxmox-hook/manage.sh $(DESTDIR)/usr/share/op-dbus/hook/
 
 docs: ## the library's documentation, in target/doc
 	cargo doc --locked --no-deps -p op_dbus

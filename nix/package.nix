@@ -23,7 +23,8 @@ rustPlatform.buildRustPackage {
       ../mappings
       ../packaging/completions
       ../packaging/man
-      ../proxmox-hook/op-hook
+      ../proxmox-hook/op-dbus-hook
+      ../proxmox-hook/manage.sh
       # A member of the workspace, so cargo wants to see it; it is neither built nor run here.
       (lib.fileset.difference ../tests (lib.fileset.maybeMissing ../tests/cache))
     ];
@@ -46,7 +47,8 @@ rustPlatform.buildRustPackage {
   ];
 
   postInstall = ''
-    install -D -m 755 proxmox-hook/op-hook -t $out/share/op-dbus/hook
+    install -D -m 755 proxmox-hook/op-dbus-hook -t $out/share/op-dbus/hook
+    install -m 644 proxmox-hook/manage.sh -t $out/share/op-dbus/hook
     cp -r mappings $out/share/op-dbus/
     install -D -m 644 packaging/man/op-dbus.7 -t $out/share/man/man7
     install -D -m 644 packaging/completions/op-dbus -t $out/share/bash-completion/completions
@@ -55,10 +57,11 @@ rustPlatform.buildRustPackage {
     done
   '';
 
-  # Shipped mappings are looked for in /usr/share otherwise.
+  # Shipped mappings and the hookscript are looked for in /usr/share otherwise.
   postFixup = ''
     for program in $out/bin/op-*; do
-      wrapProgram "$program" --set-default OP_DBUS_MAPPINGS $out/share/op-dbus/mappings
+      wrapProgram "$program" --set-default OP_DBUS_MAPPINGS $out/share/op-dbus/mappings \
+        --set-default OP_DBUS_HOOK $out/share/op-dbus/hook/op-dbus-hook
     done
   '';
 

@@ -48,6 +48,7 @@ expect 'op-query --a' '--address --all'
 expect 'op-query --select ho' hostname.
 expect 'op-dbus query --select=pa' packagekit.
 expect 'op-query --cached --m' --max-age
+expect 'op-query --in st' state.json
 expect 'op-query --watch ' 'hostname packagekit upower'
 expect 'op-query --watch --interval ' ''
 expect 'op-dbus query --watch hostname u' upower
@@ -65,7 +66,9 @@ expect 'op-audit log --outcome un' undone
 expect 'op-dbus audit verify --ag' --against
 expect 'op-apply --yes st' state.json
 expect 'op-dbus apply --plugin hostname st' state.json
-expect 'op-install ' 'create lint list map remove test'
+expect 'op-install ' 'create hook lint list map remove test'
+expect 'op-install hook s' simulate
+expect 'op-install hook --un' --unhook
 expect 'op-install lint --s' '--session --strict --system'
 expect 'op-install map --l' --learn
 expect 'op-install map up' upower

@@ -1,5 +1,7 @@
-//! `op-install`: makes plugins from what services say of themselves, lists, removes and tests them.
+//! `op-install`: makes plugins from what services say of themselves, lists, removes and tests them; and calls the hookscript's installer.
 
+mod hook;
+mod learn;
 mod lint;
 mod map;
 
@@ -14,7 +16,7 @@ use op_dbus::plugin::listing;
 
 mod test;
 
-/// Create, list, remove and test plugins.
+/// Create, list, remove and test plugins; give guests of Proxmox VE the hookscript.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 struct Args {
     #[argh(subcommand)]
@@ -25,6 +27,7 @@ struct Args {
 #[argh(subcommand)]
 enum Command {
     Create(Create),
+    Hook(hook::Hook),
     Lint(lint::Lint),
     List(List),
     Map(map::Map),
@@ -74,14 +77,17 @@ const PROGRAM: Program = Program {
                op-install list\n\
                op-install map power\n\
                op-install map --learn hostname -- hostnamectl location \"rack 4\"\n\
+               op-install map --learn -- timedatectl set-timezone Europe/Berlin\n\
                op-install lint mappings/hostname\n\
                op-install remove power\n\
+               op-install hook 100 101\n\
                op-install test ./mappings/hostname",
 };
 
 fn main() -> std::process::ExitCode {
     cli::main(&PROGRAM, |args: Args, cli| match args.command {
         Command::Create(args) => create(&args, cli),
+        Command::Hook(args) => hook::run(&args, cli),
         Command::Lint(args) => lint::run(&args, cli),
         Command::List(_) => list(cli),
         Command::Map(args) => map::run(&args, cli),

@@ -1,12 +1,12 @@
 //! Acting: the calls in order, what is read afterwards, and whose it is then.
 
 use super::ledger::Ledger;
-use super::mismatch::mismatch;
+use super::mismatch::{disturbed, mismatch};
 use super::planning::Planned;
 use super::recover;
 use super::report::{self, ActionResult, Report};
-use super::undo::Begun;
-use super::{Plugins, StateManager, Witness, vault};
+use super::undo::{Begun, settle, waits};
+use super::{Goal, Options, Plugins, StateManager, Witness, vault};
 use crate::base::{Error, Result};
 use crate::bus::Consent;
 use crate::plugin::Failure;
@@ -25,7 +25,7 @@ impl StateManager<'_> {
         report: &mut Report,
         witness: &mut dyn Witness,
     ) -> (Begun, Option<Error>) {
-        let mut begun = Begun { done: Vec::new(), failed: None, kept: BTreeMap::new() };
+        let mut begun = Begun { done: Vec::new(), failed: None, kept: BTreeMap::new(), is_guess: false };
         for (position, action) in plan.actions.iter().enumerate() {
             if self.is_interrupted() {
                 return (begun, Some(Error::failed("interrupted").on(format!("before {:?}", action.title))));
@@ -82,8 +82,44 @@ impl StateManager<'_> {
         Error::all(begun.kept.iter().filter_map(end).collect())
     }
 
-    /// Reads again: what a service said it did counts only when it shows.
-    pub(super) fn verify(&mut self, plugins: &Plugins, actions: &[Action], report: &mut Report) -> Option<Error> {
+    /// Reads again: what a service said it did counts only when it shows, and only if all else holds that is wanted.
+    pub(super) fn verify(
+        &mut self,
+        goal: &Goal,
+        options: &Options,
+        planned: &Planned,
+        report: &mut Report,
+    ) -> Option<Error> {
+        self.verify_actions(&planned.plugins, &planned.plan.actions, report)
+            .or_else(|| self.verify_goal(goal, options, planned))
+    }
+
+    /// What was wanted and had not to be changed may have been changed by a call that was made for something else.
+    fn verify_goal(&mut self, goal: &Goal, options: &Options, planned: &Planned) -> Option<Error> {
+        let order: Vec<String> = planned.plugins.keys().cloned().collect();
+        let changes: Vec<Change> = planned.plan.actions.iter().flat_map(|action| action.changes.clone()).collect();
+        let longest = planned.plugins.values().map(|plugin| settle(plugin.as_ref(), &changes)).max();
+        let mut left = Vec::new();
+        for wait in waits(longest.unwrap_or_default()) {
+            std::thread::sleep(wait);
+            left = match goal {
+                Goal::State(document) => match self.differences(document, options, &planned.plugins, &order) {
+                    Ok(found) => {
+                        let changes = found.changes.values().flatten().map(disturbed);
+                        changes.chain(found.errors).collect()
+                    }
+                    Err(error) => vec![error],
+                },
+                Goal::Rollback(target) => self.not_back(target, &planned.plugins).iter().map(disturbed).collect(),
+            };
+            if left.is_empty() {
+                return None;
+            }
+        }
+        Error::all(left)
+    }
+
+    fn verify_actions(&mut self, plugins: &Plugins, actions: &[Action], report: &mut Report) -> Option<Error> {
         let mut errors = Vec::new();
         for (position, action) in actions.iter().enumerate() {
             let Some(plugin) = plugins.get(&action.plugin) else { continue };

@@ -35,6 +35,9 @@ pub struct Checkpoint {
     /// The runs that this one rolls back, if it is a rollback.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub rolls_back: Vec<String>,
+    /// Whether it did not end as it was to: of a rollback, that it was broken off, so that what it rolls back is not gone.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub is_partial: bool,
     /// The values that the run was to change, by resource.
     pub before: BTreeMap<String, Value>,
     /// What it was to do.
@@ -121,6 +124,17 @@ pub fn write(root: &StateRoot, checkpoint: &Checkpoint) -> Result<()> {
     Ok(())
 }
 
+/// Notes that a rollback has ended well. Where that cannot be written, it can be rolled back to once more.
+pub fn complete(root: &StateRoot, run: &str) {
+    let Ok(mut checkpoint) = read(root, run) else { return };
+    if !std::mem::take(&mut checkpoint.is_partial) {
+        return;
+    }
+    if let Ok(bytes) = serde_json::to_vec(&checkpoint) {
+        let _ = file::replace(&root.checkpoint(run), &bytes, Durability::Durable);
+    }
+}
+
 /// Takes the checkpoint of a run away that left nothing behind.
 pub fn remove(root: &StateRoot, run: &str) {
     let path: PathBuf = root.checkpoint(run);
@@ -137,7 +151,9 @@ pub fn since(root: &StateRoot, id: &str) -> Result<Vec<Checkpoint>> {
         for run in all.iter().rev() {
             let checkpoint = read(root, run)?;
             let is_rollback = !checkpoint.rolls_back.is_empty();
-            gone.extend(checkpoint.rolls_back.iter().cloned());
+            if !checkpoint.is_partial {
+                gone.extend(checkpoint.rolls_back.iter().cloned());
+            }
             newer.push(checkpoint);
             if !is_rollback && !gone.contains(run) {
                 return Ok(newer);

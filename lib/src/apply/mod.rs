@@ -146,7 +146,7 @@ impl StateManager<'_> {
         self.bus.stop_when(Arc::default());
         let consent = Consent::was_given();
         let (begun, error) = self.act(&consent, &planned.plugins, plan, &mut report, witness);
-        let error = error.or_else(|| self.verify(&planned.plugins, &plan.actions, &mut report));
+        let error = error.or_else(|| self.verify(&goal, &options, &planned, &mut report));
         let error = error.or_else(|| waiting.as_ref().and_then(too_late));
         let error = error.or_else(|| self.let_go(&consent, &planned.plugins, &begun));
         // What nobody would remember having added must not stay either.
@@ -160,8 +160,10 @@ impl StateManager<'_> {
             (Some(_), true) => RunOutcome::Undone,
             (Some(_), false) => RunOutcome::Residue,
         };
-        if report.outcome == RunOutcome::Undone {
-            checkpoints::remove(self.root, &run);
+        match report.outcome {
+            RunOutcome::Undone => checkpoints::remove(self.root, &run),
+            RunOutcome::Applied if matches!(goal, Goal::Rollback(_)) => checkpoints::complete(self.root, &run),
+            _ => {}
         }
         recover::forget_kept(self.root, &run);
         let error = error.map(|error| final_error(error, &report));
@@ -353,6 +355,8 @@ fn checkpoint(run: &str, planned: &Planned, rolls_back: Vec<String>) -> checkpoi
         version: 1,
         run: run.to_owned(),
         time: time::rfc3339(SystemTime::now()),
+        // Until it has ended well: a rollback that is broken off can be tried again.
+        is_partial: !rolls_back.is_empty(),
         rolls_back,
         before: before.chain(came_along).collect(),
         plan: planned.plan.clone(),
