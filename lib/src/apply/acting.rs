@@ -6,9 +6,10 @@ use super::planning::Planned;
 use super::recover;
 use super::report::{self, ActionResult, Report};
 use super::undo::{Begun, settle, waits};
-use super::{Goal, Options, Plugins, StateManager, Witness};
+use super::{Goal, Options, Plugins, StateManager, Witness, vault};
 use crate::base::{Error, Result};
 use crate::bus::Consent;
+use crate::plugin::Failure;
 use crate::state::{Action, Change, Plan};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ impl StateManager<'_> {
         report: &mut Report,
         witness: &mut dyn Witness,
     ) -> (Begun, Option<Error>) {
-        let mut begun = Begun { done: Vec::new(), failed: None, kept: BTreeMap::new() };
+        let mut begun = Begun { done: Vec::new(), failed: None, kept: BTreeMap::new(), is_guess: false };
         for (position, action) in plan.actions.iter().enumerate() {
             if self.is_interrupted() {
                 return (begun, Some(Error::failed("interrupted").on(format!("before {:?}", action.title))));
@@ -49,12 +50,16 @@ impl StateManager<'_> {
             entry.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             match outcome {
                 Ok(()) => {
+                    // What was written and not noted is written once more: no reason to take anything back.
+                    let _ = self.note_secrets(&action.changes);
+                    let entry = &mut report.actions[position];
                     entry.result = ActionResult::Done;
                     let title = std::slice::from_ref(&action.title);
                     witness.action_ended(true, if action.done.is_empty() { title } else { &action.done });
                     begun.done.push(position);
                 }
                 Err(failure) => {
+                    let failure = Failure { error: vault::concealed(action, failure.error), ..failure };
                     entry.result = ActionResult::Failed;
                     entry.error = Some(failure.error.message.clone());
                     witness.action_ended(false, &[format!("{}: {}", action.title, failure.error.message)]);
@@ -121,7 +126,7 @@ impl StateManager<'_> {
             for change in self.not_holding(plugin.as_ref(), &action.changes) {
                 let resource = change.resource();
                 let want = crate::plugin::Want::of_changes([&change]);
-                let now = plugin.query(self.bus, &want, self.progress).values.remove(&resource.key);
+                let now = self.read(plugin.as_ref(), &want).ok().and_then(|mut now| now.values.remove(&resource.key));
                 let error = mismatch(&change, now.as_ref());
                 report.actions[position].result = ActionResult::Failed;
                 report.actions[position].error = Some(error.message.clone());

@@ -22,6 +22,7 @@ pub mod select;
 pub mod timings;
 mod trail;
 mod undo;
+mod vault;
 pub mod watch;
 
 pub use report::{ActionResult, Applied, Report, RunOutcome};
@@ -293,6 +294,7 @@ impl StateManager<'_> {
                         .hint("say --allow-irreversible to do it all the same"),
                 );
             }
+            errors.extend(vault::missing(action, self.bus));
             if let Some(Err(error)) = plugins.get(&action.plugin).map(|plugin| plugin.check(self.bus, action)) {
                 errors.push(error);
             }

@@ -7,7 +7,7 @@
 use crate::base::{Error, Kind, Result, time};
 use crate::state::Plan;
 use crate::store::file::{self, Durability};
-use crate::store::{StateRoot, layout};
+use crate::store::{StateRoot, boot, layout};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ impl Pending {
         let mut plugins: Vec<String> = plan.actions.iter().map(|action| action.plugin.clone()).collect();
         plugins.sort();
         plugins.dedup();
-        let uptime = time::uptime().unwrap_or_default() + window.length;
+        let uptime = boot::uptime().unwrap_or_default() + window.length;
         Self {
             kind: "pending".into(),
             version: 1,
@@ -98,7 +98,7 @@ impl Pending {
             window_ms: ms(window.length),
             deadline: time::rfc3339(SystemTime::now() + window.length),
             deadline_uptime_ms: ms(uptime),
-            boot: time::boot_id(),
+            boot: boot::boot_id(),
             timer: None,
             options: window.timer.options(),
         }
@@ -108,8 +108,8 @@ impl Pending {
     #[must_use]
     pub fn remaining(&self) -> Duration {
         let window = Duration::from_millis(self.window_ms);
-        let left = if self.boot == time::boot_id() {
-            let now = ms(time::uptime().unwrap_or_default());
+        let left = if self.boot == boot::boot_id() {
+            let now = ms(boot::uptime().unwrap_or_default());
             Duration::from_millis(self.deadline_uptime_ms.saturating_sub(now))
         } else {
             let deadline = time::parse_rfc3339(&self.deadline).unwrap_or(SystemTime::UNIX_EPOCH);

@@ -1,7 +1,7 @@
 //! From a desired state to a plan: the plugins it speaks of, what they have now, the difference, the calls.
 
 use super::ledger::Ledger;
-use super::{Options, Plugins, StateManager};
+use super::{Options, Plugins, StateManager, vault};
 use crate::base::{Call, Error, Kind, Result, digest};
 use crate::bus::names;
 use crate::plugin::{GenericPlugin, StatePlugin, Want, Wanted};
@@ -28,6 +28,7 @@ impl Planned {
         current: BTreeMap<String, Map<String, Value>>,
     ) -> Result<Self> {
         number(&mut actions, &plugins);
+        vault::mark_irreversible(&mut actions);
         let with_actions: BTreeSet<&str> = actions.iter().map(|action| action.plugin.as_str()).collect();
         let mappings = with_actions
             .into_iter()
@@ -59,6 +60,7 @@ impl StateManager<'_> {
                 Err(error) => errors.push(error),
             }
         }
+        errors.extend(document.plugins.iter().flat_map(|(name, state)| vault::check_document(name, state, &plugins)));
         give_up_on(&mut errors)?;
         let order = in_order(&plugins)?;
         let Differences { current, changes, mut errors } = self.differences(document, options, &plugins, &order)?;
@@ -121,7 +123,7 @@ impl StateManager<'_> {
                 is_prune: options.prune.is_some(),
             };
             let wanted = wanted(plugin.as_ref(), state, &removal);
-            let now = plugin.query(self.bus, &Want::Keys(wanted.clone()), self.progress);
+            let now = self.read(plugin.as_ref(), &Want::Keys(wanted.clone()))?;
             found.errors.extend(unclear_items(name, &wanted, &now.problems));
             match diff_plugin(name, state, &now.values, plugin.keys(), &removal) {
                 Ok(changes) => drop(found.changes.insert(name.clone(), changes)),

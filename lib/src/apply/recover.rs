@@ -148,7 +148,7 @@ impl StateManager<'_> {
         let mut report = Report::new(run, &checkpoint.plan.actions);
         report.residue = missing;
         let kept = read_kept(self.root, run);
-        let begun = Begun { done: (0..checkpoint.plan.actions.len()).collect(), failed: None, kept };
+        let begun = Begun { done: (0..checkpoint.plan.actions.len()).collect(), failed: None, kept, is_guess: true };
         self.wait_until_they_answer(&planned);
         self.undo(&Consent::was_given(), &planned, &begun, &mut report);
         self.disown(&checkpoint, why, &mut report);

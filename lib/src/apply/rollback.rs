@@ -133,7 +133,10 @@ impl StateManager<'_> {
         let mut left = Vec::new();
         for (name, plugin) in plugins {
             let mine: Vec<&Change> = target.changes.iter().filter(|change| change.resource().plugin == *name).collect();
-            let now = plugin.query(self.bus, &Want::of_changes(mine.iter().copied()), self.progress);
+            let want = Want::of_changes(mine.iter().copied());
+            let mut now = plugin.query(self.bus, &want, self.progress);
+            // What cannot be completed differs, and is said to.
+            let _ = self.complete(plugin.as_ref(), &want, &mut now);
             let differs = |change: &&Change| {
                 let spec = plugin.keys().get(change.key());
                 spec.is_some_and(|spec| change.holds_in(&now.values, spec) != Some(true))
@@ -166,7 +169,7 @@ impl StateManager<'_> {
             let plugin = &plugins[name];
             self.bus.allow(plugin.safe_calls());
             let mine: Vec<&Change> = target.changes.iter().filter(|change| change.resource().plugin == *name).collect();
-            let now = plugin.query(self.bus, &Want::of_changes(mine.iter().copied()), self.progress);
+            let now = self.read(plugin.as_ref(), &Want::of_changes(mine.iter().copied()))?;
             let mut changes = Vec::new();
             for change in mine {
                 let Some(spec) = plugin.keys().get(change.key()) else {

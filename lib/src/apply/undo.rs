@@ -1,9 +1,9 @@
 //! Taking back what a failed run did: the reverse of each change, newest first, planned and made by the same code as
 //! the changes themselves, then read again. What cannot be proven to be as it was is residue.
 
-use super::StateManager;
 use super::planning::Planned;
 use super::report::{ActionResult, Report, Residue};
+use super::{StateManager, vault};
 use crate::base::Error;
 use crate::bus::Consent;
 use crate::plugin::{StatePlugin, Touched, Want};
@@ -21,6 +21,8 @@ pub struct Begun {
     pub kept: BTreeMap<String, Value>,
     /// The action that failed, and what is known about it.
     pub failed: Option<(usize, Touched)>,
+    /// Whether nobody knows which of the actions were made: then only what shows is taken back.
+    pub is_guess: bool,
 }
 
 /// What is known of an action that is to be undone.
@@ -55,8 +57,11 @@ impl StateManager<'_> {
             let Some(plugin) = planned.plugins.get(&action.plugin) else { continue };
             let was_begun_only = begun.failed.is_some_and(|(failed, _)| failed == position);
             let is_unseen = !was_begun_only && report.actions[position].error.is_some();
-            let trace =
-                Trace { touched, was_begun_only, may_hide: is_unseen || !begun.kept.contains_key(&action.plugin) };
+            let trace = Trace {
+                touched,
+                was_begun_only,
+                may_hide: !begun.is_guess && (is_unseen || !begun.kept.contains_key(&action.plugin)),
+            };
             let (has_reversed, residue) = self.undo_action(consent, plugin.as_ref(), action, &planned.current, trace);
             // A failed action that turned out to have changed nothing stays a failed one.
             if residue.is_empty() && (has_reversed || !was_begun_only) {
@@ -82,7 +87,10 @@ impl StateManager<'_> {
             // What came of it may take as long to show as a success.
             std::thread::sleep(settle(plugin, &action.changes));
         }
-        let now = plugin.query(self.bus, &Want::of_changes(&action.changes), self.progress);
+        let now = match self.read(plugin, &Want::of_changes(&action.changes)) {
+            Ok(now) => now,
+            Err(error) => return (false, action.resources.iter().map(|r| residue_of(r, &error.message)).collect()),
+        };
         let empty = Map::new();
         let before = before.get(&action.plugin).unwrap_or(&empty);
         let mut residue = Vec::new();
@@ -149,7 +157,8 @@ impl StateManager<'_> {
         let actions = plugin.plan_back(self.bus, changes, current, self.progress)?;
         for action in &actions {
             let outcome = self.bus.acting(consent, || plugin.perform(self.bus, action, self.progress));
-            outcome.map_err(|failure| failure.error)?;
+            outcome.map_err(|failure| vault::concealed(action, failure.error))?;
+            let _ = self.note_secrets(&action.changes);
         }
         Ok(())
     }
@@ -163,9 +172,12 @@ impl StateManager<'_> {
             }
             std::thread::sleep(wait);
             let want = Want::of_changes(&left);
-            let now = plugin.query(self.bus, &want, self.progress);
+            let mut now = plugin.query(self.bus, &want, self.progress);
             if let Some(cache) = &self.cache {
                 cache.keep(plugin, &want, &now);
+            }
+            if self.complete(plugin, &want, &mut now).is_err() {
+                break;
             }
             left.retain(|change| {
                 let spec = plugin.keys().get(&change.resource().key);

@@ -20,7 +20,9 @@ const AUDIT_KEY: &str = "/etc/op-dbus/audit.key";
 impl Cli {
     /// Connects to the bus the options chose.
     pub fn connect(&self) -> Result<Bus> {
-        Bus::connect(&self.common.bus, self.common.timeout)
+        let bus = Bus::connect(&self.common.bus, self.common.timeout)?;
+        bus.resolve_with(self.secrets());
+        Ok(bus)
     }
 
     /// The state root the options or the environment chose.

@@ -21,6 +21,7 @@ mod out;
 pub mod output;
 pub mod packages;
 mod progress;
+mod secrets;
 pub mod show;
 pub mod show_packages;
 pub mod show_registries;

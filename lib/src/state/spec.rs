@@ -67,6 +67,8 @@ pub struct KeySpec {
     pub name_hint: Option<String>,
     /// How long the service may take to show what was written, beyond what is usual.
     pub settle: Duration,
+    /// Paths within the value, or within each item, that the service takes and never tells; an empty one is all of it.
+    pub secrets: Vec<String>,
     /// For a collection: what its items are made of.
     pub items: ItemSpec,
 }

@@ -155,6 +155,12 @@ impl StateRoot {
         self.state.join("ownership.json")
     }
 
+    /// Which secrets were written where, by name and digest.
+    #[must_use]
+    pub fn secrets(&self) -> PathBuf {
+        self.state.join("secrets.json")
+    }
+
     /// The folder of checkpoints.
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {

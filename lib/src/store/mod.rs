@@ -18,6 +18,7 @@
 //!
 //! Every `@...` in the root is a volume, and so is each entry of the two snapshot folders: see [`volumes`].
 
+pub mod boot;
 pub mod cache;
 pub mod doctor;
 pub mod file;

@@ -82,7 +82,7 @@ pub fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         members: section
             .members
             .iter()
-            .filter(|(_, member)| !member.internal && !member.secret)
+            .filter(|(_, member)| !member.internal)
             .map(|(name, member)| (name.clone(), member_spec(name, member, section)))
             .collect(),
         is_open: section.members.is_empty() && read.get.is_some(),
@@ -92,6 +92,8 @@ pub fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         hidden: if is_replaced { read.hidden.clone() } else { Vec::new() },
         filled_in: read.filled_in.clone(),
     };
+    let of_members = section.members.iter().filter(|(_, member)| member.secret).map(|(name, _)| name.clone());
+    let secrets = read.secret.iter().cloned().chain(of_members);
     let can_write = items.can_create
         || items.can_delete
         || items.can_update
@@ -111,6 +113,7 @@ pub fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         protected: section.protected.clone(),
         name_hint: section.validate.hint.clone(),
         settle: super::settle(section),
+        secrets: if section.secret { vec![String::new()] } else { secrets.collect() },
         items,
         ..KeySpec::default()
     })

@@ -360,6 +360,7 @@ fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         can_remove: section.remove.is_some(),
         protected: section.protected.clone(),
         settle: settle(section),
+        secrets: if section.secret { vec![String::new()] } else { Vec::new() },
         ..KeySpec::default()
     })
 }

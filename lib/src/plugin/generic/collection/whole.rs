@@ -192,7 +192,7 @@ fn drops_hidden(section: &StateSection, now: &Item, call: &Call) -> bool {
 }
 
 /// What a document says in the wrong place: the item's name in the item, what the service makes from something else,
-/// and what it never tells; what no item may have, and what none can be without.
+/// what no item may have, and what none can be without.
 fn misplaced(section: &StateSection, read: &ReadSection, to: &Value) -> Vec<(String, Error)> {
     let says = |path: &str| mentions(to, path);
     let mut found: Vec<(String, Error)> = Vec::new();
@@ -207,15 +207,6 @@ fn misplaced(section: &StateSection, read: &ReadSection, to: &Value) -> Vec<(Str
     for (path, source) in read.derived.iter().filter(|(path, _)| says(path)) {
         let error = Error::bad_input(format!("the service makes this from {source}"));
         found.push((path.clone(), error.hint(format!("say {source}"))));
-    }
-    for path in read.secret.iter().filter(|path| says(path)) {
-        let error = Error::refused(
-            "this is a secret: it would be shown, and could not be verified, since the service never tells it",
-        );
-        found.push((
-            path.clone(),
-            error.hint("give it to the service with its own tool; what is there stays when other members change"),
-        ));
     }
     for path in section.required.iter().filter(|path| takes_away(to, path)) {
         let error = Error::bad_input("nothing here can be without this, so it is not taken away");
