@@ -16,6 +16,7 @@ packages=(
   qemu-system-x86 qemu-utils            # tests/machine/vm.sh
   binutils e2fsprogs openssh-client     # what it shows the virtual machine, and how it is entered
   jq                                    # pipes between the programs
+  strace                                # kills a program at each of its writes
   systemd                               # busctl, systemd-analyze
   libglib2.0-bin                        # gdbus, to measure beside
   groff-base                            # whether the manual page is well formed

@@ -33,7 +33,7 @@ expect() {
     printf 'FAILED: %s\n  expected: %s\n  got:      %s\n' "$1" "$2" "$got"
 }
 
-expect 'op-dbus ' 'apply discover help install plugin query snapshot'
+expect 'op-dbus ' 'apply audit discover help install plugin query snapshot'
 expect 'op-dbus --json qu' query
 expect 'op-dbus help pl' plugin
 expect 'op-dbus --q' --quiet
@@ -49,6 +49,7 @@ expect 'op-query --a' '--address --all'
 expect 'op-query --select ho' hostname.
 expect 'op-dbus query --select=pa' packagekit.
 expect 'op-query --cached --m' --max-age
+expect 'op-query --in st' state.json
 expect 'op-query --watch ' 'hostname packagekit upower'
 expect 'op-query --watch --interval ' ''
 expect 'op-dbus query --watch hostname u' upower
@@ -56,11 +57,19 @@ expect 'op-query st' state.json
 expect 'op-dbus apply --d' '--detailed-exitcode --diff --dry-run'
 expect 'op-apply --lock' --lock-timeout
 expect 'op-apply --owner ' ''
-expect 'op-apply ' 'apply folder state.json'
+expect 'op-apply ' 'apply confirm folder pending revert state.json'
 expect 'op-apply apply ' 'folder state.json'
+expect 'op-apply revert --w' --when-due
+expect 'op-apply --conf' --confirm-within
+expect 'op-audit ' 'append check-proof export head keygen log prove prune repair show verify'
+expect 'op-audit log --pl' --plugin
+expect 'op-audit log --outcome un' undone
+expect 'op-dbus audit verify --ag' --against
 expect 'op-apply --yes st' state.json
 expect 'op-dbus apply --plugin hostname st' state.json
-expect 'op-install ' 'adopt create folder install keys lint list map registry remove rollback show state.json test upgrade verify'
+expect 'op-install ' 'adopt create folder hook install keys lint list map registry remove rollback show state.json test upgrade verify'
+expect 'op-install hook s' simulate
+expect 'op-install hook --un' --unhook
 expect 'op-install lint --s' '--session --strict --system'
 expect 'op-install map --l' --learn
 expect 'op-install map up' upower
@@ -94,7 +103,7 @@ expect 'op-snapshot restore cache @ 2025-01-15-11 :' 00
 unset COMP_LINE COMP_POINT
 export OP_DBUS_ROOT=$host/none OP_DBUS_MAPPINGS=$host/none
 expect 'op-query --plugin ' ''
-for program in op-dbus op-discover op-query op-apply op-install op-snapshot; do
+for program in op-dbus op-discover op-query op-apply op-install op-snapshot op-audit; do
     if complete -p "$program" >/dev/null; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 done
 

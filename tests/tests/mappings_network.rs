@@ -392,6 +392,10 @@ fn firewalld_refuses(place: &dyn Place) {
         fails(&wrong(document), 65, &["firewalld.default_zone", "not allowed"]);
     }
     fails(&wrong(json!({"plugins": {"firewalld": {"panic_mode": true}}})), 5, &["panic_mode", "no way to write"]);
+    for (zones, zone) in [("zones", "drop"), ("zones", "block"), ("permanent_zones", "drop")] {
+        let locked_out = json!({"plugins": {"firewalld": {zones: {zone: {"interfaces": ["eth9"]}}}}});
+        fails(&wrong(locked_out), 5, &[zone, "is never given interfaces = \"eth9\""]);
+    }
     assert_eq!(firewall(place, "--zone=public --query-service=ssh"), "yes");
 }
 
@@ -529,8 +533,20 @@ fn udisks2_with_a_disk() {
     assert_eq!(mount_points.as_array().unwrap().len(), 1);
 
     let disks = |members: Value| json!({"plugins": {"udisks2": {"block_devices": {name: members}}}});
-    // In use: it stays, and what was done before is undone.
+    // What the machine stands on is not unmounted, whether anybody uses it or not.
     let folder = mount_points[0].as_str().unwrap().to_owned();
+    for place in ["/home", "/boot", "/boot/efi"] {
+        session.sh(&format!("mkdir -p {place} && mount --bind '{folder}' {place}")).ok();
+        wait_until("UDisks has seen where it is", || {
+            let points = query(&session, "udisks2")["block_devices"][name]["mount_points"].to_string();
+            points.contains(&format!("{place:?}"))
+        });
+        let kept = apply(&session, &[], &disks(json!({"mounted": false})));
+        fails(&kept, 5, &[name, "is protected and keeps its mounted", "MountPoints"]);
+        session.sh(&format!("umount {place}")).ok();
+    }
+    assert_eq!(mounts(), "1\n");
+    // In use: it stays, and what was done before is undone.
     let user = session.spawn(&["sh", "-c", "cd \"$0\" && exec sleep 60", &folder], "");
     wait_until("somebody uses it", || {
         session.run(&["readlink", &format!("/proc/{}/cwd", user.pid())], "").stdout.trim_end() == folder

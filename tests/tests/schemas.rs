@@ -8,11 +8,17 @@
 use jsonschema::Validator;
 use op_dbus::apply::cached::CachedDocument;
 use op_dbus::apply::checkpoints::Checkpoint;
+use op_dbus::apply::pending::Waiting;
+use op_dbus::apply::recover::Recovery;
 use op_dbus::apply::report::{Report, RunOutcome};
 use op_dbus::apply::scenarios::{Difference, Mode, ScenarioReport, ScenarioResult, TestReport};
 use op_dbus::apply::select::Selected;
 use op_dbus::apply::timings::Timings;
 use op_dbus::apply::watch::Record;
+use op_dbus::audit::block::BlockDocument;
+use op_dbus::audit::head::HeadDocument;
+use op_dbus::audit::proof::Proof;
+use op_dbus::audit::verify::Verdict;
 use op_dbus::base::error::ErrorDocument;
 use op_dbus::base::{Error, Kind};
 use op_dbus::bus::Service;
@@ -38,6 +44,7 @@ use op_dbus::plugin::inventory::{Inventory, InventoryService};
 use op_dbus::plugin::listing::{ListedPlugin, Listing};
 use op_dbus::plugin::mapping::MappingFile;
 use op_dbus::plugin::scenario::ScenarioFile;
+use op_dbus::state::acknowledged::Acknowledged;
 use op_dbus::state::{Plan, StateDocument};
 use op_dbus::store::cache::{Rotation, SnapshotReport, Snapshots};
 use op_dbus::store::doctor::Doctor;
@@ -95,6 +102,13 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("scenario", None, of::<ScenarioFile>()),
         ("lint", Some("lint"), of::<LintReport>()),
         ("draft", Some("draft"), of::<DraftDocument>()),
+        ("acknowledged", Some("acknowledged"), of::<Acknowledged>()),
+        ("waiting", Some("waiting"), of::<Waiting>()),
+        ("recovery", Some("recovery"), of::<Recovery>()),
+        ("audit-block", Some("audit_block"), of::<BlockDocument>()),
+        ("audit-head", Some("audit_head"), of::<HeadDocument>()),
+        ("audit-proof", Some("audit_proof"), of::<Proof>()),
+        ("audit-verdict", Some("audit_verdict"), of::<Verdict>()),
     ]
 }
 

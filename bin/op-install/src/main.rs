@@ -1,7 +1,10 @@
-//! `op-install`: makes plugins from what services say of themselves, installs packages, lists, removes and tests plugins.
+//! `op-install`: makes plugins from what services say of themselves, installs packages, lists, removes and tests plugins;
+//! and calls the hookscript's installer.
 
+mod hook;
 mod install;
 mod keys;
+mod learn;
 mod lint;
 mod map;
 mod registry;
@@ -16,7 +19,7 @@ use op_dbus::plugin::listing;
 
 mod test;
 
-/// Create, install, list, remove and test plugins.
+/// Create, install, list, remove and test plugins; give guests of Proxmox VE the hookscript.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 struct Args {
     #[argh(subcommand)]
@@ -28,6 +31,7 @@ struct Args {
 enum Command {
     Adopt(install::Adopt),
     Create(Create),
+    Hook(hook::Hook),
     Install(install::Install),
     Keys(keys::Keys),
     Lint(lint::Lint),
@@ -87,6 +91,7 @@ const PROGRAM: Program = Program {
                op-install list\n\
                op-install map power\n\
                op-install map --learn hostname -- hostnamectl location \"rack 4\"\n\
+               op-install map --learn -- timedatectl set-timezone Europe/Berlin\n\
                op-install lint mappings/hostname\n\
                op-install https://op-dbus-plugins.org/packagekit-v1.0.0.btrfs.zst\n\
                op-install install packagekit-v1.0.0.btrfs.zst --key publisher.pub --dry-run\n\
@@ -96,6 +101,7 @@ const PROGRAM: Program = Program {
                op-install rollback packagekit\n\
                op-install verify\n\
                op-install remove power\n\
+               op-install hook 100 101\n\
                op-install test ./mappings/hostname",
 };
 
@@ -103,6 +109,7 @@ fn main() -> std::process::ExitCode {
     cli::main(&PROGRAM, |args: Args, cli| match args.command {
         Command::Adopt(args) => install::adopt(args, cli),
         Command::Create(args) => create(&args, cli),
+        Command::Hook(args) => hook::run(&args, cli),
         Command::Install(args) => install::install(args, cli),
         Command::Keys(args) => keys::run(args, cli),
         Command::Lint(args) => lint::run(&args, cli),

@@ -39,6 +39,14 @@ impl Planned {
     }
 }
 
+/// What each plugin has, and how that differs from a document.
+#[derive(Default)]
+pub struct Differences {
+    pub current: BTreeMap<String, Map<String, Value>>,
+    pub changes: BTreeMap<String, Vec<Change>>,
+    pub errors: Vec<Error>,
+}
+
 impl StateManager<'_> {
     /// Computes the plan, live. Every problem of every plugin is reported, not only the first.
     pub(super) fn compute(&mut self, document: &StateDocument, options: &Options) -> Result<Planned> {
@@ -53,26 +61,7 @@ impl StateManager<'_> {
         }
         give_up_on(&mut errors)?;
         let order = in_order(&plugins)?;
-        let ledger = Ledger::read(self.root)?;
-        let mut current = BTreeMap::new();
-        let mut changes: BTreeMap<String, Vec<Change>> = BTreeMap::new();
-        for name in &order {
-            let (plugin, state) = (&plugins[name], &document.plugins[name]);
-            self.bus.allow(plugin.safe_calls());
-            let removal = Removal {
-                owned: options.owner.as_deref().map(|owner| ledger.of(owner, name)).unwrap_or_default(),
-                is_prune: options.prune.is_some(),
-            };
-            let wanted = wanted(plugin.as_ref(), state, &removal);
-            let now = plugin.query(self.bus, &Want::Keys(wanted.clone()), self.progress);
-            errors.extend(unclear_items(name, &wanted, &now.problems));
-            match diff_plugin(name, state, &now.values, plugin.keys(), &removal) {
-                Ok(found) => drop(changes.insert(name.clone(), found)),
-                // Why a key could not be read is the better error than that it could not be compared.
-                Err(error) => errors.extend(better_reasons(error, &now.problems)),
-            }
-            current.insert(name.clone(), now.values);
-        }
+        let Differences { current, changes, mut errors } = self.differences(document, options, &plugins, &order)?;
         give_up_on(&mut errors)?;
         check_prune(options, changes.values().flatten())?;
         let mut actions: Vec<Action> = Vec::new();
@@ -81,7 +70,9 @@ impl StateManager<'_> {
             if of_plugin.is_empty() {
                 continue;
             }
-            self.keep_diff(name, of_plugin);
+            if !options.is_check {
+                self.keep_diff(name, of_plugin);
+            }
             match plugins[name].plan(self.bus, of_plugin, &current[name], self.progress) {
                 Ok(planned) => actions.extend(planned),
                 Err(error) => errors.push(error),
@@ -90,6 +81,36 @@ impl StateManager<'_> {
         give_up_on(&mut errors)?;
         let desired = document.to_json_to_apply();
         Planned::new(desired, options.owner.clone(), options.prune, actions, plugins, current)
+    }
+
+    /// How what there is now differs from `document`, of whose plugins `order` has the names.
+    pub(super) fn differences(
+        &mut self,
+        document: &StateDocument,
+        options: &Options,
+        plugins: &Plugins,
+        order: &[String],
+    ) -> Result<Differences> {
+        let ledger = Ledger::read(self.root)?;
+        let mut found = Differences::default();
+        for name in order {
+            let (plugin, state) = (&plugins[name], &document.plugins[name]);
+            self.bus.allow(plugin.safe_calls());
+            let removal = Removal {
+                owned: options.owner.as_deref().map(|owner| ledger.of(owner, name)).unwrap_or_default(),
+                is_prune: options.prune.is_some(),
+            };
+            let wanted = wanted(plugin.as_ref(), state, &removal);
+            let now = plugin.query(self.bus, &Want::Keys(wanted.clone()), self.progress);
+            found.errors.extend(unclear_items(name, &wanted, &now.problems));
+            match diff_plugin(name, state, &now.values, plugin.keys(), &removal) {
+                Ok(changes) => drop(found.changes.insert(name.clone(), changes)),
+                // Why a key could not be read is the better error than that it could not be compared.
+                Err(error) => found.errors.extend(better_reasons(error, &now.problems)),
+            }
+            found.current.insert(name.clone(), now.values);
+        }
+        Ok(found)
     }
 
     /// The plugin a document speaks of; `None` when it says nothing that could be applied.

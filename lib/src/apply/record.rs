@@ -67,6 +67,10 @@ impl StateManager<'_> {
             }
             hidden.extend(entry.mapping.as_ref().map(secrets::of).unwrap_or_default());
         }
+        for (name, state) in take.documents.iter().flat_map(|(_, document)| &document.plugins) {
+            let mapping = self.catalog.entry(name).ok().and_then(|entry| entry.mapping);
+            hidden.extend(mapping.map(|mapping| secrets::said(&mapping, state)).unwrap_or_default());
+        }
         if names::owner_of(self.bus, &take.service).is_err() {
             names::start(self.bus, &take.service)?;
         }

@@ -128,6 +128,21 @@ fn extend(value: &mut Value, more: &Value) {
 }
 
 impl StateManager<'_> {
+    /// What does not read as `target` leads back to.
+    pub(super) fn not_back(&mut self, target: &Target, plugins: &Plugins) -> Vec<Change> {
+        let mut left = Vec::new();
+        for (name, plugin) in plugins {
+            let mine: Vec<&Change> = target.changes.iter().filter(|change| change.resource().plugin == *name).collect();
+            let now = plugin.query(self.bus, &Want::of_changes(mine.iter().copied()), self.progress);
+            let differs = |change: &&Change| {
+                let spec = plugin.keys().get(change.key());
+                spec.is_some_and(|spec| change.holds_in(&now.values, spec) != Some(true))
+            };
+            left.extend(mine.into_iter().filter(differs).map(|change| from_now(change, &now.values)));
+        }
+        left
+    }
+
     /// The plan that goes back to before the runs of `target`.
     pub(super) fn compute_rollback(&mut self, target: &Target) -> Result<Planned> {
         let mut plugins: Plugins = BTreeMap::new();

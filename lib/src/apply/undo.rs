@@ -23,6 +23,15 @@ pub struct Begun {
     pub failed: Option<(usize, Touched)>,
 }
 
+/// What is known of an action that is to be undone.
+struct Trace {
+    touched: Touched,
+    /// Whether it failed, so that it was perhaps not made at all.
+    was_begun_only: bool,
+    /// Whether it may have changed something although all reads as before.
+    may_hide: bool,
+}
+
 impl StateManager<'_> {
     /// Undoes what was begun and lists what remains in `report`.
     pub(super) fn undo(&mut self, consent: &Consent, planned: &Planned, begun: &Begun, report: &mut Report) {
@@ -45,8 +54,10 @@ impl StateManager<'_> {
             }
             let Some(plugin) = planned.plugins.get(&action.plugin) else { continue };
             let was_begun_only = begun.failed.is_some_and(|(failed, _)| failed == position);
-            let (has_reversed, residue) =
-                self.undo_action(consent, plugin.as_ref(), action, &planned.current, touched, was_begun_only);
+            let is_unseen = !was_begun_only && report.actions[position].error.is_some();
+            let trace =
+                Trace { touched, was_begun_only, may_hide: is_unseen || !begun.kept.contains_key(&action.plugin) };
+            let (has_reversed, residue) = self.undo_action(consent, plugin.as_ref(), action, &planned.current, trace);
             // A failed action that turned out to have changed nothing stays a failed one.
             if residue.is_empty() && (has_reversed || !was_begun_only) {
                 report.actions[position].result = ActionResult::Undone;
@@ -62,8 +73,7 @@ impl StateManager<'_> {
         plugin: &dyn StatePlugin,
         action: &Action,
         before: &BTreeMap<String, Map<String, Value>>,
-        touched: Touched,
-        was_begun_only: bool,
+        Trace { touched, was_begun_only, may_hide }: Trace,
     ) -> (bool, Vec<Residue>) {
         if action.changes.is_empty() {
             return (false, Vec::new());
@@ -76,7 +86,7 @@ impl StateManager<'_> {
         let empty = Map::new();
         let before = before.get(&action.plugin).unwrap_or(&empty);
         let mut residue = Vec::new();
-        let mut reverse: Vec<Change> = Vec::new();
+        let (mut reverse, mut unseen): (Vec<Change>, Vec<Change>) = Default::default();
         for change in action.changes.iter().map(Change::reverse) {
             let resource = change.resource();
             let Some(spec) = plugin.keys().get(&resource.key) else { continue };
@@ -91,6 +101,12 @@ impl StateManager<'_> {
                     &resource.to_string(),
                     "the service had begun to change it when it failed; it may be half done",
                 )),
+                // The service said that it did it. What does not show, or not yet, is taken back all the same.
+                Some(true)
+                    if touched == Touched::Surely && may_hide && action.undo.class != UndoClass::Irreversible =>
+                {
+                    unseen.push(change);
+                }
                 Some(true) => {}
                 Some(false) if action.undo.class == UndoClass::Irreversible => {
                     residue.push(residue_of(&resource.to_string(), "it was changed, and this cannot be undone"));
@@ -107,6 +123,17 @@ impl StateManager<'_> {
                 Err(error) => format!("it could not be undone: {}", error.message),
             };
             residue.push(residue_of(&change.resource().to_string(), &message));
+        }
+        for change in unseen {
+            let made = self.make(consent, plugin, std::slice::from_ref(&change), &now.values);
+            // Whether an item is there is seen; what else a call did may not be.
+            if let (Err(error), false) = (made, change.brings_item() || change.takes_item()) {
+                let message = format!(
+                    "the service accepted the call, shows nothing of it, and did not take it back: {}",
+                    error.message
+                );
+                residue.push(residue_of(&change.resource().to_string(), &message));
+            }
         }
         (!reverse.is_empty(), residue)
     }
@@ -130,11 +157,7 @@ impl StateManager<'_> {
     /// The changes that reading again does not show, after bounded retries: some services settle late.
     pub(super) fn not_holding(&mut self, plugin: &dyn StatePlugin, changes: &[Change]) -> Vec<Change> {
         let mut left: Vec<Change> = changes.to_vec();
-        let longest = settle(plugin, changes);
-        let started = Instant::now();
-        let usual = [0, 20, 50, 100, 200, 400, 800].map(Duration::from_millis);
-        let more = std::iter::repeat(Duration::from_secs(1)).take_while(|_| started.elapsed() < longest);
-        for wait in usual.into_iter().chain(more) {
+        for wait in waits(settle(plugin, changes)) {
             if left.is_empty() {
                 break;
             }
@@ -153,8 +176,16 @@ impl StateManager<'_> {
     }
 }
 
+/// How long to wait before each time of reading again: some services settle late.
+pub fn waits(longest: Duration) -> impl Iterator<Item = Duration> {
+    let started = Instant::now();
+    let usual = [0, 20, 50, 100, 200, 400, 800].map(Duration::from_millis);
+    let more = std::iter::repeat(Duration::from_secs(1)).take_while(move |_| started.elapsed() < longest);
+    usual.into_iter().chain(more)
+}
+
 /// How long the service may take to show these changes, beyond what is usual.
-fn settle(plugin: &dyn StatePlugin, changes: &[Change]) -> Duration {
+pub fn settle(plugin: &dyn StatePlugin, changes: &[Change]) -> Duration {
     let of_change = |change: &Change| plugin.keys().get(change.key()).map_or(Duration::ZERO, |spec| spec.settle);
     changes.iter().map(of_change).max().unwrap_or_default()
 }

@@ -40,6 +40,20 @@ pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     Some(UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_millis(millis.parse().ok()?))
 }
 
+/// How long the machine runs, sleep included; no clock that is set moves it.
+#[must_use]
+pub fn uptime() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    Some(Duration::from_secs_f64(text.split_whitespace().next()?.parse().ok()?))
+}
+
+/// Tells this start of the machine from others; empty when nobody knows.
+#[must_use]
+pub fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
 /// Days since 1970-01-01 to year, month, day in the Gregorian calendar.
 fn civil_date(days: u64) -> (u64, u64, u64) {
     let z = days + 719_468;

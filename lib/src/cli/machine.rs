@@ -3,7 +3,9 @@
 use super::confirm::{Terminal, no_terminal};
 use super::{Cli, Interrupt, Out, Progress};
 use crate::apply::cached::Cache;
-use crate::apply::{Confirm, Witness};
+use crate::apply::{Confirm, Trail, Witness};
+use crate::audit::Actor;
+use crate::audit::keys::Signer;
 use crate::base::{Error, Kind, Result, time};
 use crate::bus::{Bus, Call, Target};
 use crate::plugin::Catalog;
@@ -11,6 +13,9 @@ use crate::state::Plan;
 use crate::store::{StateRoot, Store, Wait};
 use serde_json::Value;
 use std::path::Path;
+
+/// The key that signs heads of the audit trail when no other is named.
+const AUDIT_KEY: &str = "/etc/op-dbus/audit.key";
 
 impl Cli {
     /// Connects to the bus the options chose.
@@ -48,6 +53,29 @@ impl Cli {
     /// The plugins there are.
     pub fn catalog(&self, root: &StateRoot) -> Result<Catalog> {
         Catalog::open(root, &StateRoot::mappings())
+    }
+
+    /// Who runs this program.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor::of_process(self.env.text("SSH_CONNECTION"))
+    }
+
+    /// The key that signs heads: the given one, else `$OP_DBUS_AUDIT_KEY`, else the machine's, if it has one.
+    pub fn audit_key(&self, given: Option<&str>, password_file: Option<&str>) -> Result<Option<Signer>> {
+        let file = match given.or_else(|| self.env.text("OP_DBUS_AUDIT_KEY")) {
+            Some(file) => file,
+            None if Path::new(AUDIT_KEY).exists() => AUDIT_KEY,
+            None => return Ok(None),
+        };
+        let text = super::input::secret_file(file)?;
+        let password = password_file.map(super::input::password).transpose()?;
+        Signer::parse(&text, password.as_deref(), file).map(Some)
+    }
+
+    /// Where runs are recorded.
+    pub fn trail(&self, root: &StateRoot) -> Result<Trail> {
+        Trail::open(root, self.actor(), &self.program)
     }
 
     /// Where process information of the services lies; nowhere when the bus is another machine's, or a recording.

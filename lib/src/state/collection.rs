@@ -298,8 +298,14 @@ impl Diff<'_> {
             return Err(Error::refused(format!("{item:?} is protected and keeps {name} = {there}"))
                 .hint("the mapping lists what is protected and why"));
         }
-        if spec.forbids(item, &to) {
-            return Err(Error::refused(format!("{item:?} is never given {name} = {to}"))
+        let given: Vec<&Value> = match (&to, there.as_array()) {
+            (Value::Array(list), before) if spec.is_set => {
+                list.iter().filter(|one| !before.is_some_and(|before| has(before, one))).collect()
+            }
+            (to, _) => vec![to],
+        };
+        if let Some(never) = given.into_iter().find(|one| spec.forbids(item, one)) {
+            return Err(Error::refused(format!("{item:?} is never given {name} = {never}"))
                 .hint("the mapping lists which items are not, and why"));
         }
         check_choice(spec, &to)?;

@@ -124,11 +124,12 @@ pub struct MemberSpec {
 }
 
 impl MemberSpec {
-    /// Whether `item` is never given `to`.
+    /// Whether `item` is never given `to`: the member's value, or what joins it when it is a set.
     #[must_use]
     pub fn forbids(&self, item: &str, to: &serde_json::Value) -> bool {
         let text = to.as_str().map_or_else(|| to.to_string(), str::to_owned);
-        self.never.get(&text).is_some_and(|patterns| patterns.iter().any(|pattern| matches(pattern, item)))
+        let never = self.never.iter().filter(|(value, _)| matches(value, &text));
+        never.flat_map(|(_, items)| items).any(|pattern| matches(pattern, item))
     }
 
     /// Whether a protected item must not be given `to`.

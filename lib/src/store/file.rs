@@ -14,6 +14,8 @@ const MAX_BYTES: u64 = 16 << 20;
 pub enum Durability {
     /// On the disk before this returns.
     Durable,
+    /// The same, and its pages leave the memory again: nobody reads it soon, and others need the room.
+    Recorded,
     /// Losing it costs time, never data.
     Cache,
 }
@@ -27,11 +29,15 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> 
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staging)?;
         file.write_all(bytes)?;
-        if durability == Durability::Durable {
+        if durability != Durability::Cache {
             file.sync_all()?;
         }
+        if durability == Durability::Recorded {
+            // Only a wish: a file system that cannot do it keeps the pages.
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
         fs::rename(&staging, path)?;
-        if durability == Durability::Durable {
+        if durability != Durability::Cache {
             File::open(parent)?.sync_all()?;
         }
         Ok(())
@@ -40,6 +46,18 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> 
         let _ = fs::remove_file(&staging);
         attempt(&e)
     })
+}
+
+/// Takes a file away, durably; one that is not there is no failure.
+pub fn remove(path: &Path) -> Result<()> {
+    let removed = fs::remove_file(path).and_then(|()| match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    });
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, &error)),
+        _ => Ok(()),
+    }
 }
 
 /// Reads a text file of a bounded size; `None` when there is none.

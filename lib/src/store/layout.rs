@@ -162,6 +162,60 @@ impl StateRoot {
         self.checkpoints().join(format!("{run}.json"))
     }
 
+    /// The folder of runs that wait to be confirmed.
+    #[must_use]
+    pub fn pending_folder(&self) -> PathBuf {
+        self.state.join("pending")
+    }
+
+    /// A run that waits to be confirmed.
+    #[must_use]
+    pub fn pending(&self, run: &str) -> PathBuf {
+        self.pending_folder().join(format!("{run}.json"))
+    }
+
+    /// What the services call the checkpoints that they keep themselves for a run.
+    #[must_use]
+    pub fn kept(&self, run: &str) -> PathBuf {
+        self.state.join("kept").join(format!("{run}.json"))
+    }
+
+    /// Which machine's state this is, as a path below the root.
+    #[must_use]
+    pub fn target(&self) -> String {
+        self.state.strip_prefix(&self.path).unwrap_or(&self.state).display().to_string()
+    }
+
+    /// The folder of the audit trail's blocks.
+    #[must_use]
+    pub fn blocks(&self) -> PathBuf {
+        self.path.join("@timing").join("blocks")
+    }
+
+    /// The lock of those who write blocks.
+    #[must_use]
+    pub fn audit_lock(&self) -> PathBuf {
+        self.path.join("@timing").join("lock")
+    }
+
+    /// Room that is kept for the block that says how a run ended.
+    #[must_use]
+    pub fn audit_reserve(&self, run: &str) -> PathBuf {
+        self.path.join("@timing").join(format!(".reserve-{run}"))
+    }
+
+    /// The folder of what is derived from the blocks.
+    #[must_use]
+    pub fn audit_cache(&self) -> PathBuf {
+        self.path.join("@cache").join("blocks")
+    }
+
+    /// Where the number of the newest block is remembered.
+    #[must_use]
+    pub fn audit_hint(&self) -> PathBuf {
+        self.path.join("@cache").join("blocks").join("head")
+    }
+
     /// Where a computed difference is kept for people to look at.
     #[must_use]
     pub fn diff(&self, plugin: &str, digest: &str) -> PathBuf {
