@@ -175,6 +175,15 @@ fn a_stream_that_is_cut_off_anywhere_is_refused() {
     assert!(outcome(&[&bytes[..], b"x"].concat()).is_err());
 }
 
+/// Found by thirty thousand cases: the folder was not made longer, and the memory was.
+#[test]
+fn nothing_written_behind_the_end_is_nothing() {
+    let far = 173u64.to_le_bytes();
+    let memory =
+        outcome(&stream(1, &[(15, vec![(A::Path, b"c".into()), (A::FileOffset, far.into()), (A::Data, vec![])])]));
+    assert_eq!(memory.unwrap().file("c"), Some(&b"content"[..]));
+}
+
 #[test]
 fn lengths_that_lie_take_no_memory() {
     let begin = &stream(1, &[])[..17];
