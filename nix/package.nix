@@ -61,7 +61,7 @@ rustPlatform.buildRustPackage {
   '';
 
   # Shipped mappings and the hookscript are looked for in /usr/share otherwise. op-snapshot runs mkfs.btrfs, mount and
-  # compsize.
+  # compsize; op-install runs gpgv when it is asked to.
   postFixup = ''
     wrapProgram $out/bin/op-snapshot \
       --suffix PATH : ${

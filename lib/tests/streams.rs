@@ -90,7 +90,10 @@ fn commands() -> impl Strategy<Value = (u16, Vec<(A, Vec<u8>)>)> {
     )
 }
 
-fn stream(version: u32, commands: &[(u16, Vec<(A, Vec<u8>)>)]) -> Vec<u8> {
+/// A command and its attributes.
+type Command = (u16, Vec<(A, Vec<u8>)>);
+
+fn stream(version: u32, commands: &[Command]) -> Vec<u8> {
     let mut encoder = Encoder::new(Vec::new(), version).unwrap();
     encoder.subvolume("x", &[7; 16]).unwrap();
     for folder in ["a", "b"] {
@@ -173,6 +176,15 @@ fn a_stream_that_is_cut_off_anywhere_is_refused() {
     assert!(outcome(&bytes).is_ok());
     assert!(outcome(&[&bytes[..], &bytes].concat()).is_err());
     assert!(outcome(&[&bytes[..], b"x"].concat()).is_err());
+}
+
+/// Found by thirty thousand cases: the folder was not made longer, and the memory was.
+#[test]
+fn nothing_written_behind_the_end_is_nothing() {
+    let far = 173u64.to_le_bytes();
+    let memory =
+        outcome(&stream(1, &[(15, vec![(A::Path, b"c".into()), (A::FileOffset, far.into()), (A::Data, vec![])])]));
+    assert_eq!(memory.unwrap().file("c"), Some(&b"content"[..]));
 }
 
 #[test]

@@ -5,14 +5,14 @@ set -euo pipefail
 bin=$1 rounds=$2
 folder=$(mktemp -d)
 mkdir "$folder/disk"
-trap 'umount "$folder/disk" 2>/dev/null || true; rm -rf "$folder"' EXIT
+trap 'cd /; umount "$folder/disk" || true; rm -rf "$folder"' EXIT
 truncate -s 2G "$folder/image"
-mkfs.btrfs -q "$folder/image"
+mkfs.btrfs -q "$folder/image" >/dev/null 2>&1
 mount -o loop "$folder/image" "$folder/disk"
 cd "$folder/disk"
 export PATH=$bin:$PATH OP_DBUS_ROOT=$folder/disk/root OP_DBUS_MAPPINGS=$folder/none OP_DBUS_TRUSTED_KEYS=$folder/keys
 export DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nonexistent/bus
-mkdir "$folder/keys" packages received
+mkdir "$folder/keys" packages received in
 op-snapshot keygen --out "$folder/key" >/dev/null
 cp "$folder/key.pub" "$folder/keys"
 op-snapshot init >/dev/null
@@ -32,7 +32,7 @@ for version in 1.0.0 1.1.0; do
 done
 for version in 1.0.0 1.1.0; do
   plugin "$folder/large" $version
-  head -c 1400000 /dev/urandom | base64 -w 76 | head -c 1400000 > "$folder/large/examples/data.txt"
+  head -c 1036000 /dev/urandom | base64 -w 76 > "$folder/large/examples/data.txt"
   op-snapshot publish "$folder/large" --key "$folder/key" --out packages >/dev/null
 done
 tar -C "$folder" --zstd -cf "$folder/small.tar.zst" small
@@ -46,12 +46,12 @@ dpkg-deb --root-owner-group -b "$folder/deb" "$folder/op-bench.deb" >/dev/null
 mkdir -p dpkg/updates dpkg/info && touch dpkg/status dpkg/available
 
 stock() { # name: what the founding document has a user type
-  echo "rm -rf in; mkdir in; minisign -Vqm packages/$1-v1.1.0.btrfs.zst -p $folder/key.pub && zstd -qd < packages/$1-v1.1.0.btrfs.zst | btrfs receive -q in && btrfs subvolume snapshot -r in/$1@v1.1.0 received/$1 >/dev/null && btrfs filesystem sync ."
+  echo "minisign -Vqm packages/$1-v1.1.0.btrfs.zst -p $folder/key.pub && zstd -qd < packages/$1-v1.1.0.btrfs.zst | btrfs receive -q in && btrfs subvolume snapshot -r in/$1@v1.1.0 received/$1 >/dev/null && btrfs filesystem sync ."
 }
 untar() {
   echo "tar -C received --zstd -xf $folder/$1.tar.zst && btrfs filesystem sync ."
 }
-clean="btrfs subvolume delete -q received/* in/* 2>/dev/null; rm -rf received in; mkdir received"
+clean="btrfs subvolume delete received/* in/* >/dev/null 2>&1; rm -rf received in; mkdir received in"
 # A round installs the version that is not there; the other way round it is taken away before, unmeasured.
 peers=()
 if command -v ansible-galaxy >/dev/null && mkdir -p "$folder/galaxy" && (cd "$folder/galaxy" && ansible-galaxy collection init a.b >/dev/null && ansible-galaxy collection build a/b >/dev/null) 2>/dev/null; then

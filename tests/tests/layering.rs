@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("audit", &["store", "base"]),
     ("plugin", &["bus", "state", "store", "base"]),
     // What a key of a mapping may do is a type of state.
-    ("package", &["plugin", "bus", "state", "store", "http", "base"]),
+    ("package", &["plugin", "audit", "bus", "state", "store", "http", "base"]),
     ("apply", &["plugin", "audit", "state", "bus", "store", "base"]),
     ("cli", &["apply", "package", "audit", "plugin", "state", "bus", "store", "http", "base"]),
 ];
@@ -35,8 +35,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("serde_json_canonicalizer", &["base/digest.rs", "audit/"]),
     ("libbtrfs", &["store/volumes/btrfs.rs"]),
     ("ureq", &["http/"]),
-    ("minisign", &["audit/keys.rs", "package/signing.rs"]),
-    ("minisign_verify", &["audit/keys.rs", "package/signature.rs", "package/keyring/"]),
+    // Packages, and heads of the audit trail.
+    ("minisign", &["package/signing.rs", "audit/keys.rs"]),
+    ("minisign_verify", &["package/signature.rs", "package/keyring/", "audit/keys.rs"]),
     // The archive, and content that travels as btrfs compressed it.
     ("zstd", &["package/archive.rs", "package/stream/extent.rs"]),
     ("miniz_oxide", &["package/stream/extent.rs"]),

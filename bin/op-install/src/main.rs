@@ -1,5 +1,5 @@
-//! `op-install`: makes plugins from what services say of themselves, installs packages, lists, removes and tests plugins; and
-//! calls the hookscript's installer.
+//! `op-install`: makes plugins from what services say of themselves, installs packages, lists, removes and tests plugins;
+//! and calls the hookscript's installer.
 
 mod hook;
 mod install;

@@ -13,6 +13,7 @@ use crate::base::name::PluginName;
 use crate::base::{Error, Kind, Result, time};
 use crate::plugin::listing::Listing;
 use crate::plugin::{Catalog, Origin};
+use crate::store::file::Durability;
 use crate::store::{Access, StateRoot, Store, volumes};
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -247,7 +248,8 @@ pub fn rollback(store: &Store, name: &PluginName, to: Option<&Version>) -> Resul
     }
     ledger.activate(&target, from.as_ref());
     ledger::prepare(store)?;
-    ledger.write(store, name)?;
+    // The folder says which version is active: a note that is one step behind costs the next rollback its default.
+    ledger.write_with(store, name, Durability::Whole)?;
     switch(store, &staging, &active)?;
     Ok(report(from.as_ref()))
 }

@@ -16,6 +16,8 @@ pub enum Durability {
     Durable,
     /// The same, and its pages leave the memory again: nobody reads it soon, and others need the room.
     Recorded,
+    /// After a power cut there is this file or the one before, whole.
+    Whole,
     /// Losing it costs time, never data.
     Cache,
 }

@@ -45,6 +45,9 @@ impl Sink for Memory {
 
     fn write(&mut self, path: &str, offset: u64, data: &[u8]) -> Result<()> {
         let content = self.content(path)?;
+        if data.is_empty() {
+            return Ok(());
+        }
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(data.len());
         content.resize(content.len().max(end), 0);
