@@ -118,7 +118,7 @@ fn users_that_must_stay_stay() {
     assert_eq!(machine.sh("cat /etc/passwd /etc/shadow /etc/group").ok(), passwd);
     // When it cannot be known who is logged in, nobody goes.
     machine.sh("loginctl disable-linger erin; systemctl mask --runtime --now systemd-logind").ok();
-    refused(json!({"erin": {"state": "absent"}}), 1, &["users.erin", "could not make sure"]);
+    refused(json!({"erin": {"state": "absent"}}), 69, &["users.erin", "could not make sure"]);
 }
 
 #[test]

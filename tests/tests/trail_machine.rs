@@ -12,6 +12,11 @@ fn machine() -> Machine {
     let unit = "sed s,/usr/bin/op-apply,/op/bin/op-apply, /op/src/packaging/systemd/op-dbus-recover.service \
                 >/etc/systemd/system/op-dbus-recover.service";
     machine.sh(&format!("{unit} && systemctl daemon-reload && systemctl enable -q op-dbus-recover.service")).ok();
+    // The shipped mapping refuses to cut the machine off; an administrator's own may allow it.
+    let own = "install -d /var/lib/op-dbus && cp -r /usr/share/op-dbus/mappings/networkmanager \
+               /var/lib/op-dbus/@plugin-networkmanager && sed -i '/none_of = \\[false\\]/d' \
+               /var/lib/op-dbus/@plugin-networkmanager/semantic-mapping.toml";
+    machine.sh(own).ok();
     machine
 }
 

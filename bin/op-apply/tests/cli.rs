@@ -136,7 +136,7 @@ fn what_is_not_compared_is_named() {
     for (plugin, state, words) in [
         ("systemd", r#"{"failed_units":["x"]}"#, "only shown: systemd.failed_units."),
         ("udisks2", r#"{"supported_filesystems":["ext9"]}"#, "only shown: udisks2.supported_filesystems."),
-        ("upower", r#"{"on_battery":true}"#, "only shown: upower.on_battery."),
+        ("upower", r#"{"on_battery":false}"#, "only shown: upower.on_battery."),
     ] {
         let document = format!(r#"{{"plugins":{{"{plugin}":{state}}}}}"#);
         let (code, stdout, stderr) = run(&["--check", "--no-json", &recording(plugin), "-"], &document);

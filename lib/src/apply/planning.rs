@@ -85,21 +85,27 @@ impl StateManager<'_> {
         Planned::new(desired, options.owner.clone(), options.prune, actions, plugins, current)
     }
 
-    /// What a document says and nothing compares, since it is only shown: keys, and members of their items.
-    pub fn not_compared(&self, document: &StateDocument) -> BTreeSet<String> {
+    /// What a document says and nothing compares, since it is only shown, and what is not so: keys, and members of their
+    /// items.
+    pub fn not_compared(&mut self, document: &StateDocument) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for (name, state) in &document.plugins {
             let Ok(Some(plugin)) = self.plugin_for(name, state) else { continue };
-            let known = |key| plugin.keys().get(key).map(|spec| (key, spec));
-            for (key, spec) in state.values.keys().filter_map(known) {
-                if spec.strategy == Strategy::None {
-                    found.insert(format!("{name}.{key}"));
-                    continue;
+            let said = only_shown(plugin.as_ref(), &state.values);
+            if said.is_empty() {
+                continue;
+            }
+            self.bus.allow(plugin.safe_calls());
+            let now =
+                plugin.query(self.bus, &Want::keys(said.iter().map(|(key, ..)| key.clone())), self.progress).values;
+            for (key, item, member) in said {
+                let value = |of: &Map<String, Value>| match (&item, &member) {
+                    (Some(item), Some(member)) => of.get(&key)?.get(item)?.get(member).cloned(),
+                    _ => of.get(&key).cloned(),
+                };
+                if value(&now) != value(&state.values) {
+                    found.insert(member.map_or(format!("{name}.{key}"), |member| format!("{name}.{key}.*.{member}")));
                 }
-                let shown = spec.items.members.iter().filter(|(_, member)| member.is_only_shown).map(|(name, _)| name);
-                let items = state.values[key].as_object().filter(|_| spec.strategy.has_items());
-                let says = |member: &&String| items.into_iter().flatten().any(|(_, item)| item.get(*member).is_some());
-                found.extend(shown.filter(says).map(|member| format!("{name}.{key}.*.{member}")));
             }
         }
         found
@@ -175,6 +181,25 @@ impl StateManager<'_> {
             let _ = file::replace(&path, &bytes, Durability::Cache);
         }
     }
+}
+
+/// What `values` say that is only shown: the key, and of an item that and the member.
+fn only_shown(plugin: &dyn StatePlugin, values: &Map<String, Value>) -> Vec<(String, Option<String>, Option<String>)> {
+    let mut said = Vec::new();
+    for (key, value) in values {
+        let Some(spec) = plugin.keys().get(key) else { continue };
+        if spec.strategy == Strategy::None {
+            said.push((key.clone(), None, None));
+            continue;
+        }
+        let shown = spec.items.members.iter().filter(|(_, member)| member.is_only_shown).map(|(name, _)| name);
+        let items = value.as_object().filter(|_| spec.strategy.has_items());
+        for member in shown {
+            let has = items.into_iter().flatten().filter(|(_, item)| item.get(member).is_some());
+            said.extend(has.map(|(item, _)| (key.clone(), Some(item.clone()), Some(member.clone()))));
+        }
+    }
+    said
 }
 
 /// How the services of the plugins that act keep their state themselves.

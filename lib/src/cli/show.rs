@@ -65,11 +65,11 @@ pub fn plan(out: &mut Out, plan: &Plan) -> Result<()> {
     out.text(&format!("Plan {}: {count} call{}. Nothing was changed.\n", plan.id, if count == 1 { "" } else { "s" }))
 }
 
-/// Says which parts of a document were not compared, since they are only shown: whether they are so nobody knows.
+/// Says which parts of a document are not so and were not compared, since they are only shown.
 pub fn not_compared(out: &mut Out, keys: &BTreeSet<String>) {
     if !keys.is_empty() {
         let keys = keys.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        out.note(&format!("Not compared, since it is only shown: {keys}. See what is so with op-query."));
+        out.note(&format!("Not so, and not compared, since it is only shown: {keys}. See what is so with op-query."));
     }
 }
 
