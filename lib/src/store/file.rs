@@ -39,7 +39,7 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> 
             let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
         }
         fs::rename(&staging, path)?;
-        if durability != Durability::Cache {
+        if matches!(durability, Durability::Durable | Durability::Recorded) {
             File::open(parent)?.sync_all()?;
         }
         Ok(())
