@@ -61,7 +61,7 @@ expect 'op-apply ' 'apply confirm folder pending revert state.json'
 expect 'op-apply apply ' 'folder state.json'
 expect 'op-apply revert --w' --when-due
 expect 'op-apply --conf' --confirm-within
-expect 'op-audit ' 'append check-proof export head keygen log prove prune repair show verify'
+expect 'op-audit ' 'anomalies append check-proof export head keygen log prove prune repair search show verify'
 expect 'op-audit log --pl' --plugin
 expect 'op-audit log --outcome un' undone
 expect 'op-dbus audit verify --ag' --against

@@ -15,9 +15,11 @@ use op_dbus::apply::scenarios::{Difference, Mode, ScenarioReport, ScenarioResult
 use op_dbus::apply::select::Selected;
 use op_dbus::apply::timings::Timings;
 use op_dbus::apply::watch::Record;
+use op_dbus::audit::anomaly::Anomalies;
 use op_dbus::audit::block::BlockDocument;
 use op_dbus::audit::head::HeadDocument;
 use op_dbus::audit::proof::Proof;
+use op_dbus::audit::search::Hits;
 use op_dbus::audit::verify::Verdict;
 use op_dbus::base::error::ErrorDocument;
 use op_dbus::base::{Error, Kind};
@@ -105,6 +107,8 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("acknowledged", Some("acknowledged"), of::<Acknowledged>()),
         ("waiting", Some("waiting"), of::<Waiting>()),
         ("recovery", Some("recovery"), of::<Recovery>()),
+        ("audit-hits", Some("audit_hits"), of::<Hits>()),
+        ("audit-anomalies", Some("audit_anomalies"), of::<Anomalies>()),
         ("audit-block", Some("audit_block"), of::<BlockDocument>()),
         ("audit-head", Some("audit_head"), of::<HeadDocument>()),
         ("audit-proof", Some("audit_proof"), of::<Proof>()),

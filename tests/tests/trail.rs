@@ -112,6 +112,14 @@ fn a_failure_is_recorded_with_what_was_undone() {
     assert!(last["header"]["detail"]["error"]["message"].is_string(), "{last}");
     let results: Vec<&Value> = last["entries"].as_array().unwrap().iter().map(|entry| &entry["result"]).collect();
     assert!(results.contains(&&json!("undone")) && results.contains(&&json!("failed")), "{last}");
+    let search = |text: &str| session.run(&["op-audit", "search", text], "");
+    let found = search("packages that failed to install").json();
+    assert_fits("audit-hits", &found);
+    assert!(found["hits"][0]["text"].as_str().unwrap().contains("hello-op"), "{found}");
+    assert_eq!(search("packages that were installed and succeeded").code, 3, "none was");
+    let anomalies = session.run(&["op-audit", "anomalies"], "").json();
+    assert_fits("audit-anomalies", &anomalies);
+    assert_eq!(anomalies["is_learning"], true);
     assert_eq!(location(&session), "");
 }
 

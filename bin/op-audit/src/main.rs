@@ -1,13 +1,11 @@
 //! `op-audit`: reads, verifies and adds to the audit trail.
 
 use op_dbus::audit::block::BlockDocument;
-use op_dbus::audit::log::{self, Filter};
 use op_dbus::audit::{Chain, events};
 use op_dbus::base::{Error, Result};
-use op_dbus::cli::{self, Cli, Interrupt, Outcome, Program, show};
+use op_dbus::cli::{self, Cli, Outcome, Program};
 use serde_json::json;
-use std::time::Duration;
-
+mod look;
 mod trust;
 
 /// What was done, by whom, and whether the trail of it is whole.
@@ -20,7 +18,9 @@ struct Args {
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand)]
 enum Command {
-    Log(Log),
+    Log(look::Log),
+    Search(look::Search),
+    Anomalies(look::Anomalies),
     Show(Show),
     Verify(trust::Verify),
     Prove(trust::Prove),
@@ -31,36 +31,6 @@ enum Command {
     Export(Export),
     Append(Append),
     Repair(Repair),
-}
-
-/// list what was done; --json prints each block on a line
-#[derive(argh::FromArgs, argh::ArgsInfo)]
-#[argh(subcommand, name = "log")]
-struct Log {
-    /// not before this moment: 2025-01-15T10:00:00Z, or its beginning
-    #[argh(option, arg_name = "TIME")]
-    since: Option<String>,
-    /// before this moment
-    #[argh(option, arg_name = "TIME")]
-    until: Option<String>,
-    /// about this plugin
-    #[argh(option, arg_name = "NAME")]
-    plugin: Option<String>,
-    /// about this resource: PLUGIN/KEY or PLUGIN/KEY/ITEM
-    #[argh(option, arg_name = "RESOURCE")]
-    resource: Option<String>,
-    /// by this user id or unit
-    #[argh(option, arg_name = "ACTOR")]
-    actor: Option<String>,
-    /// that ended so: applied, undone, residue, refusal, intent, events
-    #[argh(option, arg_name = "OUTCOME")]
-    outcome: Option<String>,
-    /// of this run
-    #[argh(option, arg_name = "RUN")]
-    run: Option<String>,
-    /// go on with what is written from now on
-    #[argh(switch)]
-    follow: bool,
 }
 
 /// show a block with its entries
@@ -104,6 +74,7 @@ const PROGRAM: Program = Program {
     default_subcommand: None,
     optional_values: &[],
     examples: "op-audit log --plugin packagekit --since 2025-01-15\n\
+               op-audit search 'packages that failed' --since 2025-01\n\
                op-audit verify\n\
                op-audit head --key /etc/op-dbus/audit.key >> /mnt/elsewhere/heads\n\
                op-audit verify --against /mnt/elsewhere/heads --trusted audit.key.pub\n\
@@ -113,7 +84,9 @@ const PROGRAM: Program = Program {
 
 fn main() -> std::process::ExitCode {
     cli::main(&PROGRAM, |args: Args, cli| match args.command {
-        Command::Log(args) => log(&args, cli),
+        Command::Log(args) => look::log(&args, cli),
+        Command::Search(args) => look::search(&args, cli),
+        Command::Anomalies(args) => look::anomalies(&args, cli),
         Command::Show(args) => show_block(&args, cli),
         Command::Verify(args) => trust::verify(&args, cli),
         Command::Prove(args) => trust::prove(&args, cli),
@@ -129,48 +102,6 @@ fn main() -> std::process::ExitCode {
 
 fn chain(cli: &Cli) -> Result<Chain> {
     Chain::open(&cli.root()?)
-}
-
-fn log(args: &Log, cli: &mut Cli) -> Result<Outcome> {
-    let filter = Filter {
-        since: args.since.clone(),
-        until: args.until.clone(),
-        plugin: args.plugin.clone(),
-        resource: args.resource.clone(),
-        actor: args.actor.clone(),
-        outcome: args.outcome.clone(),
-        run: args.run.clone(),
-    };
-    let chain = chain(cli)?;
-    let mut rows = Vec::new();
-    let is_json = cli.out.look().is_json;
-    let mut seen = log::walk(&chain, 1, &filter, &mut |block| {
-        if is_json {
-            cli.out.ndjson(&BlockDocument::from(block))?;
-        } else {
-            rows.push(log::line(&block).to_vec());
-        }
-        Ok(!cli.out.is_closed())
-    })?;
-    if !is_json {
-        cli.out.table(&show::LOG_COLUMNS, &rows)?;
-    }
-    if !args.follow {
-        return Ok(Outcome::Done);
-    }
-    let interrupt = Interrupt::install()?;
-    while interrupt.count() == 0 && !cli.out.is_closed() {
-        std::thread::sleep(Duration::from_millis(100));
-        seen = log::walk(&chain, seen + 1, &filter, &mut |block| {
-            if is_json {
-                cli.out.ndjson(&BlockDocument::from(block))?;
-            } else {
-                cli.out.text(&format!("{}\n", log::line(&block).join("  ")))?;
-            }
-            Ok(true)
-        })?;
-    }
-    Ok(Outcome::Done)
 }
 
 fn show_block(args: &Show, cli: &mut Cli) -> Result<Outcome> {

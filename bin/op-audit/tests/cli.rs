@@ -227,3 +227,19 @@ fn a_broken_off_pruning_is_finished() {
     assert!(!case.block(3).exists() && !case.block(5).exists());
     assert_eq!(case.json(&["verify", "--trusted", "audit.key.pub"])["is_valid"], true);
 }
+
+#[test]
+fn words_find_what_was_done_and_not_its_opposite() {
+    let case = Case::new();
+    let event = |text: &str| case.ok(&["append", "--source", "test"], &json!({"text": text}).to_string());
+    event("Start container 100");
+    event("disk sda is full");
+    let found = case.json(&["search", "containers"]);
+    assert_eq!((&found["hits"][0]["block"], &found["by"]), (&json!(1), &json!("words")));
+    assert_eq!(found["hits"].as_array().unwrap().len(), 1);
+    let (code, ..) = case.run(&["search", "network"], "");
+    assert_eq!(code, 3, "no answer");
+    assert_eq!(case.run(&["search", "disk", "--until", "2001"], "").0, 3);
+    assert_eq!(case.json(&["anomalies"])["is_learning"], true);
+    assert!(case.ok(&["anomalies", "--no-json"], "").contains("Learning: 0 runs"));
+}

@@ -14,6 +14,7 @@
 //! ```
 
 pub mod actor;
+pub mod anomaly;
 pub mod block;
 pub mod chain;
 pub mod events;
@@ -26,6 +27,7 @@ pub mod open;
 pub mod proof;
 pub mod prune;
 pub mod repair;
+pub mod search;
 pub mod verify;
 
 pub use actor::Actor;

@@ -6,7 +6,9 @@ use crate::apply::pending::{Pending, Waiting};
 use crate::apply::recover::{Recovery, TakenBack};
 use crate::apply::report::Residue;
 use crate::apply::{Report, RunOutcome, confirmation};
+use crate::audit::anomaly::{Anomalies, Anomaly, ENOUGH_DAYS, ENOUGH_RUNS};
 use crate::audit::prune::Prunable;
+use crate::audit::search::{Hit, Hits};
 use crate::audit::verify::Verdict;
 use crate::base::Result;
 use crate::base::name::PluginName;
@@ -214,6 +216,34 @@ pub fn listing(out: &mut Out, listing: &Listing) -> Result<()> {
 
 /// What the lines of `op-audit log` say.
 pub const LOG_COLUMNS: [&str; 5] = ["BLOCK", "TIME", "WHAT", "WHO", "RESOURCES"];
+
+/// Prints what was found.
+pub fn hits(out: &mut Out, found: &Hits) -> Result<()> {
+    if out.look().is_json {
+        return out.document(found);
+    }
+    let place = |hit: &Hit| hit.entry.map_or_else(|| hit.block.to_string(), |entry| format!("{}/{entry}", hit.block));
+    let row =
+        |hit: &Hit| vec![place(hit), hit.time.clone(), format!("{:.2}", hit.score), one_line(&hit.text).into_owned()];
+    let rows: Vec<Vec<String>> = found.hits.iter().map(row).collect();
+    out.table(&["BLOCK/ENTRY", "TIME", "FITS", "TEXT"], &rows)
+}
+
+/// Prints what is unusual.
+pub fn anomalies(out: &mut Out, found: &Anomalies) -> Result<()> {
+    if out.look().is_json {
+        return out.document(found);
+    }
+    if found.is_learning {
+        let (runs, days) = (found.runs, found.days);
+        return out.text(&format!(
+            "Learning: {runs} runs on {days} days are not enough to tell what is usual; {ENOUGH_RUNS} on {ENOUGH_DAYS} are.\n"
+        ));
+    }
+    let row = |one: &Anomaly| vec![one.block.to_string(), one.time.clone(), one_line(&one.why).into_owned()];
+    let rows: Vec<Vec<String>> = found.anomalies.iter().map(row).collect();
+    out.table(&["BLOCK", "TIME", "UNUSUAL"], &rows)
+}
 
 /// Prints what was pruned.
 pub fn pruned(out: &mut Out, what: Option<&Prunable>) -> Result<()> {
