@@ -113,8 +113,9 @@ before=$({query})
 op-apply --yes --allow-irreversible <<<"$(want w Europe/Berlin true)" >/dev/null || exit 1
 start=$(date +%s%N); op-apply --yes --allow-irreversible <<<"$(want v Asia/Tokyo false)" >/dev/null || exit 2
 took=$(( ($(date +%s%N) - start) / 1000000 ))
-killed=0 half=0
-for n in $(seq 100); do
+killed=0 half=0 n=0
+while [ $killed -lt 100 ]; do
+  n=$((n + 1)); [ $n -le 400 ] || {{ echo "only $killed of 400 runs were killed in time"; exit 7; }}
   before=$({query})
   if [ $((n % 2)) = 0 ]; then b=true z=Europe/Berlin; else b=false z=Asia/Tokyo; fi
   [ "$(jq -r '.[3]' <<<"$before")" = $b ] && {{ [ $b = true ] && b=false || b=true; }}
@@ -122,8 +123,9 @@ for n in $(seq 100); do
   op-apply --yes --allow-irreversible </tmp/want >/dev/null 2>/tmp/err &
   pid=$!
   sleep "$(awk -v r=$RANDOM -v t=$took 'BEGIN {{ print r / 32767 * t / 1000 }}')"
-  kill -9 $pid 2>/dev/null && killed=$((killed + 1))
-  wait $pid; code=$?
+  kill -9 $pid 2>/dev/null; wait $pid; code=$?
+  # What a busy machine measured once is kept right: about four runs in five are met alive.
+  if [ $code = 137 ]; then killed=$((killed + 1)) took=$((took + took / 50 + 1)); else took=$((took - took / 12)); fi
   middle=$({query})
   op-apply --recover >/tmp/recovery 2>/tmp/err; recovered=$?
   after=$({query})
@@ -136,7 +138,7 @@ for n in $(seq 100); do
   if [ $recovered != 0 ]; then echo "$n: code $recovered: $(cat /tmp/recovery /tmp/err)"; [ $recovered = 4 ] || exit 5; fi
   [ "$(op-apply --recover | jq '.runs|length')" = 0 ] || {{ echo "$n: a second recovery found something"; exit 6; }}
 done
-echo "killed $killed, half done $half, one run takes $took ms"
+echo "killed $killed, half done $half, of $n runs, the last window $took ms"
 "#
     );
     let output = machine.run(&["bash", "-c", &script], "");
@@ -147,7 +149,7 @@ echo "killed $killed, half done $half, one run takes $took ms"
         let (_, rest) = line.split_once(name).unwrap();
         rest.trim().split([',', ' ']).next().unwrap().parse::<u32>().unwrap()
     };
-    assert!(number("killed") > 50 && number("half done") > 3, "{line}");
+    assert!(number("killed") == 100 && number("half done") > 3, "{line}");
     assert!(blocks(&machine).len() > 100);
 }
 
