@@ -11,6 +11,7 @@ pub mod machine;
 pub mod netns;
 pub mod ops;
 pub mod private_bus;
+pub mod publisher;
 pub mod root;
 pub mod shipped;
 pub mod synth;

@@ -4,7 +4,7 @@ use super::cached::Cache;
 use super::timings::{Timing, Timings};
 use crate::base::{Error, Progress, Result};
 use crate::bus::{Bus, names};
-use crate::plugin::{Catalog, GenericPlugin, Inventory, Origin, StatePlugin, Want, builtin};
+use crate::plugin::{Catalog, Inventory, Origin, StatePlugin, Want, builtin};
 use crate::state::{PluginState, StateDocument};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -149,7 +149,7 @@ fn query_one(
     progress: &mut dyn Progress,
     found: &mut Found,
 ) {
-    let plugin = match plugin_called(catalog, name, found) {
+    let plugin = match plugin_called(bus, catalog, name, want, found) {
         Ok(plugin) => plugin,
         Err(error) => {
             found.problems.push(error);
@@ -175,14 +175,21 @@ fn query_one(
     }
 }
 
-fn plugin_called(catalog: &Catalog, name: &str, found: &mut Found) -> Result<Box<dyn StatePlugin>> {
+fn plugin_called(
+    bus: &Bus,
+    catalog: &Catalog,
+    name: &str,
+    want: &Want,
+    found: &mut Found,
+) -> Result<Box<dyn StatePlugin>> {
     if name.contains('.') {
-        return Ok(Box::new(GenericPlugin::ad_hoc(name)));
+        return Ok(Box::new(catalog.ad_hoc(bus, name)));
     }
     let mut entry = catalog.entry(name)?;
     found.problems.append(&mut entry.problems);
     found.warnings.append(&mut entry.contradictions);
-    entry.plugin()
+    let sees_all = *want == Want::All || entry.mapping.is_none();
+    if sees_all { catalog.plugin_keeping_secrets(&entry) } else { entry.plugin() }
 }
 
 /// The plugins that are queried when nobody names any: those installed, and those shipped whose service is there.

@@ -125,6 +125,14 @@ pub trait StatePlugin {
     /// Bus name of the service it speaks to; none for one that is built in.
     fn service(&self) -> Option<&str>;
 
+    /// Whether a property of the service must not be shown.
+    fn is_secret(&self, _path: &str, _interface: &str, _name: &str) -> bool {
+        false
+    }
+
+    /// Takes what must not be shown out of everything that was seen: objects of interfaces of properties.
+    fn hide_secrets(&self, _observed: &mut Value) {}
+
     /// What is known about each key of its state.
     fn keys(&self) -> &BTreeMap<String, KeySpec>;
 

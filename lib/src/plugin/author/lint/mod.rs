@@ -15,7 +15,7 @@ use super::{Finding, Level, LintReport, Surface};
 use crate::base::{Error, Result};
 use crate::plugin::manifest::Source;
 use crate::plugin::{Manifest, Mapping};
-use crate::store::file;
+use crate::store::{file, layout};
 pub use fingerprint::to_toml as fingerprint_text;
 use std::path::{Path, PathBuf};
 use uses::Uses;
@@ -33,6 +33,8 @@ pub struct Subject {
     pub examples: Vec<(String, String)>,
     /// Whether there are scenarios, by which the plugin is tested.
     pub has_scenarios: bool,
+    /// What of it root ignores, since others can write it.
+    pub untrusted: Vec<String>,
     /// The service, by its introspection.
     pub surface: Option<Surface>,
 }
@@ -55,7 +57,10 @@ impl Subject {
             true if !path.ends_with("plugin.toml") => (path.display().to_string(), file::read(path)?),
             _ => text("semantic-mapping.toml")?,
         };
+        let files = [folder.to_owned(), folder.join("plugin.toml"), PathBuf::from(&mapping.0)];
+        let is_open = |file: &&PathBuf| file.exists() && layout::is_open_to_others(file);
         let mut subject = Self {
+            untrusted: files.iter().filter(is_open).map(|file| file.display().to_string()).collect(),
             manifest: text("plugin.toml")?,
             mapping,
             readme: text("README.md")?,
@@ -92,6 +97,7 @@ pub fn lint(subject: &Subject) -> LintReport {
     let manifest = folder::manifest(subject, &mut findings);
     let name = manifest.as_ref().map(|manifest| manifest.plugin.name.clone()).unwrap_or_default();
     let source = subject.surface.as_ref().map_or_else(|| "nothing".to_owned(), |surface| surface.source.clone());
+    folder::untrusted(subject, &mut findings);
     if let Some(manifest) = manifest.as_ref().filter(|manifest| manifest.plugin.source == Source::BuiltIn) {
         folder::built_in(subject, manifest, &mut findings);
         return LintReport::new(&name, "the plugin that is built in", findings, std::collections::BTreeMap::new());
