@@ -210,7 +210,9 @@ impl StateManager<'_> {
                         .hint("say --allow-irreversible to do it all the same"),
                 );
             }
-            if let Some(Err(error)) = plugins.get(&action.plugin).map(|plugin| plugin.check(self.bus, action)) {
+            if let Some(Err(error)) =
+                plugins.get(&action.plugin).map(|plugin| plugin.check_among(self.bus, action, &plan.actions))
+            {
                 errors.push(error);
             }
         }

@@ -5,7 +5,7 @@ use super::{Options, Plugins, StateManager};
 use crate::base::{Call, Error, Kind, Result, digest};
 use crate::bus::names;
 use crate::plugin::{GenericPlugin, StatePlugin, Want, Wanted};
-use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, diff_plugin};
+use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, by_name, diff_plugin};
 use crate::store::file::{self, Durability};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,16 +57,23 @@ impl StateManager<'_> {
         let mut current = BTreeMap::new();
         let mut changes: BTreeMap<String, Vec<Change>> = BTreeMap::new();
         for name in &order {
-            let (plugin, state) = (&plugins[name], &document.plugins[name]);
+            let plugin = &plugins[name];
+            let state = match by_name(name, &document.plugins[name], plugin.keys()) {
+                Ok(state) => state,
+                Err(error) => {
+                    errors.push(error);
+                    continue;
+                }
+            };
             self.bus.allow(plugin.safe_calls());
             let removal = Removal {
                 owned: options.owner.as_deref().map(|owner| ledger.of(owner, name)).unwrap_or_default(),
                 is_prune: options.prune.is_some(),
             };
-            let wanted = wanted(plugin.as_ref(), state, &removal);
+            let wanted = wanted(plugin.as_ref(), &state, &removal);
             let now = plugin.query(self.bus, &Want::Keys(wanted.clone()), self.progress);
             errors.extend(unclear_items(name, &wanted, &now.problems));
-            match diff_plugin(name, state, &now.values, plugin.keys(), &removal) {
+            match diff_plugin(name, &state, &now.values, plugin.keys(), &removal) {
                 Ok(found) => drop(changes.insert(name.clone(), found)),
                 // Why a key could not be read is the better error than that it could not be compared.
                 Err(error) => errors.extend(better_reasons(error, &now.problems)),
