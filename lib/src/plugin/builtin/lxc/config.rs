@@ -107,8 +107,8 @@ impl Config {
         for (key, value) in &self.origin {
             line.push_str(&format!(" {key}={value}"));
         }
-        line.push_str(&format!(" {}\n", ORIGIN.1));
-        line + &self.description
+        line.push_str(&format!(" {}", ORIGIN.1));
+        if self.description.is_empty() { line } else { line + "\n" + &self.description }
     }
 }
 

@@ -63,7 +63,9 @@ impl Creation {
             config.keys.extend(value.map(|value| (key, value)));
         }
         config.description = config.keys.remove("description").unwrap_or_default();
-        let mut default = |key: &str, value: &str| drop(config.keys.entry(key.to_owned()).or_insert(value.to_owned()));
+        let mut default = |key: &str, value: &str| {
+            config.keys.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+        };
         default("arch", &image.arch);
         default("ostype", &image.ostype);
         default("hostname", &format!("CT{id}"));
