@@ -66,7 +66,7 @@ impl Node {
 
     fn settings_text(&self) -> String {
         let at = |name: &str| self.path().join(name).display().to_string();
-        let mut text = format!("lxc_tools = {:?}\nlock_timeout_s = 1\nmin_free_mib = 16\n", at("no-tools"));
+        let mut text = String::from("lock_timeout_s = 1\nmin_free_mib = 16\n");
         for (key, place) in [
             ("pve", "pve"),
             ("pct", "pct"),

@@ -139,6 +139,8 @@ fn make(settings: &Settings, creation: &Creation, done: &mut Vec<Done>) -> Resul
     done.push(Done::File(file.clone()));
     {
         let _storage = locks::storage(settings, storage)?;
+        let above = folder.parent().unwrap_or(folder);
+        fs::create_dir_all(above).map_err(|error| Error::io("make the folder", above, &error))?;
         match DirBuilder::new().mode(0o740).create(folder) {
             Ok(()) => done.push(Done::Folder(folder.to_owned())),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}

@@ -4,11 +4,10 @@
 //! /etc/pve/op-dbus/golden/NAME.json              what is known of it, on all nodes
 //! STORAGE/op-dbus-golden/NAME                    the image, unless it is
 //! STORAGE/images/N/base-N-disk-0.subvol          a template of Proxmox, which its GUI and `pct clone` clone at once
-//! /var/lib/lxc/.op-dbus-golden/NAME{,.json}      with plain LXC
 //! ```
 
 use super::rootfs::RootFs;
-use super::settings::{Flavour, Settings, shown};
+use super::settings::{Settings, shown};
 use super::{host, storage};
 use crate::base::{Error, Kind, Result};
 use crate::store::file::{self, Durability};
@@ -27,9 +26,9 @@ pub struct Image {
     pub version: u32,
     /// Its name.
     pub name: String,
-    /// The Proxmox node it lies on; empty with plain LXC.
+    /// The Proxmox node it lies on.
     pub node: String,
-    /// The storage it lies in; empty with plain LXC.
+    /// The storage it lies in.
     pub storage: String,
     /// Its subvolume.
     pub path: PathBuf,
@@ -183,28 +182,22 @@ pub(super) fn check_name(name: &str) -> Result<()> {
         .hint("letters, digits and `-`, at most 63, as in a host name"))
 }
 
-/// The Proxmox node this is; nothing with plain LXC.
+/// The Proxmox node this is.
 pub(super) fn node(settings: &Settings) -> Result<String> {
-    match settings.flavour() {
-        Some(Flavour::Proxmox) => host::this_node(settings),
-        Some(Flavour::Plain) => Ok(String::new()),
-        None => Err(nothing_here()),
-    }
+    if settings.is_proxmox() { host::this_node(settings) } else { Err(nothing_here()) }
 }
 
 /// The error of a host without containers.
 pub(super) fn nothing_here() -> Error {
-    Error::new(Kind::Unavailable, "this host has neither Proxmox VE nor LXC")
+    Error::new(Kind::Unavailable, "this host is no Proxmox node, and its containers are known in no other way")
         .on("lxc")
-        .hint("install lxc, or say in [settings] of the plugin's plugin.toml where it is")
+        .hint("if it is one, say in [settings] of the plugin's plugin.toml where its files are")
 }
 
 /// Deletes a golden image. Containers made of it do not need it.
 pub fn delete(settings: &Settings, name: &str) -> Result<Image> {
     let image = find(settings, name)?;
-    if !image.node.is_empty() {
-        host::check_writable(settings, &image.node)?;
-    }
+    host::check_writable(settings, &image.node)?;
     if let Some(id) = &image.template_id {
         let _lock = super::locks::container(settings, id)?;
         remove_if_there(&settings.config(&image.node, id))?;

@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::golden::{self, Image};
 use super::rootfs::{self, RootFs};
-use super::settings::{Flavour, Settings, shown};
+use super::settings::{Settings, shown};
 use super::{command, host, locks, storage};
 use crate::base::{Error, Progress, Result};
 use crate::store::file::{self, Durability};
@@ -80,36 +80,22 @@ enum Fill {
 /// Makes a golden image. Nothing is left of one that fails.
 pub fn create(settings: &Settings, make: &Make, progress: &mut dyn Progress) -> Result<Image> {
     golden::check_name(&make.name)?;
-    let flavour = settings.flavour().ok_or_else(golden::nothing_here)?;
     let node = golden::node(settings)?;
     if golden::list(settings)?.iter().any(|image| image.name == make.name) {
         return Err(Error::refused("there is a golden image of this name already")
             .on(make.name.clone())
             .hint(format!("op-snapshot golden update {} --from ... makes it anew", make.name)));
     }
-    let (storage, folder, leaf) = match flavour {
-        Flavour::Plain => {
-            if !volumes::is_btrfs(&settings.lxc)? {
-                return Err(Error::refused("it is not on btrfs, which golden images need").on(shown(&settings.lxc)));
-            }
-            if make.template_id.is_some() {
-                return Err(Error::usage("templates with numbers are Proxmox's; this host has plain LXC"));
-            }
-            (String::new(), settings.golden(), make.name.clone())
+    host::check_writable(settings, &node)?;
+    let found = golden::storage_for(settings, &node, make.storage.as_deref())?;
+    let (folder, leaf) = match &make.template_id {
+        Some(id) => {
+            check_free(settings, id)?;
+            (found.images(id)?, format!("base-{id}-disk-0.subvol"))
         }
-        Flavour::Proxmox => {
-            host::check_writable(settings, &node)?;
-            let found = golden::storage_for(settings, &node, make.storage.as_deref())?;
-            match &make.template_id {
-                Some(id) => {
-                    check_free(settings, id)?;
-                    (found.name.clone(), found.images(id)?, format!("base-{id}-disk-0.subvol"))
-                }
-                None => (found.name.clone(), found.folder()?.join("op-dbus-golden"), make.name.clone()),
-            }
-        }
+        None => (found.folder()?.join("op-dbus-golden"), make.name.clone()),
     };
-    let source = source(settings, flavour, &make.from, make.is_privileged)?;
+    let source = source(settings, &make.from, make.is_privileged)?;
     let _lock = make.template_id.as_ref().map(|id| locks::container(settings, id)).transpose()?;
     let has_made_folder = !folder.exists();
     fs::create_dir_all(&folder).map_err(|error| Error::io("make the folder", &folder, &error))?;
@@ -121,7 +107,7 @@ pub fn create(settings: &Settings, make: &Make, progress: &mut dyn Progress) -> 
             version: 1,
             name: make.name.clone(),
             node: node.clone(),
-            storage,
+            storage: found.name.clone(),
             path: path.clone(),
             template_id: make.template_id.clone(),
             from: make.from.label(),
@@ -157,11 +143,8 @@ pub fn create(settings: &Settings, make: &Make, progress: &mut dyn Progress) -> 
 /// Makes a golden image anew. Whoever makes a container meanwhile gets the old one or the new one, whole.
 pub fn update(settings: &Settings, name: &str, from: &From, progress: &mut dyn Progress) -> Result<Image> {
     let old = golden::find(settings, name)?;
-    let flavour = settings.flavour().ok_or_else(golden::nothing_here)?;
-    if flavour == Flavour::Proxmox {
-        host::check_writable(settings, &old.node)?;
-    }
-    let source = source(settings, flavour, from, !old.unprivileged)?;
+    host::check_writable(settings, &old.node)?;
+    let source = source(settings, from, !old.unprivileged)?;
     if source.unprivileged != old.unprivileged {
         return Err(Error::refused("the image would change between containers with and without privileges")
             .on(name)
@@ -238,7 +221,7 @@ fn template_config(image: &Image) -> Config {
     config
 }
 
-fn source(settings: &Settings, flavour: Flavour, from: &From, is_privileged: bool) -> Result<Source> {
+fn source(settings: &Settings, from: &From, is_privileged: bool) -> Result<Source> {
     match from {
         From::Archive(path) => {
             Ok(Source { fill: Fill::Unpack(path.clone()), unprivileged: !is_privileged, arch: golden::arch() })
@@ -253,12 +236,6 @@ fn source(settings: &Settings, flavour: Flavour, from: &From, is_privileged: boo
                 return Err(Error::refused("the container runs, so its files are not at rest")
                     .on(id.clone())
                     .hint("stop it first"));
-            }
-            if flavour == Flavour::Plain {
-                let path = settings.lxc.join(id).join("rootfs");
-                golden::check_nested(&path)?;
-                let unprivileged = rootfs::is_shifted(&path).map_err(|error| Error::io("look at it", &path, &error))?;
-                return Ok(Source { fill: Fill::Snapshot(path), unprivileged, arch: golden::arch() });
             }
             let only = std::collections::BTreeSet::from([id.clone()]);
             let found = host::containers(settings, Some(&only))?.remove(id).filter(|found| found.is_here);

@@ -111,7 +111,8 @@ pub fn of_config(config: &Config) -> Map<String, Value> {
     for (name, key, shape, default) in MEMBERS {
         let value = match shape {
             Shape::Numbered(first) => numbered(config, key, first),
-            _ if *key == "description" => Some(config.description.clone()).filter(|d| !d.is_empty()).map(Value::String),
+            // None and an empty one are the same to Proxmox.
+            _ if *key == "description" => Some(json!(config.description)),
             _ => config.keys.get(*key).map(|text| to_value(text, *shape)),
         };
         let default =

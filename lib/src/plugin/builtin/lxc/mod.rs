@@ -1,5 +1,5 @@
-//! Containers: of Proxmox VE through its own files, locks and `pct`; of plain LXC through `lxc-*`. Golden images make
-//! new ones in the time of a snapshot.
+//! Containers of Proxmox VE, through its own files, locks and `pct`. Golden images make new ones in the time of a
+//! snapshot.
 //!
 //! | | |
 //! |---|---|
@@ -22,7 +22,7 @@ mod rootfs;
 mod settings;
 mod storage;
 
-pub use settings::{Flavour, Settings};
+pub use settings::Settings;
 
 use crate::base::{Error, Progress, Result, digest};
 use crate::bus::{Bus, SafeCall};
@@ -70,7 +70,7 @@ pub fn settings_of(manifest: &Manifest) -> Result<Settings> {
 /// Whether this host has containers.
 #[must_use]
 pub fn is_there(manifest: &Manifest) -> bool {
-    settings_of(manifest).is_ok_and(|settings| settings.flavour().is_some())
+    settings_of(manifest).is_ok_and(|settings| settings.is_proxmox())
 }
 
 impl Lxc {
@@ -80,7 +80,7 @@ impl Lxc {
 
     fn read(&self, want: &Want) -> Result<Map<String, Value>> {
         let only = want.items(CONTAINERS);
-        self.settings.flavour().ok_or_else(golden::nothing_here)?;
+        golden::node(&self.settings)?;
         let running = host::running(&self.settings)?;
         let found = host::containers(&self.settings, only)?;
         Ok(found.iter().map(|(id, found)| (id.clone(), Value::Object(host::item_of(id, found, &running)))).collect())

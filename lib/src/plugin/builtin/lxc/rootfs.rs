@@ -36,7 +36,9 @@ impl RootFs {
     }
 
     fn at(&self, path: &str, flags: OFlags, mode: u32) -> io::Result<OwnedFd> {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        // What is only looked at cannot block, and the kernel takes no word about it.
+        let careful = if flags.contains(OFlags::PATH) { OFlags::empty() } else { OFlags::NOCTTY | OFlags::NONBLOCK };
+        let flags = flags | OFlags::CLOEXEC | careful;
         Ok(openat2(&self.top, path, flags, Mode::from_raw_mode(mode), ResolveFlags::IN_ROOT)?)
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// `[settings]` of the plugin. What is not said is where Proxmox VE, or plain LXC, has it.
+/// `[settings]` of the plugin. What is not said is where Proxmox VE has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -11,10 +11,8 @@ pub struct Settings {
     pub pve: PathBuf,
     /// Proxmox's container tool.
     pub pct: PathBuf,
-    /// Where LXC keeps containers, and where their control sockets are named after.
+    /// What the control sockets of containers that run are named after.
     pub lxc: PathBuf,
-    /// The folder of plain LXC's tools.
-    pub lxc_tools: PathBuf,
     /// The kernel's list of Unix sockets: a container that runs has one.
     pub unix_sockets: PathBuf,
     /// The kernel's list of links.
@@ -45,7 +43,6 @@ impl Default for Settings {
             pve: "/etc/pve".into(),
             pct: "/usr/sbin/pct".into(),
             lxc: "/var/lib/lxc".into(),
-            lxc_tools: "/usr/bin".into(),
             unix_sockets: "/proc/net/unix".into(),
             links: "/sys/class/net".into(),
             config_locks: "/run/lock/lxc".into(),
@@ -61,24 +58,12 @@ impl Default for Settings {
     }
 }
 
-/// What runs containers on this host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flavour {
-    /// Proxmox VE.
-    Proxmox,
-    /// LXC and its own tools.
-    Plain,
-}
-
 impl Settings {
-    /// What runs containers on this host, if anything. A Proxmox node whose cluster file system is not mounted is one
-    /// all the same: its tool is there.
+    /// Whether this host is a Proxmox node. One whose cluster file system is not mounted is one all the same: its tool is
+    /// there.
     #[must_use]
-    pub fn flavour(&self) -> Option<Flavour> {
-        if self.is_mounted() || self.pct.exists() {
-            return Some(Flavour::Proxmox);
-        }
-        (self.lxc.is_dir() && self.lxc_tools.join("lxc-start").exists()).then_some(Flavour::Plain)
+    pub fn is_proxmox(&self) -> bool {
+        self.is_mounted() || self.pct.exists()
     }
 
     /// Whether Proxmox's cluster file system is there: it alone has this link.
@@ -90,22 +75,13 @@ impl Settings {
     /// Where what is known of golden images is kept.
     #[must_use]
     pub fn golden(&self) -> PathBuf {
-        match self.flavour() {
-            Some(Flavour::Plain) => self.lxc.join(".op-dbus-golden"),
-            _ => self.pve.join("op-dbus/golden"),
-        }
+        self.pve.join("op-dbus/golden")
     }
 
     /// The configuration file of a container of Proxmox.
     #[must_use]
     pub fn config(&self, node: &str, id: &str) -> PathBuf {
         self.pve.join("nodes").join(node).join("lxc").join(format!("{id}.conf"))
-    }
-
-    /// One of plain LXC's tools.
-    #[must_use]
-    pub fn tool(&self, name: &str) -> String {
-        self.lxc_tools.join(name).display().to_string()
     }
 
     /// The lock of one container.
