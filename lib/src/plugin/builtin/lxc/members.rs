@@ -110,7 +110,9 @@ pub fn of_config(config: &Config) -> Map<String, Value> {
     let mut item = Map::new();
     for (name, key, shape, default) in MEMBERS {
         let value = match shape {
-            Shape::Numbered(first) => numbered(config, key, first),
+            // An object without anything in it is what taking the last one away leads to.
+            Shape::Numbered(first) => Some(numbered(config, key, first)),
+            Shape::Options => Some(options_to_value(config.keys.get(*key).map_or("", String::as_str), "name")),
             // None and an empty one are the same to Proxmox.
             _ if *key == "description" => Some(json!(config.description)),
             _ => config.keys.get(*key).map(|text| to_value(text, *shape)),
@@ -148,15 +150,10 @@ fn gib(size: &str) -> Option<u64> {
     }
 }
 
-fn numbered(config: &Config, prefix: &str, first: &str) -> Option<Value> {
+fn numbered(config: &Config, prefix: &str, first: &str) -> Value {
     let of_prefix = |key: &&String| key.strip_prefix(prefix).is_some_and(|rest| rest.parse::<u16>().is_ok());
-    let found: Map<String, Value> = config
-        .keys
-        .keys()
-        .filter(of_prefix)
-        .map(|key| (key.clone(), options_to_value(&config.keys[key], first)))
-        .collect();
-    (!found.is_empty()).then_some(Value::Object(found))
+    let found = config.keys.keys().filter(of_prefix);
+    Value::Object(found.map(|key| (key.clone(), options_to_value(&config.keys[key], first))).collect())
 }
 
 fn to_value(text: &str, shape: Shape) -> Value {
