@@ -17,6 +17,7 @@ trap 'rm -rf "$state"' EXIT
 tests/root/enter.sh --bind "$bin:/op/bin" --bind "$PWD:/op/src" --bind "$PWD/mappings:/usr/share/op-dbus/mappings" --bind-rw "$PWD/$state:/var/lib/op-dbus" ${peers:+--bind "$peers:/op/peers"} "$root" \
   env -i HOME=/root PATH=/op/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ROUNDS="$rounds" \
   /op/src/tests/root/bus.sh bash /op/src/tests/bench/real.sh
+"$bin/op-dbus-lxc-bench" "$rounds"
 bash tests/bench/machine.sh "$rounds"
 printf '\nSize of the stripped programs (target 6 MB)\n'
 for program in op-discover op-query op-apply op-install op-snapshot op-dbus; do

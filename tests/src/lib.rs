@@ -12,6 +12,7 @@ pub mod netns;
 pub mod ops;
 pub mod private_bus;
 pub mod publisher;
+pub mod pve;
 pub mod root;
 pub mod shipped;
 pub mod synth;

@@ -15,7 +15,7 @@ fn example(name: &str) -> Value {
     document["plugins"]["net"].clone()
 }
 
-fn interfaces(items: Value) -> Value {
+fn interfaces(items: &Value) -> Value {
     json!({ "interfaces": items })
 }
 
@@ -70,7 +70,7 @@ fn a_bridge_with_a_pair_comes_and_goes() {
     applied(&case, &wish);
     let shown = case.query();
     let absent = json!({"opbr0": {"state": "absent"}, "opv1": {"type": "veth", "state": "absent"}});
-    applied(&case, &interfaces(absent));
+    applied(&case, &interfaces(&absent));
     assert_eq!(everything(&case), before, "the pair goes together, and the route with the bridge");
     // And all of it comes again when that is taken back.
     rolled_back(&case);
@@ -104,7 +104,7 @@ fn a_document_of_nmstate_is_understood() {
         case.sh("ip -6 route show default").starts_with("default via 2001:db8::fe dev br1 proto static metric 1024")
     );
     // The same by name, and a list of links that are to go.
-    applied(&case, &interfaces(json!([{"name": "vb", "type": "veth", "state": "absent"}])));
+    applied(&case, &interfaces(&json!([{"name": "vb", "type": "veth", "state": "absent"}])));
     assert_eq!(case.links(), ["br1", "lo"]);
 }
 
@@ -152,23 +152,23 @@ fn a_port_moves_and_goes_back() {
     case.sh("ip link add xa type bridge; ip link add xb type bridge; ip link add xp type veth peer name xq; ip link set xp master xa; \
              ip link set xa address 02:00:00:00:00:01; ip link set xb address 02:00:00:00:00:02");
     let before = everything(&case);
-    applied(&case, &interfaces(json!({"xb": {"bridge": {"port": [{"name": "xp"}]}}})));
+    applied(&case, &interfaces(&json!({"xb": {"bridge": {"port": [{"name": "xp"}]}}})));
     let master = || case.ip(&["link", "show", "dev", "xp"])[0]["master"].clone();
     assert_eq!(master(), "xb");
     rolled_back(&case);
     assert_eq!(everything(&case), before);
-    applied(&case, &interfaces(json!({"xp": {"controller": ""}})));
+    applied(&case, &interfaces(&json!({"xp": {"controller": ""}})));
     assert_eq!(master(), Value::Null);
     rolled_back(&case);
     assert_eq!(everything(&case), before);
     // The options of a bridge, and back.
     let options = json!({"mac-ageing-time": 60, "stp": {"forward-delay": 4}});
-    applied(&case, &interfaces(json!({"xa": {"state": "up", "mtu": 1280, "bridge": {"options": options}}})));
+    applied(&case, &interfaces(&json!({"xa": {"state": "up", "mtu": 1280, "bridge": {"options": options}}})));
     let link = &case.ip(&["link", "show", "dev", "xa"])[0];
     let data = &link["linkinfo"]["info_data"];
     assert_eq!((&link["mtu"], &data["ageing_time"], &data["forward_delay"]), (&json!(1280), &json!(6000), &json!(400)));
     let options = json!({"group-forward-mask": 8, "mac-ageing-time": 30});
-    applied(&case, &interfaces(json!({"xa": {"bridge": {"options": options}}})));
+    applied(&case, &interfaces(&json!({"xa": {"bridge": {"options": options}}})));
     rolled_back(&case);
     rolled_back(&case);
     assert_eq!(everything(&case), before);
@@ -213,7 +213,7 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
         more.as_object().unwrap().iter().for_each(|(name, value)| route[name] = value.clone());
         json!({"routes": {"config": [route]}})
     };
-    let one = |name: &str, item: Value| interfaces(json!({ name: item }));
+    let one = |name: &str, item: Value| interfaces(&json!({ name: item }));
     let cases: Vec<(Value, i32, &[&str])> = vec![
         (
             one("br0", json!({"ipv4": {"address": [{"ip": "192.0.2.300", "prefix-length": 24}]}})),
@@ -277,9 +277,9 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
         (route(json!({"destination": "0.0.0.0/0", "next-hop-address": "192.0.2.7"})), 5, &["another route", "metric"]),
         (json!({"dns-resolver": {"config": {"server": ["one.example"]}}}), 65, &["no list of IP addresses"]),
         (json!({"profiles": {"x": {"files": {"/etc/passwd": "x"}}}}), 65, &["profiles", "persistent"]),
-        (interfaces(json!([{"name": "v0"}, {"name": "v0"}])), 65, &["listed twice"]),
+        (interfaces(&json!([{"name": "v0"}, {"name": "v0"}])), 65, &["listed twice"]),
         (
-            interfaces(json!({"q": {"type": "vlan", "vlan": {"base-iface": "br0", "id": 1}, "controller": "br0"}})),
+            interfaces(&json!({"q": {"type": "vlan", "vlan": {"base-iface": "br0", "id": 1}, "controller": "br0"}})),
             65,
             &["in a circle"],
         ),
@@ -290,7 +290,7 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
     }
     assert_eq!(everything(&case), before);
     // Every mistake is told at once.
-    let output = case.apply(&[], &interfaces(json!({"br0": {"mtu": 1}, "v0": {"mtu": 2}})));
+    let output = case.apply(&[], &interfaces(&json!({"br0": {"mtu": 1}, "v0": {"mtu": 2}})));
     fails(&output, 65, &["interfaces.br0.mtu", "interfaces.v0.mtu"]);
 }
 
@@ -303,7 +303,7 @@ fn what_another_program_manages_is_left_to_it() {
     };
     std::fs::write(case.path(&format!("links/{}", index("br0"))), "ADMIN_STATE=configured\n").unwrap();
     std::fs::write(case.path(&format!("devices/{}", index("v0"))), "[device]\nmanaged=true\n").unwrap();
-    let wish = interfaces(json!({"br0": {"mtu": 1400}, "v0": {"state": "up"}}));
+    let wish = interfaces(&json!({"br0": {"mtu": 1400}, "v0": {"state": "up"}}));
     let output = case.apply(&[], &wish);
     fails(&output, 5, &["systemd-networkd manages br0", "NetworkManager manages v0", "take_over"]);
     // To read is no harm, nor is to want what is so.
@@ -322,14 +322,14 @@ fn who_is_logged_in_is_not_cut_off() {
                   until exec 3<>/dev/tcp/192.0.2.1/2222; do sleep 0.05; done 2>/dev/null; \"$@\"; code=$?; kill $pid; exit $code";
     for wish in [json!({"state": "absent"}), json!({"ipv4": {"enabled": false}})] {
         let file = case.path("wish.json");
-        std::fs::write(&file, json!({"plugins": {"net": interfaces(json!({"br0": wish}))}}).to_string()).unwrap();
+        std::fs::write(&file, json!({"plugins": {"net": interfaces(&json!({"br0": wish}))}}).to_string()).unwrap();
         let command = case.command("op-apply");
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
         let output = case.run(&[&["bash", "-c", listen, "bash"], &command[..], &["--yes", &file]].concat(), "");
         fails(&output, 5, &["must stay", "logged in over ssh", "192.0.2.1"]);
     }
     // Nobody is there any more.
-    applied(&case, &interfaces(json!({"br0": {"state": "absent"}})));
+    applied(&case, &interfaces(&json!({"br0": {"state": "absent"}})));
 }
 
 #[test]
@@ -383,11 +383,11 @@ fn an_owner_who_leaves_a_link_out_loses_it_with_all_that_hangs_on_it() {
     let before = everything(&case);
     let output = case.apply(&["--owner", "boot"], &example("bridge-with-pair"));
     assert_eq!(output.code, 0, "{output:?}");
-    let left = interfaces(json!({"other": {"type": "linux-bridge", "state": "down"}}));
+    let left = interfaces(&json!({"other": {"type": "linux-bridge", "state": "down"}}));
     let output = case.apply(&["--owner", "boot"], &left);
     assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
     assert_eq!(case.links(), ["lo", "other"]);
-    applied(&case, &interfaces(json!({"other": {"state": "absent"}})));
+    applied(&case, &interfaces(&json!({"other": {"state": "absent"}})));
     assert_eq!(everything(&case), before);
 }
 
@@ -423,7 +423,7 @@ fn a_link_comes_back_by_ifupdown2() {
 
     // A foreign address does not become ours; what a later document changes is kept, too.
     case.sh("ip address add 192.0.2.66/24 dev opbr0");
-    let more = interfaces(json!({"opbr0": {"mtu": 1350, "ipv4": v4("192.0.2.2/24")}}));
+    let more = interfaces(&json!({"opbr0": {"mtu": 1350, "ipv4": v4("192.0.2.2/24")}}));
     applied(&case, &more);
     let changed =
         whole.replace("mtu 1400", "mtu 1350").replace("192.0.2.1/24\n", "192.0.2.1/24\n    address 192.0.2.2/24\n");
@@ -432,16 +432,16 @@ fn a_link_comes_back_by_ifupdown2() {
     assert_eq!((output.code, outcome(&output.json())), (0, "unchanged"), "{output:?}");
     rolled_back(&case);
     assert_eq!(below_header(&case, path), whole);
-    applied(&case, &interfaces(json!({"opbr0": {"persistent": false}})));
+    applied(&case, &interfaces(&json!({"opbr0": {"persistent": false}})));
     assert!(!case.has(path) && case.links().contains(&"opbr0".to_owned()));
     rolled_back(&case);
     assert_eq!(below_header(&case, path), whole);
-    applied(&case, &interfaces(json!({"opbr0": {"state": "absent"}})));
+    applied(&case, &interfaces(&json!({"opbr0": {"state": "absent"}})));
     assert!(!case.has(path));
 
     // What others describe is theirs, and a folder that nobody reads is no use.
     std::fs::write(case.path("network/interfaces.d/lan"), "auto vmbr0\niface vmbr0 inet manual\n").unwrap();
-    let wish = interfaces(json!({"vmbr0": {"type": "linux-bridge", "persistent": true}}));
+    let wish = interfaces(&json!({"vmbr0": {"type": "linux-bridge", "persistent": true}}));
     fails(&case.apply(&[], &wish), 5, &["interfaces.d/lan describes vmbr0", "persistent"]);
     std::fs::write(case.path("network/interfaces"), "auto lo\n").unwrap();
     fails(&case.apply(&[], &wish), 5, &["does not read", "source"]);
@@ -505,7 +505,7 @@ fn vlans_bonds_and_dummies() {
     if !missing.is_empty() {
         // What is refused by the kernel is taken back; the rest is seen in the virtual machine.
         eprintln!("SKIP net-link-types: this kernel makes no {}", missing.join(", "));
-        let wish = interfaces(json!({"b": {"type": "linux-bridge"}, "d": {"type": missing[0], "mtu": 1400,
+        let wish = interfaces(&json!({"b": {"type": "linux-bridge"}, "d": {"type": missing[0], "mtu": 1400,
             "vlan": {"base-iface": "b", "id": 3}, "link-aggregation": {"mode": "802.3ad"}}}));
         fails(&case.apply(&[], &wish), 1, &["kernel module"]);
         assert_eq!(case.links(), ["lo"]);

@@ -198,6 +198,11 @@ pub trait StatePlugin {
     /// Whether an action's pre-checks pass now.
     fn check(&self, bus: &Bus, action: &Action) -> Result<()>;
 
+    /// [`StatePlugin::check`] among all actions of a plan: what one of them needs, another may bring.
+    fn check_among(&self, bus: &Bus, action: &Action, _all: &[Action]) -> Result<()> {
+        self.check(bus, action)
+    }
+
     /// Makes an action's call and waits until the service says it is done.
     fn perform(&self, bus: &Bus, action: &Action, progress: &mut dyn Progress) -> Result<(), Failure>;
 }

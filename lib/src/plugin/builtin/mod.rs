@@ -4,6 +4,7 @@
 //! A folder with `source = "built-in"` in its `plugin.toml` makes one usable, and its `[settings]` say where things are
 //! on this host. Never reads the environment.
 
+pub mod lxc;
 mod net;
 
 use super::{Manifest, StatePlugin};
@@ -18,7 +19,10 @@ struct BuiltIn {
     is_there: fn(&Manifest) -> bool,
 }
 
-const ALL: &[BuiltIn] = &[BuiltIn { name: "net", open: net::open, is_there: net::is_there }];
+const ALL: &[BuiltIn] = &[
+    BuiltIn { name: lxc::NAME, open: lxc::open, is_there: lxc::is_there },
+    BuiltIn { name: "net", open: net::open, is_there: net::is_there },
+];
 
 fn find(manifest: &Manifest) -> Option<&'static BuiltIn> {
     ALL.iter().find(|built_in| built_in.name == manifest.plugin.name)

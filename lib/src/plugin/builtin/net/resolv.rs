@@ -62,7 +62,7 @@ fn rewritten(old: &str, to: &Value) -> String {
     let mut search = (!search.is_empty()).then(|| format!("search {}\n", search.join(" ")));
     let mut servers: Option<String> =
         Some(words("server").iter().map(|server| format!("nameserver {server}\n")).collect());
-    let has_search = old.lines().any(|line| is_search(line));
+    let has_search = old.lines().any(is_search);
     let mut text = String::new();
     for line in old.lines() {
         match line.split_ascii_whitespace().next() {
