@@ -17,6 +17,8 @@ pub struct Settings {
     pub resolv_conf: PathBuf,
     /// Where systemd-networkd says which links it manages.
     pub networkd_links: PathBuf,
+    /// Folder of NetworkManager's own profiles.
+    pub networkmanager_dir: PathBuf,
     /// Where NetworkManager says which links it manages.
     pub networkmanager_devices: PathBuf,
     /// Links that are changed although another program manages them; `*` stands for any text.
@@ -35,6 +37,9 @@ pub enum Persistence {
     Interfaces,
     /// systemd-networkd: `/etc/systemd/network`.
     Networkd,
+    /// NetworkManager: `/etc/NetworkManager/system-connections`.
+    #[serde(rename = "networkmanager")]
+    NetworkManager,
     /// Nothing.
     None,
 }
@@ -47,6 +52,7 @@ impl Default for Settings {
             networkd_dir: "/etc/systemd/network".into(),
             resolv_conf: "/etc/resolv.conf".into(),
             networkd_links: "/run/systemd/netif/links".into(),
+            networkmanager_dir: "/etc/NetworkManager/system-connections".into(),
             networkmanager_devices: "/run/NetworkManager/devices".into(),
             take_over: Vec::new(),
             ssh_port: 22,
@@ -63,6 +69,9 @@ impl Settings {
         match self.persistence {
             Persistence::Auto if IFUPDOWN2.iter().any(|program| Path::new(program).exists()) => Persistence::Interfaces,
             Persistence::Auto if self.networkd_links.is_dir() && self.networkd_dir.is_dir() => Persistence::Networkd,
+            Persistence::Auto if self.networkmanager_devices.is_dir() && self.networkmanager_dir.is_dir() => {
+                Persistence::NetworkManager
+            }
             Persistence::Auto => Persistence::None,
             said => said,
         }
