@@ -7,6 +7,7 @@ packages=(
   mmdebstrap debian-archive-keyring     # tests/root/build.sh: the root and the keys of its packages
   util-linux iproute2                   # tests/root/enter.sh: unshare nsenter setpriv mount ip
   dbus-daemon                           # private buses; the package dbus would start one for the machine
+  dbus-bin                              # dbus-monitor: what is said on one
   btrfs-progs                           # real subvolumes on a loop file
   minisign openssl gnupg gpgv           # packages by the stock tools; certificates of a test's server
   strace                                # kills and full disks at every call of an install
