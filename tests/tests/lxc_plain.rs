@@ -151,3 +151,62 @@ fn containers_of_plain_lxc_from_a_golden_image() {
     sh("rmdir /var/lib/lxc/op-dbus-golden");
     assert_eq!(everything(), nothing);
 }
+
+/// The founding document's own state document, word for word.
+const FOUNDING: &str = r#"{
+  "plugins": {
+    "lxc": {
+      "containers": [
+        {
+          "id": "100",
+          "hostname": "web-server",
+          "template": "debian-13",
+          "golden_image": "debian-minimal"
+        }
+      ]
+    },
+    "packagekit": {
+      "packages": ["nginx", "postgresql"]
+    }
+  }
+}
+"#;
+
+#[test]
+fn the_founding_document_makes_a_container_and_installs_packages() {
+    let host = Host(Machine::boot(&MachineOptions::default()));
+    host.0.run(&["bash", "-ec", PREPARE], "").ok();
+    for package in ["nginx", "postgresql"] {
+        host.0.run(&["op-repo", "add", package, "1.0"], "").ok();
+    }
+    host.0.sh("apt-get -qq update; printf 'ID=debian\\nVERSION_ID=13\\n' > /root/small/etc/os-release").ok();
+    let made =
+        host.op("op-snapshot", &["golden", "create", "debian-minimal", "--from", "/root/small", "--privileged"], "");
+    assert_eq!(made.code, 0, "{made:?}");
+    let output = host.op("op-apply", &["--yes", "--steps"], FOUNDING);
+    assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
+    let steps: Vec<&str> = output.stderr.lines().filter_map(|line| line.rsplitn(3, ' ').nth(2)).collect();
+    assert_eq!(
+        steps.iter().filter(|line| line.contains("/7 ")).collect::<Vec<_>>(),
+        [
+            &"1/7 Parse Declarative State",
+            &"2/7 Query Current State",
+            &"3/7 Calculate Diff",
+            &"4/7 ML Vectorization",
+            &"5/7 Apply Changes",
+            &"6/7 Cache Update",
+            &"7/7 Blockchain Append",
+        ],
+        "{output:?}"
+    );
+    assert_eq!(
+        host.0.sh("cat /usr/share/nginx/version /usr/share/postgresql/version").ok(),
+        "nginx 1.0\npostgresql 1.0\n"
+    );
+    assert_eq!(host.0.sh("cat /var/lib/lxc/100/rootfs/etc/hostname; lxc-ls -1").ok(), "web-server\n100\n");
+    let output = host.op("op-apply", &["--yes", "--steps"], FOUNDING);
+    assert_eq!((output.code, outcome(&output.json())), (0, "unchanged"), "{output:?}");
+    assert!(output.stderr.contains("3/7 Calculate Diff") && !output.stderr.contains("4/7"), "{output:?}");
+    host.rolled_back();
+    assert_eq!(host.0.sh("lxc-ls -1; ls /usr/share/nginx /usr/share/postgresql 2>/dev/null").stdout, "");
+}
