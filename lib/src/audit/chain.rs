@@ -143,9 +143,14 @@ impl Chain {
     }
 
     /// Adds a block, durably: once this returns, it is on the disk.
+    pub fn append(&self, draft: Draft) -> Result<Block> {
+        self.append_with(draft, Durability::Recorded)
+    }
+
+    /// Adds a block. With [`Durability::Whole`] its name is on the disk once the caller wrote the folder's names.
     ///
     /// The end is looked for again under the lock, so that two writers never follow the same block.
-    pub fn append(&self, draft: Draft) -> Result<Block> {
+    pub fn append_with(&self, draft: Draft, durability: Durability) -> Result<Block> {
         make_folder(&self.blocks)?;
         let _lock = Lock::take(&self.lock, PATIENCE, &mut |_| {}, &|| false)?;
         let head = self.head()?;
@@ -167,7 +172,7 @@ impl Chain {
         if path.symlink_metadata().is_ok() {
             return Err(Error::failed("somebody else wrote this block").on(path.display().to_string()));
         }
-        file::replace(&path, &bytes, Durability::Recorded)?;
+        file::replace(&path, &bytes, durability)?;
         if let Some(folder) = self.hint.parent()
             && (folder.is_dir() || fs::create_dir_all(folder).is_ok())
         {

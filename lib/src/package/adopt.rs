@@ -8,6 +8,7 @@ use super::install::{InstallReport, install};
 use super::ledger::Ledger;
 use super::proposal::{Machine, Proposal};
 use super::stream::{Limits, Memory, unpack};
+use super::trail::Trail;
 use super::verify::Policy;
 use super::versions;
 use crate::base::name::PluginName;
@@ -62,6 +63,23 @@ pub fn find(root: &StateRoot, name: &PluginName, version: Option<&Version>) -> R
 /// Installs what was received. With the `package` it was received from, it is trusted as that is.
 pub fn adopt(
     store: &Store,
+    trail: &Trail,
+    machine: &Machine<'_>,
+    received: &Received,
+    package: Option<Fetched>,
+    policy: &Policy,
+    confirm: &mut dyn FnMut(&Proposal) -> Result<()>,
+) -> Result<InstallReport> {
+    let done = take_up(store, trail, machine, received, package, policy, confirm);
+    if let Err(error) = &done {
+        trail.refusal(&received.path.display().to_string(), Some(&received.name), error);
+    }
+    done
+}
+
+fn take_up(
+    store: &Store,
+    trail: &Trail,
     machine: &Machine<'_>,
     received: &Received,
     package: Option<Fetched>,
@@ -93,7 +111,7 @@ pub fn adopt(
                 .hint("say --package FILE with the package it was received from, or --allow-unsigned"));
         }
     };
-    let report = install(store, machine, &fetched, policy, confirm)?;
+    let report = install(store, trail, machine, &fetched, policy, confirm)?;
     tidy(store, received)?;
     Ok(report)
 }

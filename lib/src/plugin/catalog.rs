@@ -141,6 +141,21 @@ impl Catalog {
         Some((*origin, manifest.plugin.dbus_service))
     }
 
+    /// What each installed plugin needs. One whose manifest cannot be read needs nothing.
+    pub fn installed_dependencies(&self) -> impl Iterator<Item = (&str, BTreeMap<String, String>)> {
+        self.folders.iter().filter_map(|(name, places)| {
+            let (_, folder) = places.first().filter(|(origin, _)| *origin == Origin::Installed)?;
+            Some((name.as_str(), manifest_of(folder)?.dependencies))
+        })
+    }
+
+    /// The version of the shipped plugin called `name`.
+    #[must_use]
+    pub fn shipped_version(&self, name: &str) -> Option<semver::Version> {
+        let (_, folder) = self.folders.get(name)?.iter().find(|(origin, _)| *origin == Origin::Shipped)?;
+        semver::Version::parse(&manifest_of(folder)?.plugin.version).ok()
+    }
+
     /// The names of the plugins for `service`, from what their manifests say.
     #[must_use]
     pub fn by_service(&self) -> BTreeMap<String, BTreeSet<String>> {
@@ -204,6 +219,10 @@ impl Catalog {
         hint.push_str("; make one with op-install create NAME --from-dbus SERVICE");
         Error::bad_input("there is no such plugin").on(name).hint(hint)
     }
+}
+
+fn manifest_of(folder: &Path) -> Option<Manifest> {
+    Manifest::parse(&file::read(&folder.join("plugin.toml")).ok()??, "").ok()
 }
 
 fn sub_folders(folder: &Path) -> Result<Vec<PathBuf>> {
