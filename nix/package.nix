@@ -5,6 +5,7 @@
   makeBinaryWrapper,
   btrfs-progs,
   compsize,
+  gnupg,
   util-linux,
 }:
 
@@ -61,7 +62,7 @@ rustPlatform.buildRustPackage {
   '';
 
   # Shipped mappings and the hookscript are looked for in /usr/share otherwise. op-snapshot runs mkfs.btrfs, mount and
-  # compsize; op-install runs gpgv when it is asked to.
+  # compsize; op-install runs gpgv when it is asked to (--gpg).
   postFixup = ''
     wrapProgram $out/bin/op-snapshot \
       --suffix PATH : ${
@@ -71,6 +72,7 @@ rustPlatform.buildRustPackage {
           util-linux
         ]
       }
+    wrapProgram $out/bin/op-install --suffix PATH : ${lib.makeBinPath [ gnupg ]}
     for program in $out/bin/op-*; do
       wrapProgram "$program" --set-default OP_DBUS_MAPPINGS $out/share/op-dbus/mappings \
         --set-default OP_DBUS_HOOK $out/share/op-dbus/hook/op-dbus-hook

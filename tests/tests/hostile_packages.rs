@@ -45,8 +45,8 @@ fn refused(desk: &Publisher, package: &Path, code: i32, why: &str) {
     let told = told.stdout.lines().last().unwrap_or_default();
     let told: serde_json::Value = serde_json::from_str(told).unwrap();
     assert_eq!((&told["header"]["kind"], &told["header"]["detail"]["verb"]), (&"refusal".into(), &"install".into()));
-    let message = told["header"]["detail"]["error"].to_string();
-    assert!(said.contains(told["header"]["detail"]["error"]["message"].as_str().unwrap()), "{said}: {message}");
+    let message = told["header"]["detail"]["error"]["message"].to_string();
+    assert!(said.contains(&message), "{said}: {message}");
 }
 
 #[track_caller]

@@ -70,7 +70,7 @@ impl Cli {
                     .on(&*what)
                     .hint("op-install registry add URL; a package is installed from a file or a URL, too"));
             }
-            let store = if options.dry_run { None } else { Some(cli.store(root, options.lock_timeout.as_deref())?) };
+            let store = if options.dry_run { None } else { Some(cli.package_store(root, trail, options)?) };
             let (catalog, bus) = (cli.catalog(root)?, cli.lazy_bus());
             let mut world = offers::world(&registries, &catalog)?;
             world.upgraded = upgraded;

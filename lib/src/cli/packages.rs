@@ -127,6 +127,13 @@ impl Cli {
         Trail::open(root, self.actor(), &self.program, verb)
     }
 
+    /// The state root, locked to change its plugins. What a run before left open is ended.
+    pub(super) fn package_store(&mut self, root: &StateRoot, trail: &Trail, options: &InstallOptions) -> Result<Store> {
+        let store = self.store(root, options.lock_timeout.as_deref())?;
+        trail.settle(&store)?;
+        Ok(store)
+    }
+
     /// Does something about packages, and records when it is refused; a dry run is none.
     pub(super) fn recorded<T>(
         &mut self,
@@ -149,11 +156,13 @@ impl Cli {
 
     /// Fetches, judges and, unless it is a dry run, installs the package at a path or URL, and what it needs and lacks.
     pub fn install_file(&mut self, what: &str, options: &InstallOptions) -> Result<InstallationReport> {
-        self.recorded(Verb::Install, what, options, |cli, root, trail| {
+        let place = Place::of(what)?;
+        // Without the password that an address may have.
+        let shown = place.to_string();
+        self.recorded(Verb::Install, &shown, options, |cli, root, trail| {
             let policy = cli.policy(root, options)?;
-            let place = Place::of(what)?;
-            let fetched = cli.fetch(root, &place, options).map_err(|e| e.or_on(what))?;
-            let store = if options.dry_run { None } else { Some(cli.store(root, options.lock_timeout.as_deref())?) };
+            let fetched = cli.fetch(root, &place, options).map_err(|e| e.or_on(&*shown))?;
+            let store = if options.dry_run { None } else { Some(cli.package_store(root, trail, options)?) };
             let (catalog, bus) = (cli.catalog(root)?, cli.lazy_bus());
             let around = Surroundings { root: root.clone(), store, bus, policy, coming: BTreeMap::new() };
             if let Some(report) = cli.install_with_needs(&around, trail, &catalog, &fetched, options)? {
@@ -209,7 +218,7 @@ impl Cli {
                 Some(what) => Some(cli.fetch(root, &Place::of(what)?, options)?),
                 None => None,
             };
-            let store = cli.store(root, options.lock_timeout.as_deref())?;
+            let store = cli.package_store(root, trail, options)?;
             let received = adopt::find(root, &name, version.as_ref())?;
             let (catalog, bus) = (cli.catalog(root)?, cli.lazy_bus());
             let around = Surroundings { root: root.clone(), store: None, bus, policy, coming: BTreeMap::new() };
@@ -224,7 +233,7 @@ impl Cli {
         let name = PluginName::new(name)?;
         let to = to.map(versions::parse).transpose()?;
         self.recorded(Verb::Rollback, name.as_str(), options, |cli, root, trail| {
-            let store = cli.store(root, options.lock_timeout.as_deref())?;
+            let store = cli.package_store(root, trail, options)?;
             rollback(&store, trail, &name, to.as_ref())
         })
     }
@@ -240,7 +249,7 @@ impl Cli {
         self.recorded(Verb::Remove, name.as_str(), options, |cli, root, trail| {
             if let Some(version) = version {
                 cli.confirm(options.yes, &format!("This removes version {version} of {name}."))?;
-                let store = cli.store(root, options.lock_timeout.as_deref())?;
+                let store = cli.package_store(root, trail, options)?;
                 return remove::remove_version(&store, trail, name, version);
             }
             remove::must_be_installed(root, name)?;
@@ -251,7 +260,7 @@ impl Cli {
             let plugin = root.plugin(name);
             let text = format!("This removes {} and everything in it, and all its versions.", plugin.display());
             cli.confirm(options.yes, &text)?;
-            let store = cli.store(root, options.lock_timeout.as_deref())?;
+            let store = cli.package_store(root, trail, options)?;
             // It may be needed since the question was asked.
             remove::remove(&store, trail, &cli.catalog(root)?, name, needed)
         })

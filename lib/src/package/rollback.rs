@@ -1,8 +1,10 @@
 //! Another installed version is made active again, in one step.
 
+use super::contents::Contents;
 use super::install::{active_version, keep_draft, switch};
 use super::ledger::{self, DRAFT, Ledger};
 use super::standby;
+use super::stream::Limits;
 use super::trail::{Change, Trail};
 use super::versions::snapshots;
 use crate::base::name::PluginName;
@@ -70,6 +72,7 @@ fn roll_back(store: &Store, trail: &Trail, name: &PluginName, to: Option<&Versio
         let incoming = match standby::of(store, name, &target, &ledger) {
             Some(standby) => standby,
             None => {
+                must_be_whole(store, name, &target, &ledger)?;
                 let access = if is_draft { Access::Writable } else { Access::ReadOnly };
                 let staging = store.staging(root.path(), name.as_str());
                 store.volumes().snapshot(&root.plugin_snapshot(name, &target), &staging, access)?;
@@ -120,4 +123,18 @@ fn choose(
             .hint(format!("op-install adopt {name} --version {target}")));
     }
     Ok(target)
+}
+
+/// Refuses a version that is not what was installed: what is known of it says nothing about what lies there.
+fn must_be_whole(store: &Store, name: &PluginName, version: &Version, ledger: &Ledger) -> Result<()> {
+    let Some(tree) = ledger.versions.get(&version.to_string()).and_then(|record| record.tree.as_ref()) else {
+        return Ok(());
+    };
+    let path = store.root().plugin_snapshot(name, version);
+    if Contents::of_folder(&path, Limits::default())?.digest() == *tree {
+        return Ok(());
+    }
+    Err(Error::untrusted("this version is not what was installed").on(path.display().to_string()).hint(format!(
+        "op-install verify {name} says what differs; remove it, and install it again: op-install remove {name} --version {version}"
+    )))
 }

@@ -2,7 +2,7 @@
 //! what was refused.
 
 use super::install::active_version;
-use super::ledger::Ledger;
+use super::ledger::{self, Ledger};
 use crate::audit::block::Kind;
 use crate::audit::chain::Draft;
 use crate::audit::{Actor, Chain, journal, open};
@@ -58,6 +58,7 @@ pub struct Trail {
     program: String,
     verb: Verb,
     is_told: Cell<bool>,
+    is_settled: Cell<bool>,
 }
 
 /// What is about to change: the version of a plugin that is active, or one that goes.
@@ -86,7 +87,14 @@ pub(super) struct Run<'t> {
 impl Trail {
     /// The trail of `root`, for what `actor` does with `program`.
     pub fn open(root: &StateRoot, actor: Actor, program: &str, verb: Verb) -> Result<Self> {
-        Ok(Self { chain: Chain::open(root)?, actor, program: program.to_owned(), verb, is_told: Cell::new(false) })
+        Ok(Self {
+            chain: Chain::open(root)?,
+            actor,
+            program: program.to_owned(),
+            verb,
+            is_told: Cell::new(false),
+            is_settled: Cell::new(false),
+        })
     }
 
     /// Why plugins change.
@@ -173,8 +181,11 @@ impl Trail {
     }
 
     /// Ends what was broken off: says what became of it, as the folders show it. The lock of the volumes is held, so no
-    /// run is under way.
-    fn settle(&self, store: &Store) -> Result<()> {
+    /// run is under way. Done once.
+    pub fn settle(&self, store: &Store) -> Result<()> {
+        if self.is_settled.replace(true) {
+            return Ok(());
+        }
         for left in volumes::names(&store.root().path().join("@timing"))? {
             let is_own = |run: &str| Verb::ALL.iter().any(|verb| run.starts_with(&format!("{}-", verb.as_str())));
             if let Some(run) = left.strip_prefix(".reserve-").filter(|run| is_own(run)) {
@@ -185,6 +196,9 @@ impl Trail {
             let intent = self.chain.read(open.block)?;
             let mut entry = intent.entries.first().cloned().unwrap_or_default();
             let is_done = is_so(store, &entry)?;
+            if !is_done {
+                forget_note(store, &entry, intent.header.detail.as_ref())?;
+            }
             let outcome = if is_done { "applied" } else { "undone" };
             if let Some(entry) = entry.as_object_mut() {
                 entry.retain(|key, _| ["id", "plugin", "resources", "title"].contains(&key.as_str()));
@@ -252,6 +266,19 @@ fn is_so(store: &Store, entry: &Value) -> Result<bool> {
         None if root.plugin(&name).exists() => Ok(false),
         None => super::versions::remove_all(store, &name).map(|()| true),
     }
+}
+
+/// Takes back the note about a version that was to come and did not. One that was put there by hand and was to be adopted
+/// is unknown again.
+fn forget_note(store: &Store, entry: &Value, detail: Option<&Value>) -> Result<()> {
+    let name = entry["plugin"].as_str().and_then(|name| PluginName::new(name).ok());
+    let to = entry["to"].as_str().and_then(|to| Version::parse(to).ok());
+    let (Some(name), Some(to)) = (name, to) else { return Ok(()) };
+    let is_adoption = detail.is_some_and(|detail| detail["verb"] == Verb::Adopt.as_str());
+    if is_adoption || !store.root().plugin_snapshot(&name, &to).exists() {
+        ledger::forget(store, &name, Some(&to))?;
+    }
+    Ok(())
 }
 
 fn title(verb: Verb, name: &PluginName, change: &Change) -> String {
