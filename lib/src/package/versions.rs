@@ -16,6 +16,7 @@ use crate::plugin::{Catalog, Origin};
 use crate::store::{StateRoot, Store, volumes};
 use semver::Version;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -172,13 +173,33 @@ fn trust(origin: Origin, active: Option<&VersionReport>) -> Trust {
 
 /// Adds to a listing how far each plugin is trusted, and which versions of it are installed.
 pub fn complete(listing: &mut Listing, root: &StateRoot) -> Result<()> {
+    let mut beside: BTreeMap<String, Vec<Version>> = BTreeMap::new();
+    for entry in volumes::names(&root.plugin_snapshots())? {
+        if let Some((name, version)) = entry.split_once("@v")
+            && let Ok(version) = Version::parse(version)
+        {
+            beside.entry(name.to_owned()).or_default().push(version);
+        }
+    }
     for listed in &mut listing.plugins {
         let Ok(name) = PluginName::new(&listed.name) else { continue };
-        let versions = versions(root, &name)?;
-        let origin = if listed.origin == Origin::Shipped.as_str() { Origin::Shipped } else { Origin::Installed };
-        let active = versions.iter().find(|version| version.is_active);
-        listed.trust = Some(trust(origin, active).as_str().to_owned());
-        listed.versions = versions.into_iter().map(|version| version.plugin_version).collect();
+        let is_shipped = listed.origin == Origin::Shipped.as_str();
+        let mut versions = beside.remove(&listed.name).unwrap_or_default();
+        if is_shipped && versions.is_empty() {
+            listed.trust = Some(Trust::Core.as_str().to_owned());
+            continue;
+        }
+        let ledger = Ledger::read(root, &name)?;
+        let active = match is_shipped {
+            true => None,
+            false => Version::parse(&listed.plugin_version).ok().map(|version| ledger.active(&version)),
+        };
+        let record = active.as_ref().and_then(|active| ledger.versions.get(&active.to_string()));
+        let trust = if is_shipped { Trust::Core } else { record.map_or(Trust::Generated, |record| record.trust) };
+        listed.trust = Some(trust.as_str().to_owned());
+        versions.extend(active.filter(|active| !versions.contains(active)));
+        versions.sort_by(|a, b| b.cmp(a));
+        listed.versions = versions.into_iter().map(|version| version.to_string()).collect();
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::base::{Error, Result};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Largest text file that is read: no manifest, mapping, document or ledger comes near it.
 const MAX_BYTES: u64 = 16 << 20;
@@ -26,8 +26,7 @@ pub enum Durability {
 pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     let attempt = |e: &std::io::Error| Error::io("write", path, e);
     let parent = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let staging = parent.join(format!(".staging-{name}-{}", std::process::id()));
+    let staging = staging_of(path);
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staging)?;
         file.write_all(bytes)?;
@@ -48,6 +47,41 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> 
         let _ = fs::remove_file(&staging);
         attempt(&e)
     })
+}
+
+/// Bytes that wait beside a file to take its place.
+#[derive(Debug)]
+#[must_use = "it takes the place when it is told to"]
+pub struct Staged {
+    staging: PathBuf,
+    path: PathBuf,
+}
+
+/// Writes `bytes` beside `path`. Once they are on the disk, by a sync of the whole file system, they may take its place.
+pub fn stage(path: &Path, bytes: &[u8]) -> Result<Staged> {
+    let staging = staging_of(path);
+    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staging);
+    written.and_then(|mut file| file.write_all(bytes)).map_err(|e| Error::io("write", path, &e))?;
+    Ok(Staged { staging, path: path.to_owned() })
+}
+
+impl Staged {
+    /// Takes the file's place: after a power cut there is this one or the one before, whole.
+    pub fn put(self) -> Result<()> {
+        fs::rename(&self.staging, &self.path).map_err(|e| Error::io("write", &self.path, &e))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // There is none any more when it took its place.
+        let _ = fs::remove_file(&self.staging);
+    }
+}
+
+fn staging_of(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".staging-{name}-{}", std::process::id()))
 }
 
 /// Takes a file away, durably; one that is not there is no failure.
