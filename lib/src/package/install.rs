@@ -9,7 +9,7 @@ use super::ledger::{self, DRAFT, Ledger, Record, SignedBy};
 use super::proposal::{Judged, Machine, Proposal, judge};
 use super::standby;
 use super::stream::{Folder, Limits, Memory, unpack};
-use super::trail::{Change, Trail};
+use super::trail::{Change, Trail, Verb};
 use super::trust::Trust;
 use super::verify::{Policy, Verified, verify};
 use crate::base::name::PluginName;
@@ -199,9 +199,15 @@ fn put_in_place(
         })),
     };
     let is_draft = was_active.is_some() && !is_sealed && !is_same;
+    let was_known = ledger.versions.contains_key(&version.to_string());
     let run = trail.begin(store, name, &change)?;
     let done =
         activate(store, staging, &checked, fetched, Coming { ledger, record, was_active, has_snapshot, is_draft });
+    if done.is_err() && !was_known && (trail.verb() == Verb::Adopt || !root.plugin_snapshot(name, version).exists()) {
+        // What did not come to be is not noted: what was put there by hand stays unknown. It may be that nothing can be
+        // written any more: then this, too, is left to the next run.
+        let _ = ledger::forget(store, name, Some(version));
+    }
     let (run, draft_kept_as) = run.end(store, done)?;
     Ok(InstallReport { run: Some(run), draft_kept_as: draft_kept_as.map(|kept| kept.to_string()), ..report })
 }
@@ -226,29 +232,20 @@ fn activate(
 ) -> Result<Option<Version>> {
     let Coming { mut ledger, record, was_active, has_snapshot, is_draft } = coming;
     let (volumes, name, version) = (store.volumes(), &checked.name, &checked.version);
-    let snapshot = store.root().plugin_snapshot(name, version);
     ledger::prepare(store)?;
     let draft = match is_draft {
         true => Some(keep_draft(store, name, &mut ledger, &store.root().plugin(name), was_active.as_ref())?),
         false => None,
     };
-    let was_known = ledger.versions.insert(version.to_string(), record).is_some();
+    ledger.versions.insert(version.to_string(), record);
     ledger.activate(version, draft.as_ref().or(was_active.as_ref()));
-    let kept = keep(store, name, version, fetched, &ledger).and_then(|()| {
-        // What a crash leaves until here is a note about a version that is not there, which nobody misses.
-        volumes.sync(staging)?;
-        if !has_snapshot {
-            volumes.snapshot(staging, &snapshot, Access::ReadOnly)?;
-        }
-        volumes.seal(staging)
-    });
-    if let Err(error) = kept {
-        if !was_known && !snapshot.exists() {
-            // It may be that nothing can be written any more: then this, too, is swept by the next run.
-            let _ = ledger::forget(store, name, Some(version));
-        }
-        return Err(error);
+    keep(store, name, version, fetched, &ledger)?;
+    // What a crash leaves until here is a note about a version that is not there, which nobody misses.
+    volumes.sync(staging)?;
+    if !has_snapshot {
+        volumes.snapshot(staging, &store.root().plugin_snapshot(name, version), Access::ReadOnly)?;
     }
+    volumes.seal(staging)?;
     switch(store, name, staging)?;
     Ok(draft)
 }
