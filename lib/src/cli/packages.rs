@@ -13,7 +13,7 @@ use crate::package::proposal::{LazyBus, Machine, Proposal};
 use crate::package::registry::source::{self, Registry};
 use crate::package::remove::{self, Needed};
 use crate::package::rollback::{RollbackReport, rollback};
-use crate::package::trail::{Trail, Verb};
+use crate::package::trail::{Trail, Verb, trust_changed};
 use crate::package::verify::Policy;
 use crate::package::{adopt, versions};
 use crate::plugin::Catalog;
@@ -125,6 +125,11 @@ impl Cli {
     /// Where changes of plugins are recorded.
     pub fn package_trail(&self, root: &StateRoot, verb: Verb) -> Result<Trail> {
         Trail::open(root, self.actor(), &self.program, verb)
+    }
+
+    /// Records a change of whom or what is asked and believed.
+    pub fn record_trust(&self, root: &StateRoot, what: &str, about: serde_json::Value) -> Result<()> {
+        trust_changed(root, self.actor(), &self.program, what, about)
     }
 
     /// The state root, locked to change its plugins. What a run before left open is ended.

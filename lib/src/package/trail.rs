@@ -253,6 +253,21 @@ impl Run<'_> {
     }
 }
 
+/// Records a change of whom or what is asked and believed: a key, a list of revoked ones, a registry.
+pub fn trust_changed(root: &StateRoot, actor: Actor, program: &str, what: &str, about: Value) -> Result<()> {
+    root.make_parent(&root.blocks().join("x"))?;
+    let block = Chain::open(root)?.append(Draft {
+        kind: Kind::Events,
+        run: None,
+        actor,
+        program: program.to_owned(),
+        detail: Some(json!({"target": TARGET})),
+        entries: vec![json!({"source": "op-install", "event": {"what": what, "about": without_null(about)}})],
+    })?;
+    journal::tell(Path::new(journal::SOCKET), &block);
+    Ok(())
+}
+
 /// Whether what an intent says came to be.
 fn is_so(store: &Store, entry: &Value) -> Result<bool> {
     let Some(name) = entry["plugin"].as_str().and_then(|name| PluginName::new(name).ok()) else { return Ok(false) };
