@@ -10,6 +10,7 @@ pub mod apply;
 pub mod base;
 pub mod bus;
 pub mod cli;
+pub mod embed;
 pub mod package;
 pub mod plugin;
 pub mod state;

@@ -33,15 +33,36 @@ fn large_integers_as_text(value: &mut Value) {
 /// `sha256:...` of `bytes` in the domain `tag`.
 #[must_use]
 pub fn of_bytes(tag: &str, bytes: &[u8]) -> String {
-    let mut hasher = Sha256::new();
+    let mut hasher = Plain::default();
     hasher.update(tag.as_bytes());
-    hasher.update([0]);
+    hasher.update(&[0]);
     hasher.update(bytes);
-    let mut out = String::from("sha256:");
-    for byte in hasher.finalize() {
-        out.push_str(&format!("{byte:02x}"));
+    format!("sha256:{}", hasher.finish())
+}
+
+/// The SHA-256 of bytes as they are, in parts: what `sha256sum` prints.
+#[derive(Debug, Clone, Default)]
+pub struct Plain(Sha256);
+
+impl Plain {
+    /// More bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
     }
-    out
+
+    /// The digest of all bytes so far, in hexadecimal.
+    #[must_use]
+    pub fn finish(self) -> String {
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The digest of `bytes`, in hexadecimal.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> String {
+        let mut plain = Self::default();
+        plain.update(bytes);
+        plain.finish()
+    }
 }
 
 #[cfg(test)]

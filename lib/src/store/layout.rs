@@ -123,6 +123,12 @@ impl StateRoot {
         self.checkpoints().join(format!("{run}.json"))
     }
 
+    /// The folder of installed embedding models.
+    #[must_use]
+    pub fn models(&self) -> PathBuf {
+        self.path.join("models")
+    }
+
     /// Where a computed difference is kept for people to look at.
     #[must_use]
     pub fn diff(&self, plugin: &str, digest: &str) -> PathBuf {

@@ -1,0 +1,90 @@
+//! Which model computes, on what: the options of `op-embed`, its environment, and what is installed.
+
+use crate::base::{Error, Result};
+use crate::cli::Cli;
+use crate::embed::embedder::Kept;
+use crate::embed::engine::{Options, Places, Provider, Wanted};
+use crate::embed::model::{Level, Shelf};
+use crate::embed::{Embedder, Model};
+use std::path::PathBuf;
+
+/// Where models lie that came with the system, unless `$OP_DBUS_MODELS` says otherwise.
+const SHIPPED: &str = "/usr/share/op-dbus/models";
+
+/// What the options of a command say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// `--model`: a name or a folder.
+    pub model: Option<String>,
+    /// `--level`.
+    pub level: Option<String>,
+    /// `--runtime`.
+    pub runtime: Option<String>,
+    /// `--provider`: words with commas between them.
+    pub provider: Option<String>,
+    /// `--threads`.
+    pub threads: Option<usize>,
+}
+
+impl Choice {
+    /// How much is spent: `--level`, else `$OP_DBUS_EMBED_LEVEL`.
+    pub fn level(&self, cli: &Cli) -> Result<Option<Level>> {
+        let said = self.level.as_deref().or_else(|| cli.env.text("OP_DBUS_EMBED_LEVEL"));
+        said.map(str::parse).transpose().map_err(|e: Error| e.or_on("--level"))
+    }
+
+    /// The model: the one that is named, else that of the level, else the one in use.
+    pub fn model(&self, cli: &Cli) -> Result<Model> {
+        let shelf = shelf(cli)?;
+        match (&self.model, self.level(cli)?) {
+            (Some(name), _) => shelf.named(name),
+            (None, Some(level)) if level != Level::None => shelf.of_level(level),
+            _ => shelf.usual(),
+        }
+    }
+
+    /// How an engine is opened.
+    pub fn options(&self, cli: &Cli) -> Result<Options> {
+        let runtime = match self.runtime.as_deref() {
+            None | Some("auto") => Wanted::Any,
+            Some("tract") => Wanted::BuiltIn,
+            Some(path) => Wanted::At(path.into()),
+        };
+        let mut options = Options { runtime, places: places(cli), threads: self.threads, ..Options::default() };
+        if self.threads == Some(0) {
+            return Err(Error::usage("no thread computes nothing").on("--threads"));
+        }
+        if let Some(words) = &self.provider {
+            let providers = words.split(',').map(|word| word.trim().parse::<Provider>());
+            options.providers = providers.collect::<Result<_>>().map_err(|e| e.or_on("--provider"))?;
+        }
+        Ok(options)
+    }
+
+    /// What answers: the cache, and the model behind it.
+    pub fn embedder(&self, kept: impl FnOnce(&Model) -> Option<Box<dyn Kept>>, cli: &Cli) -> Result<Embedder> {
+        let model = self.model(cli)?;
+        let kept = kept(&model);
+        let embedder = Embedder::new(model, self.options(cli)?, kept);
+        Ok(if self.level(cli)? == Some(Level::None) { embedder.only_kept() } else { embedder })
+    }
+}
+
+/// The models there are.
+pub fn shelf(cli: &Cli) -> Result<Shelf> {
+    let shipped = cli.env.get("OP_DBUS_MODELS").map_or_else(|| SHIPPED.into(), PathBuf::from);
+    Ok(Shelf::new(&cli.root()?, shipped))
+}
+
+/// Where ONNX Runtime may lie: what the environment names, the folders of distributions, and Nix profiles.
+fn places(cli: &Cli) -> Places {
+    let named = cli.env.get("ORT_DYLIB_PATH").map(PathBuf::from);
+    let mut folders: Vec<PathBuf> = ["/usr/local/lib", "/usr/lib", "/usr/lib64"].map(PathBuf::from).into();
+    folders.push(format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH).into());
+    folders.push("/usr/lib/op-dbus".into());
+    let profiles = cli.env.text("NIX_PROFILES").unwrap_or_default().split_whitespace().map(PathBuf::from);
+    let usual = ["/run/current-system/sw", "/nix/var/nix/profiles/default"].map(PathBuf::from);
+    let home = cli.env.get("HOME").map(|home| PathBuf::from(home).join(".nix-profile"));
+    folders.extend(profiles.chain(usual).chain(home).map(|profile| profile.join("lib")));
+    Places { named, folders }
+}

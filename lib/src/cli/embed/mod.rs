@@ -1,0 +1,9 @@
+//! What `op-embed` shares between its commands: which model computes on what, texts in, vectors out.
+
+pub mod choice;
+pub mod format;
+pub mod lines;
+pub mod models;
+pub mod stream;
+
+pub use choice::Choice;

@@ -1,0 +1,217 @@
+//! Opened models: tokens in, vectors out.
+
+mod provider;
+mod runtime;
+mod session;
+
+pub use provider::Provider;
+pub use runtime::{Places, Runtime, RuntimeKind, Wanted, choose};
+pub use session::Batch;
+
+use super::model::{Batching, Model};
+use crate::base::{Error, Result};
+use session::Opened;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How an engine is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Which runtime.
+    pub runtime: Wanted,
+    /// Where to look for it.
+    pub places: Places,
+    /// What to compute on, in this order.
+    pub providers: Vec<Provider>,
+    /// How many threads compute; as many as the process may use when not said.
+    pub threads: Option<usize>,
+    /// How many tokens are computed at once at most.
+    pub batch_tokens: usize,
+}
+
+/// Tokens computed at once: more brings nothing on the processors that were measured (docs/embeddings.md).
+pub const BATCH_TOKENS: usize = 512;
+/// tract computes on one thread, so that more threads take a session each; each costs memory and half a second.
+const MOST_SESSIONS: usize = 8;
+/// So many tokens must be waiting for each further session that tract opens.
+const TOKENS_FOR_A_SESSION: usize = 4096;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            runtime: Wanted::default(),
+            places: Places::default(),
+            providers: Provider::ALL.to_vec(),
+            threads: None,
+            batch_tokens: BATCH_TOKENS,
+        }
+    }
+}
+
+/// A model that is ready to compute.
+pub struct Engine {
+    runtime: &'static Runtime,
+    sessions: Vec<Opened>,
+    model: Model,
+    options: Options,
+    batching: Batching,
+    /// How long opening took.
+    pub opening: Duration,
+}
+
+impl Engine {
+    /// Opens a model. This takes hundreds of milliseconds, so the cache is asked first.
+    pub fn open(model: &Model, options: &Options) -> Result<Self> {
+        let begun = Instant::now();
+        let runtime = choose(&options.runtime, &options.places)?;
+        let onnx = model.read(&model.manifest.onnx)?;
+        // Such a graph scales a whole batch by its largest value, so that a vector would depend on its neighbours.
+        let is_dynamic = contains(&onnx, b"DynamicQuantizeLinear");
+        let batching = if is_dynamic { Batching::Never } else { model.manifest.batching };
+        let first = Opened::new(runtime, model, &onnx, options)?;
+        Ok(Self {
+            runtime,
+            sessions: vec![first],
+            model: model.clone(),
+            options: options.clone(),
+            batching,
+            opening: begun.elapsed(),
+        })
+    }
+
+    /// The runtime that computes.
+    #[must_use]
+    pub fn runtime(&self) -> &'static Runtime {
+        self.runtime
+    }
+
+    /// What it computes on, and why not on what comes before that in the list.
+    #[must_use]
+    pub fn provider(&self) -> (Provider, &[(Provider, String)]) {
+        let first = &self.sessions[0];
+        (first.provider, &first.refused)
+    }
+
+    /// Whether texts are computed together.
+    #[must_use]
+    pub fn batching(&self) -> Batching {
+        self.batching
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The vectors of texts, each as it would be alone: only texts of the same length are computed together, so that
+    /// nothing is padded.
+    pub fn run(&mut self, texts: &[&[i64]]) -> Result<Vec<f32>> {
+        let dimension = self.model.manifest.dimension;
+        let batches = batches(texts, self.batching, self.options.batch_tokens);
+        let tokens: usize = texts.iter().map(|ids| ids.len()).sum();
+        self.open_more(tokens, batches.len())?;
+        let mut vectors = vec![0f32; texts.len() * dimension];
+        let queue = Mutex::new(batches.into_iter());
+        let work = |session: &mut Opened| work(session, texts, &queue);
+        let done: Vec<Result<Vec<Done>>> =
+            std::thread::scope(|scope| {
+                let (first, others) = self.sessions.split_at_mut(1);
+                let helpers: Vec<_> = others.iter_mut().map(|session| scope.spawn(|| work(session))).collect();
+                let mut done = vec![work(&mut first[0])];
+                done.extend(helpers.into_iter().map(|helper| {
+                    helper.join().unwrap_or_else(|_| Err(Error::failed("a computing thread ended early")))
+                }));
+                done
+            });
+        for part in done {
+            for (batch, values) in part? {
+                for (at, vector) in batch.into_iter().zip(values.chunks_exact(dimension)) {
+                    vectors[at * dimension..][..dimension].copy_from_slice(vector);
+                }
+            }
+        }
+        Ok(vectors)
+    }
+
+    /// One more session for each thread, when there is enough to do for it.
+    fn open_more(&mut self, tokens: usize, batches: usize) -> Result<()> {
+        if self.runtime.kind != RuntimeKind::Tract {
+            return Ok(());
+        }
+        let wanted =
+            threads(&self.options).min(MOST_SESSIONS).min(tokens / TOKENS_FOR_A_SESSION + 1).min(batches.max(1));
+        while self.sessions.len() < wanted {
+            let onnx = self.model.read(&self.model.manifest.onnx)?;
+            self.sessions.push(Opened::new(self.runtime, &self.model, &onnx, &self.options)?);
+        }
+        Ok(())
+    }
+}
+
+/// The texts of a batch, and their vectors.
+type Done = (Vec<usize>, Vec<f32>);
+
+/// Computes what is in the queue until nothing is.
+fn work(session: &mut Opened, texts: &[&[i64]], queue: &Mutex<std::vec::IntoIter<Vec<usize>>>) -> Result<Vec<Done>> {
+    let mut done = vec![];
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let Some(batch) = next else { return Ok(done) };
+        let ids: Vec<i64> = batch.iter().flat_map(|&at| texts[at]).copied().collect();
+        let tokens = texts[batch[0]].len();
+        let values = session.run(&Batch { ids, texts: batch.len(), tokens })?;
+        done.push((batch, values));
+    }
+}
+
+/// How many threads compute.
+pub(super) fn threads(options: &Options) -> usize {
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    options.threads.unwrap_or_else(available).max(1)
+}
+
+/// The positions of texts that are computed together, in a fixed order.
+fn batches(texts: &[&[i64]], batching: Batching, batch_tokens: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&at| std::cmp::Reverse(texts[at].len()));
+    let mut batches: Vec<Vec<usize>> = vec![];
+    for at in order {
+        let length = texts[at].len().max(1);
+        let most = if batching == Batching::Never { 1 } else { (batch_tokens / length).max(1) };
+        match batches.last_mut() {
+            Some(batch) if batch.len() < most && texts[batch[0]].len() == texts[at].len() => batch.push(at),
+            _ => batches.push(vec![at]),
+        }
+    }
+    batches
+}
+
+fn contains(bytes: &[u8], word: &[u8]) -> bool {
+    let first = word[0];
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|&byte| byte == first) {
+        rest = &rest[at..];
+        if rest.starts_with(word) {
+            return true;
+        }
+        rest = &rest[1..];
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_texts_of_the_same_length_are_computed_together() {
+        let texts: Vec<Vec<i64>> = [3, 5, 3, 3, 5, 9].iter().map(|&length| vec![0; length]).collect();
+        let texts: Vec<&[i64]> = texts.iter().map(Vec::as_slice).collect();
+        assert_eq!(batches(&texts, Batching::SameLength, 6), [vec![5], vec![1], vec![4], vec![0, 2], vec![3]]);
+        assert_eq!(batches(&texts, Batching::SameLength, 100), [vec![5], vec![1, 4], vec![0, 2, 3]]);
+        assert_eq!(batches(&texts, Batching::Never, 100).len(), 6);
+        assert!(batches(&[], Batching::SameLength, 100).is_empty());
+        assert!(contains(b"xxabxabc", b"abc") && !contains(b"xxab", b"abc"));
+    }
+}

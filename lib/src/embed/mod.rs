@@ -1,0 +1,24 @@
+//! Embeddings: texts to vectors, computed once.
+//!
+//! A text's key is asked of the cache before anything else; only what is missing opens a model:
+//!
+//! ```text
+//! text -> key -> cache -> hit
+//!                  |
+//!                miss -> tokenizer -> engine -> pooling -> cache -> answer
+//! ```
+//!
+//! Engines and tokenizers are compiled only with the feature `engine`, which op-embed alone enables.
+
+#[cfg(feature = "engine")]
+pub mod embedder;
+#[cfg(feature = "engine")]
+pub mod engine;
+pub mod model;
+pub mod pooling;
+#[cfg(feature = "engine")]
+pub mod tokenizer;
+
+#[cfg(feature = "engine")]
+pub use embedder::Embedder;
+pub use model::Model;
