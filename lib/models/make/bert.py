@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 as an ONNX graph of standard operators: tokens in, one vector of length one out.
+"""all-MiniLM-L6-v2 as an ONNX graph of standard operators: tokens in, a vector of each out; their mean is the text's.
 
 Weights are written as they are (bits=32), as 8-bit integers with a scale per column, or as 4-bit integers with a scale
 per group; the graph unpacks them, which a runtime does once when it opens the file. What a weight is after unpacking is
@@ -141,7 +141,7 @@ class Graph:
     def model(self):
         positions = (self.w["embeddings.position_embeddings.weight"]
                      + self.w["embeddings.token_type_embeddings.weight"][0])[: self.positions]
-        zero, one, last = self.const("i0", [0]), self.const("i1", [1]), self.const("i-1", [-1])
+        zero, one = self.const("i0", [0]), self.const("i1", [1])
         length = self.op("Slice", [self.op("Shape", ["input_ids"]), one, self.const("i2", [2]), zero])
         there = self.op("Slice", [self.small("position", "position", positions), zero, length, zero])
         x = self.norm(self.op("Add", [self.words(), there]), "embeddings.LayerNorm")
@@ -151,15 +151,13 @@ class Graph:
         for layer in range(LAYERS):
             key = f"encoder.layer.{layer}."
             x = self.feed_forward(self.attention(x, away, key + "attention."), key)
-        # The mean's divisor cancels in the normalisation.
-        total = self.op("ReduceSum", [self.op("Mul", [x, self.op("Unsqueeze", [mask, last])]), one], keepdims=0)
-        size = self.op("Sqrt", [self.op("ReduceSum", [self.op("Mul", [total, total]), last], keepdims=1)])
-        floor = self.op("Max", [size, self.const("tiny", 1e-9, np.float32)])
-        self.nodes.append(H.make_node("Div", [total, floor], ["sentence_embedding"], name="normalise"))
+        # The mean over tokens is left to the caller: runtimes add in another order for a batch than for one text, and a
+        # text's vector would differ in its last digits with what it is computed with.
+        self.nodes[-1].output[0] = "last_hidden_state"
         tokens = lambda name: H.make_tensor_value_info(name, T.INT64, ["batch", "seq"])
         graph = H.make_graph(
             self.nodes, "all-MiniLM-L6-v2", [tokens("input_ids"), tokens("attention_mask")],
-            [H.make_tensor_value_info("sentence_embedding", T.FLOAT, ["batch", HIDDEN])],
+            [H.make_tensor_value_info("last_hidden_state", T.FLOAT, ["batch", "seq", HIDDEN])],
             list(self.initializers.values()))
         made = H.make_model(graph, opset_imports=[H.make_opsetid("", 17)], ir_version=8, producer_name="op-dbus")
         onnx.checker.check_model(made)

@@ -85,7 +85,7 @@ def tokenizer_of(source, kept):
 def manifest(folder, name, level, max_tokens, summary):
     lines = [
         f'name = "{name}"', f'summary = "{summary}"', f'level = "{level}"', "dimension = 384",
-        f"max_tokens = {max_tokens}", 'pooling = "model"', "normalise = true", 'licence = "Apache-2.0"',
+        f"max_tokens = {max_tokens}", 'pooling = "mean"', "normalise = true", 'licence = "Apache-2.0"',
         'origin = "sentence-transformers/all-MiniLM-L6-v2, weights packed by lib/models/make"']
     for part, file in (("onnx", "model.onnx"), ("tokenizer", "tokenizer.json"), ("reference", "reference.json")):
         content = (folder / file).read_bytes()

@@ -26,18 +26,21 @@ impl Pooling {
         }
     }
 
-    /// The vectors of `texts` texts of `tokens` tokens each; `values` is the engine's output.
-    pub fn pool(self, values: &[f32], texts: usize, tokens: usize, dimension: usize) -> Vec<f32> {
+    /// The vectors of texts. `values` is the engine's output, where each text has room for `fed` tokens and the first of
+    /// these, as many as `counts` says, are its own.
+    #[must_use]
+    pub fn pool(self, values: &[f32], counts: &[usize], fed: usize, dimension: usize) -> Vec<f32> {
         match self {
             Self::Model => values.to_vec(),
-            Self::Cls => values.chunks_exact(tokens * dimension).flat_map(|text| &text[..dimension]).copied().collect(),
+            Self::Cls => values.chunks_exact(fed * dimension).flat_map(|text| &text[..dimension]).copied().collect(),
             Self::Mean => {
-                let mut pooled = Vec::with_capacity(texts * dimension);
-                for text in values.chunks_exact(tokens * dimension) {
-                    pooled.extend((0..dimension).map(|at| {
-                        let sum: f64 = text[at..].iter().step_by(dimension).map(|&value| f64::from(value)).sum();
-                        (sum / tokens as f64) as f32
-                    }));
+                let mut pooled = Vec::with_capacity(counts.len() * dimension);
+                for (text, &count) in values.chunks_exact(fed * dimension).zip(counts) {
+                    let mut sums = vec![0f64; dimension];
+                    for token in text[..count * dimension].chunks_exact(dimension) {
+                        sums.iter_mut().zip(token).for_each(|(sum, &value)| *sum += f64::from(value));
+                    }
+                    pooled.extend(sums.into_iter().map(|sum| (sum / count as f64) as f32));
                 }
                 pooled
             }
@@ -73,11 +76,11 @@ mod tests {
 
     #[test]
     fn each_text_has_its_own_vector() {
-        // Two texts of three tokens with two values each.
-        let values = [1., 10., 2., 20., 6., 60., 0., 1., 0., 1., 3., 1.];
-        assert_eq!(Pooling::Mean.pool(&values, 2, 3, 2), [3., 30., 1., 1.]);
-        assert_eq!(Pooling::Cls.pool(&values, 2, 3, 2), [1., 10., 0., 1.]);
-        assert_eq!(Pooling::Model.pool(&values[..4], 2, 3, 2), values[..4]);
+        // Two texts with room for three tokens of two values; the second has two.
+        let values = [1., 10., 2., 20., 6., 60., 0., 1., 4., 1., 99., 99.];
+        assert_eq!(Pooling::Mean.pool(&values, &[3, 2], 3, 2), [3., 30., 2., 1.]);
+        assert_eq!(Pooling::Cls.pool(&values, &[3, 2], 3, 2), [1., 10., 0., 1.]);
+        assert_eq!(Pooling::Model.pool(&values[..4], &[3, 2], 3, 2), values[..4]);
     }
 
     #[test]

@@ -3,15 +3,18 @@
 use super::choice::{Choice, shelf};
 use crate::base::{Error, Kind, Result};
 use crate::cli::{Cli, Outcome};
+use crate::embed::Model;
 use crate::embed::engine::{Engine, RuntimeKind};
 use crate::embed::model::shelf::Entry;
 use crate::embed::tokenizer::Tokenizer;
-use crate::embed::{Model, pooling};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// A computed vector may differ from the reference by no more than this.
 const LOWEST_COSINE: f64 = 0.999;
+
+/// And no more than this may come from other texts in its batch: the last digits, where a machine adds in another order.
+const LARGEST_DIFFERENCE: f32 = 1e-5;
 
 /// The models there are.
 #[derive(Debug, Serialize)]
@@ -163,19 +166,28 @@ pub fn verify(model: &Model, choice: &Choice, cli: &mut Cli) -> Result<Outcome> 
         None => vec![],
     };
     let mut lowest: Option<f64> = None;
+    let mut largest = 0f32;
     for row in &rows {
-        let computed = engine.run(&[&tokenizer.tokens(&row.text)?.ids])?;
+        let tokens = tokenizer.tokens(&row.text)?.ids;
+        let computed = engine.run(&[&tokens])?;
         let cosine = cosine(&computed, &row.vector);
         lowest = Some(lowest.map_or(cosine, |lowest| lowest.min(cosine)));
         if cosine.is_nan() || cosine < LOWEST_COSINE {
             return Err(Error::new(Kind::Untrusted, format!("the vector of {:?} is not the reference's", row.text))
                 .on(format!("{model}: cosine {cosine:.6}")));
         }
+        largest = largest.max(difference_in_a_batch(&mut engine, &tokens, &computed)?);
     }
     if rows.is_empty() {
         // At least it answers with what its manifest promises.
-        let computed = engine.run(&[&tokenizer.tokens("Creating container 100")?.ids])?;
-        pooling::check(&computed)?;
+        let tokens = tokenizer.tokens("Creating container 100")?.ids;
+        let computed = engine.run(&[&tokens])?;
+        largest = difference_in_a_batch(&mut engine, &tokens, &computed)?;
+    }
+    if largest > LARGEST_DIFFERENCE {
+        return Err(Error::new(Kind::Untrusted, format!("a text's vector depends on its batch: by up to {largest}"))
+            .on(model.to_string())
+            .hint("say batching = \"never\" in its manifest"));
     }
     let document = json!({
         "kind": "model-verification",
@@ -186,17 +198,32 @@ pub fn verify(model: &Model, choice: &Choice, cli: &mut Cli) -> Result<Outcome> 
         "provider": engine.provider().0.as_str(),
         "reference_texts": rows.len(),
         "lowest_cosine": lowest,
+        "batching": engine.batching(),
+        "largest_difference_in_a_batch": largest,
     });
     if cli.out.look().is_json {
         cli.out.document(&document)?;
     } else {
         let compared = match lowest {
-            Some(lowest) => format!("{} reference texts, lowest cosine {lowest:.6}", rows.len()),
+            Some(lowest) => {
+                format!("{} reference texts, lowest cosine {lowest:.6}, {largest:e} from a batch", rows.len())
+            }
             None => "it has no reference texts; it computes".into(),
         };
         cli.out.text(&format!("{model}: files and digests as the manifest says, {compared}"))?;
     }
     Ok(Outcome::Done)
+}
+
+/// How far a text's vector is from what it is among others of its length.
+fn difference_in_a_batch(engine: &mut Engine, tokens: &[i64], alone: &[f32]) -> Result<f32> {
+    let last = tokens.len() - 1;
+    let mut other = tokens.to_vec();
+    other[last.min(1)..last].reverse();
+    let batch: Vec<&[i64]> = (0..7).map(|at| if at % 3 == 0 { tokens } else { &other[..] }).collect();
+    let vectors = engine.run(&batch)?;
+    let own = vectors.chunks_exact(alone.len()).step_by(3);
+    Ok(own.flat_map(|vector| vector.iter().zip(alone)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max))
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {

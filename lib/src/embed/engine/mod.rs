@@ -104,16 +104,29 @@ impl Engine {
         self.sessions.len()
     }
 
-    /// The vectors of texts, each as it would be alone: only texts of the same length are computed together, so that
-    /// nothing is padded.
+    /// The vectors of texts, each as it would be alone: only texts that are fed at the same length are computed together.
     pub fn run(&mut self, texts: &[&[i64]]) -> Result<Vec<f32>> {
         let dimension = self.model.manifest.dimension;
-        let batches = batches(texts, self.batching, self.options.batch_tokens);
+        let (step, most) = (self.runtime.kind.step(), self.model.manifest.max_tokens);
+        let fed = |ids: &[i64]| ids.len().next_multiple_of(step).min(most);
+        let most_texts = |fed: usize| match self.batching {
+            Batching::SameLength if fed.is_multiple_of(step) => (self.options.batch_tokens / fed.max(1)).max(1),
+            _ => 1,
+        };
+        let batches = batches(texts, &fed, &most_texts);
         let tokens: usize = texts.iter().map(|ids| ids.len()).sum();
         self.open_more(tokens, batches.len())?;
         let mut vectors = vec![0f32; texts.len() * dimension];
         let queue = Mutex::new(batches.into_iter());
-        let work = |session: &mut Opened| work(session, texts, &queue);
+        let work = |session: &mut Opened| {
+            let mut done = vec![];
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(batch) = next else { return Ok(done) };
+                let values = session.run(&Batch::new(batch.iter().map(|&at| texts[at]), fed(texts[batch[0]])))?;
+                done.push((batch, values));
+            }
+        };
         let done: Vec<Result<Vec<Done>>> =
             std::thread::scope(|scope| {
                 let (first, others) = self.sessions.split_at_mut(1);
@@ -152,35 +165,22 @@ impl Engine {
 /// The texts of a batch, and their vectors.
 type Done = (Vec<usize>, Vec<f32>);
 
-/// Computes what is in the queue until nothing is.
-fn work(session: &mut Opened, texts: &[&[i64]], queue: &Mutex<std::vec::IntoIter<Vec<usize>>>) -> Result<Vec<Done>> {
-    let mut done = vec![];
-    loop {
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let Some(batch) = next else { return Ok(done) };
-        let ids: Vec<i64> = batch.iter().flat_map(|&at| texts[at]).copied().collect();
-        let tokens = texts[batch[0]].len();
-        let values = session.run(&Batch { ids, texts: batch.len(), tokens })?;
-        done.push((batch, values));
-    }
-}
-
 /// How many threads compute.
 pub(super) fn threads(options: &Options) -> usize {
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
     options.threads.unwrap_or_else(available).max(1)
 }
 
-/// The positions of texts that are computed together, in a fixed order.
-fn batches(texts: &[&[i64]], batching: Batching, batch_tokens: usize) -> Vec<Vec<usize>> {
+/// The positions of texts that are computed together, in a fixed order: each text is `fed` with so many tokens, and of
+/// such texts there are `most` in a batch.
+fn batches(texts: &[&[i64]], fed: &dyn Fn(&[i64]) -> usize, most: &dyn Fn(usize) -> usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..texts.len()).collect();
-    order.sort_by_key(|&at| std::cmp::Reverse(texts[at].len()));
+    order.sort_by_key(|&at| std::cmp::Reverse(fed(texts[at])));
     let mut batches: Vec<Vec<usize>> = vec![];
     for at in order {
-        let length = texts[at].len().max(1);
-        let most = if batching == Batching::Never { 1 } else { (batch_tokens / length).max(1) };
+        let length = fed(texts[at]);
         match batches.last_mut() {
-            Some(batch) if batch.len() < most && texts[batch[0]].len() == texts[at].len() => batch.push(at),
+            Some(batch) if batch.len() < most(length) && fed(texts[batch[0]]) == length => batch.push(at),
             _ => batches.push(vec![at]),
         }
     }
@@ -208,10 +208,36 @@ mod tests {
     fn only_texts_of_the_same_length_are_computed_together() {
         let texts: Vec<Vec<i64>> = [3, 5, 3, 3, 5, 9].iter().map(|&length| vec![0; length]).collect();
         let texts: Vec<&[i64]> = texts.iter().map(Vec::as_slice).collect();
-        assert_eq!(batches(&texts, Batching::SameLength, 6), [vec![5], vec![1], vec![4], vec![0, 2], vec![3]]);
-        assert_eq!(batches(&texts, Batching::SameLength, 100), [vec![5], vec![1, 4], vec![0, 2, 3]]);
-        assert_eq!(batches(&texts, Batching::Never, 100).len(), 6);
-        assert!(batches(&[], Batching::SameLength, 100).is_empty());
+        let own = |ids: &[i64]| ids.len();
+        assert_eq!(batches(&texts, &own, &|length| 6 / length), [vec![5], vec![1], vec![4], vec![0, 2], vec![3]]);
+        assert_eq!(batches(&texts, &own, &|_| 100), [vec![5], vec![1, 4], vec![0, 2, 3]]);
+        assert_eq!(batches(&texts, &own, &|_| 1).len(), 6);
+        let fours = |ids: &[i64]| ids.len().next_multiple_of(8);
+        assert_eq!(batches(&texts, &fours, &|_| 100), [vec![5], vec![0, 1, 2, 3, 4]]);
+        assert!(batches(&[], &own, &|_| 100).is_empty());
         assert!(contains(b"xxabxabc", b"abc") && !contains(b"xxab", b"abc"));
+    }
+
+    #[test]
+    fn a_vector_is_the_same_bytes_alone_and_in_any_company() {
+        let model = Model::built_in().unwrap();
+        let options = Options { runtime: Wanted::BuiltIn, ..Options::default() };
+        let mut engine = Engine::open(&model, &options).unwrap();
+        // Every length up to three rows of tract's widest kernel, and some that are as long as the model reads.
+        let text = |length: usize, seed: i64| -> Vec<i64> {
+            (0..length as i64).map(|at| 5 + (seed * 7919 + at * 104_729) % 9000).collect()
+        };
+        let texts: Vec<Vec<i64>> = (2..=48).map(|n| text(n, n as i64)).chain((0..3).map(|n| text(128, n))).collect();
+        let texts: Vec<&[i64]> = texts.iter().map(Vec::as_slice).collect();
+        let together = engine.run(&texts).unwrap();
+        let mut reversed = texts.clone();
+        reversed.reverse();
+        let again = engine.run(&reversed).unwrap();
+        for (at, vector) in together.chunks_exact(384).enumerate() {
+            assert_eq!(vector, &again[(texts.len() - 1 - at) * 384..][..384], "{} tokens", texts[at].len());
+            if at % 5 == 0 || at > 44 {
+                assert_eq!(vector, engine.run(&texts[at..=at]).unwrap(), "{} tokens", texts[at].len());
+            }
+        }
     }
 }

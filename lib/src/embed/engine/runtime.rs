@@ -66,6 +66,15 @@ impl RuntimeKind {
             Self::Tract => "tract",
         }
     }
+
+    /// Texts are fed with a multiple of so many tokens, the rest being padding that does not count. tract adds up a row in
+    /// an order that depends on where the row lies in memory; with this many, every row lies the same.
+    pub(super) fn step(self) -> usize {
+        match self {
+            Self::OnnxRuntime => 1,
+            Self::Tract => 16,
+        }
+    }
 }
 
 static CHOSEN: OnceLock<(Wanted, Result<Runtime>)> = OnceLock::new();

@@ -12,15 +12,32 @@ use ort::value::TensorRef;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-/// Texts of the same number of tokens.
+/// Texts that are fed at the same length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// The tokens of all texts, one text after the other.
-    pub ids: Vec<i64>,
-    /// How many texts.
-    pub texts: usize,
-    /// How many tokens each.
-    pub tokens: usize,
+    /// The tokens of all texts, one text after the other, each filled up with zeros.
+    ids: Vec<i64>,
+    /// 1 where a token is one of the text, 0 where it fills up.
+    mask: Vec<i64>,
+    /// How many tokens each text has of its own.
+    counts: Vec<usize>,
+    /// How many it is fed with.
+    fed: usize,
+}
+
+impl Batch {
+    /// These texts, filled up to `fed` tokens.
+    pub fn new<'a>(texts: impl Iterator<Item = &'a [i64]>, fed: usize) -> Self {
+        let mut batch = Self { ids: vec![], mask: vec![], counts: vec![], fed };
+        for ids in texts {
+            batch.ids.extend(ids);
+            batch.mask.extend(ids.iter().map(|_| 1));
+            batch.counts.push(ids.len());
+            batch.ids.resize(batch.counts.len() * fed, 0);
+            batch.mask.resize(batch.counts.len() * fed, 0);
+        }
+        batch
+    }
 }
 
 /// What the graphs of sentence encoders are fed with.
@@ -120,13 +137,13 @@ impl Opened {
             let text = e.message().lines().next().unwrap_or_default().to_owned();
             failed(format!("could not compute: {text}"))
         };
-        let shape = [batch.texts, batch.tokens];
-        let (ones, zeros) = (vec![1i64; batch.ids.len()], vec![0i64; batch.ids.len()]);
+        let shape = [batch.counts.len(), batch.fed];
+        let zeros = vec![0i64; batch.ids.len()];
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = vec![];
         for name in &self.inputs {
             let values = match name.as_str() {
                 IDS => &batch.ids,
-                MASK => &ones,
+                MASK => &batch.mask,
                 _ => &zeros,
             };
             let tensor = TensorRef::from_array_view((shape, values.as_slice())).map_err(engine)?;
@@ -136,8 +153,8 @@ impl Opened {
         let output = outputs.get(&self.output).ok_or_else(|| failed("the output is missing".into()))?;
         let (found, values) = output.try_extract_tensor::<f32>().map_err(engine)?;
         let expected: Vec<i64> = match self.pooling {
-            Pooling::Model => vec![batch.texts as i64, self.dimension as i64],
-            _ => vec![batch.texts as i64, batch.tokens as i64, self.dimension as i64],
+            Pooling::Model => vec![batch.counts.len() as i64, self.dimension as i64],
+            _ => vec![batch.counts.len() as i64, batch.fed as i64, self.dimension as i64],
         };
         if found[..] != expected[..] {
             return Err(failed(format!(
@@ -145,7 +162,7 @@ impl Opened {
                 &found[..]
             )));
         }
-        let mut vectors = self.pooling.pool(values, batch.texts, batch.tokens, self.dimension);
+        let mut vectors = self.pooling.pool(values, &batch.counts, batch.fed, self.dimension);
         for vector in vectors.chunks_exact_mut(self.dimension) {
             if self.is_normalised { pooling::normalise(vector) } else { pooling::check(vector) }
                 .map_err(|e| e.or_on(self.name.clone()))?;
