@@ -1,11 +1,11 @@
 # op-dbus: `make` shows what there is to make.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PROGRAMS := op-discover op-query op-apply op-install op-dbus
+PROGRAMS := op-discover op-query op-apply op-install op-embed op-dbus
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help deps build demo test test-vm lint bench install docs clean-test-cache
+.PHONY: help deps build demo test test-vm lint bench bench-gpu install docs clean-test-cache
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ lint: ## formatting and clippy
 bench: deps build ## measure beside what people use today, in one run (as root)
 	@cargo build --locked --release -p op_dbus_tests --bins
 	@tests/bench/run.sh
+
+bench-gpu: ## embeddings on the processor and on a GPU, where a device and a GPU build of ONNX Runtime are there
+	@cargo build --locked --release -p op-embed
+	@tests/bench/gpu.sh
 
 install: ## programs, mappings and documentation under $(DESTDIR)$(PREFIX), after make build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/usr/share/op-dbus

@@ -32,7 +32,11 @@ expect() {
     printf 'FAILED: %s\n  expected: %s\n  got:      %s\n' "$1" "$2" "$got"
 }
 
-expect 'op-dbus ' 'apply discover help install plugin query'
+expect 'op-dbus ' 'apply discover embed help install plugin query'
+expect 'op-dbus embed model use ' minilm-l6-q4
+expect 'op-embed --format ' 'ndjson npy raw'
+expect 'op-embed --level m' medium
+expect 'op-embed serve --al' --alias
 expect 'op-dbus --json qu' query
 expect 'op-dbus help pl' plugin
 expect 'op-dbus --q' --quiet

@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("store", &["base"]),
+    ("numa", &["base"]),
+    ("embed", &["numa", "store", "base"]),
     ("state", &["base"]),
     ("bus", &["store", "base"]),
     ("plugin", &["bus", "state", "store", "base"]),
     ("package", &["plugin", "bus", "store", "base"]),
     ("apply", &["plugin", "state", "bus", "store", "base"]),
-    ("cli", &["apply", "package", "plugin", "state", "bus", "store", "base"]),
+    ("cli", &["apply", "package", "plugin", "state", "bus", "embed", "numa", "store", "base"]),
 ];
 
 /// Crates that one part of the library alone knows: what they do is done there.
@@ -27,10 +29,17 @@ const CRATES: &[(&str, &[&str])] = &[
     ("quick_xml", &["bus/introspection/"]),
     // A type signature and a bus name are also looked at where a mapping is read.
     ("zbus", &["bus/", "plugin/generic/arguments.rs", "plugin/manifest.rs"]),
-    ("toml", &["plugin/"]),
+    ("toml", &["plugin/", "embed/model/manifest.rs"]),
     ("sha2", &["base/digest.rs"]),
     ("libbtrfs", &["store/volumes/btrfs.rs"]),
     ("serde_json_canonicalizer", &["base/digest.rs"]),
+    ("ort", &["embed/engine/"]),
+    ("ort_tract", &["embed/engine/runtime.rs"]),
+    ("libloading", &["embed/engine/runtime.rs"]),
+    ("tokenizers", &["embed/tokenizer.rs"]),
+    ("rusqlite", &["embed/"]),
+    ("crc32fast", &["embed/cache/"]),
+    ("zstd", &["embed/cache/"]),
 ];
 
 /// Where the environment and the arguments are read.
@@ -40,7 +49,7 @@ const ENVIRONMENT: &[&str] = &["cli/", "store/layout.rs"];
 const PROCESS: &[&str] = &["cli/"];
 
 /// Files that may hold `unsafe`.
-const UNSAFE: &[&str] = &[];
+const UNSAFE: &[&str] = &["embed/cache/map.rs", "embed/engine/runtime.rs", "cli/embed/serve/sockets.rs"];
 
 /// Files that were looked at twice and may be longer than 400 lines.
 const LONG: &[&str] = &["plugin/mapping/file.rs"];
@@ -327,6 +336,26 @@ fn programs_use_the_library_alone() {
         }
     }
     none(&problems);
+}
+
+/// An engine is 20 MB of program and minutes of building: op-embed has one, and everyone else asks op-embed.
+#[test]
+fn only_op_embed_has_an_engine() {
+    for program in fs::read_dir(repository().join("bin")).unwrap().map(|entry| entry.unwrap().file_name()) {
+        let program = program.to_str().unwrap();
+        let output = std::process::Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--package", program])
+            .current_dir(repository())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let tree = String::from_utf8(output.stdout).unwrap();
+        let crates: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(crates.contains("op_dbus"), "{program} depends on {crates:?}");
+        for engine in ["ort", "ort-tract", "tract-core", "tract-onnx", "tokenizers", "libloading"] {
+            assert_eq!(crates.contains(engine), program == "op-embed", "{program}: {engine}");
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::choice;
 use op_dbus::base::{Error, Result};
+use op_dbus::cli::embed::Choice;
 use op_dbus::cli::embed::format::Format;
 use op_dbus::cli::embed::lines::Lines;
 use op_dbus::cli::embed::stream::{self, Input, MAX_LINE_BYTES};
@@ -41,6 +42,9 @@ pub struct Embed {
     /// how many threads compute
     #[argh(option, arg_name = "N")]
     pub threads: Option<usize>,
+    /// how exact vectors are, here and in the cache: f32, f16 or int8 (f16)
+    #[argh(option, long = "type", arg_name = "TYPE")]
+    vector_type: Option<String>,
     /// neither ask the cache nor keep anything
     #[argh(switch)]
     no_cache: bool,
@@ -60,7 +64,8 @@ pub fn run(args: &Embed, cli: &mut Cli) -> Result<Outcome> {
     if !args.text.is_empty() {
         input = Input::Text;
     }
-    let mut embedder = choice!(args).embedder(|_| None, cli)?;
+    let choice = Choice { vector_type: args.vector_type.clone(), no_cache: args.no_cache, ..choice!(args) };
+    let mut embedder = choice.embedder(cli)?;
     let outcome = stream::stream(lines, input, args.format, &mut embedder, cli)?;
     if args.timings {
         let timings = stream::timings(&mut embedder, begun);

@@ -2,9 +2,9 @@
 
 mod embed;
 mod model;
+mod serve;
 
 use op_dbus::base::Result;
-use op_dbus::cli::embed::Choice;
 use op_dbus::cli::{self, Cli, Outcome, Program};
 
 /// Texts to vectors: computed once, answered from the cache ever after.
@@ -20,17 +20,19 @@ enum Command {
     Embed(embed::Embed),
     Model(model::Model),
     Engines(model::Engines),
+    Serve(serve::Serve),
 }
 
 /// Every command that computes has these options.
 macro_rules! choice {
     ($args:expr) => {
-        $crate::Choice {
+        op_dbus::cli::embed::Choice {
             model: $args.model.clone(),
             level: $args.level.clone(),
             runtime: $args.runtime.clone(),
             provider: $args.provider.clone(),
             threads: $args.threads,
+            ..Default::default()
         }
     };
 }
@@ -46,6 +48,7 @@ const PROGRAM: Program = Program {
                op-embed --format npy lines.txt > vectors.npy\n\
                op-embed model list\n\
                op-embed model install ./minilm-l6-f32\n\
+               op-embed serve --http 8080\n\
                op-embed engines --runtime /opt/onnxruntime/lib",
 };
 
@@ -58,5 +61,6 @@ fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
         Command::Embed(args) => embed::run(&args, cli),
         Command::Model(args) => model::run(&args, cli),
         Command::Engines(args) => model::engines(&args, cli),
+        Command::Serve(args) => serve::run(&args, cli),
     }
 }

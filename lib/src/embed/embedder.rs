@@ -1,5 +1,6 @@
 //! Texts to vectors: the cache is asked first, and only what it does not have opens a model.
 
+use super::codec::{self, VectorType};
 use super::engine::{Engine, Options};
 use super::model::Model;
 use super::tokenizer::Tokenizer;
@@ -14,9 +15,6 @@ pub const MAX_TEXT_BYTES: usize = 1 << 20;
 pub trait Kept: Send {
     /// Copies the vector of `text` to `out` when there is one.
     fn get(&self, text: &str, out: &mut [f32]) -> Result<bool>;
-
-    /// Makes of a vector what will be kept of it.
-    fn round(&self, vector: &mut [f32]);
 
     /// Keeps vectors, each with the nanoseconds it took.
     fn put(&self, batch: &[(&str, &[f32], u64)]) -> Result<()>;
@@ -49,22 +47,30 @@ pub struct Embedder {
     model: Model,
     options: Options,
     may_compute: bool,
+    vector_type: VectorType,
     kept: Option<Box<dyn Kept>>,
-    ready: Option<Ready>,
+    tokenizer: Option<Tokenizer>,
+    engine: Option<Engine>,
     counts: Counts,
     problems: Vec<Error>,
 }
 
-struct Ready {
-    tokenizer: Tokenizer,
-    engine: Engine,
-}
-
 impl Embedder {
-    /// Vectors of `model`, kept in `kept`.
+    /// Vectors of `model`, rounded to `vector_type` whether they are kept or not: an answer does not depend on where it
+    /// comes from.
     #[must_use]
-    pub fn new(model: Model, options: Options, kept: Option<Box<dyn Kept>>) -> Self {
-        Self { model, options, may_compute: true, kept, ready: None, counts: Counts::default(), problems: vec![] }
+    pub fn new(model: Model, options: Options, vector_type: VectorType, kept: Option<Box<dyn Kept>>) -> Self {
+        Self {
+            model,
+            options,
+            may_compute: true,
+            vector_type,
+            kept,
+            tokenizer: None,
+            engine: None,
+            counts: Counts::default(),
+            problems: vec![],
+        }
     }
 
     /// Answers from what is kept and computes nothing.
@@ -99,7 +105,20 @@ impl Embedder {
 
     /// The engine, opened when it is not yet.
     pub fn engine(&mut self) -> Result<&mut Engine> {
-        Ok(&mut self.ready()?.engine)
+        let engine = match self.engine.take() {
+            Some(engine) => engine,
+            None => Engine::open(&self.model, &self.options)?,
+        };
+        Ok(self.engine.insert(engine))
+    }
+
+    /// The tokenizer, read when it is not yet.
+    pub fn tokenizer(&mut self) -> Result<&Tokenizer> {
+        let tokenizer = match self.tokenizer.take() {
+            Some(tokenizer) => tokenizer,
+            None => Tokenizer::of(&self.model)?,
+        };
+        Ok(self.tokenizer.insert(tokenizer))
     }
 
     /// The vectors of `texts`, one after the other in `vectors`; where an answer is an error its vector is zeros.
@@ -151,8 +170,9 @@ impl Embedder {
             return Ok(());
         }
         let dimension = self.dimension();
-        self.ready()?;
-        let Some(Ready { tokenizer, engine }) = &mut self.ready else { return Ok(()) };
+        self.tokenizer()?;
+        self.engine()?;
+        let (Some(tokenizer), Some(engine)) = (&self.tokenizer, &mut self.engine) else { return Ok(()) };
         let begun = Instant::now();
         // A text that comes twice is computed once.
         let mut first: HashMap<&str, usize> = HashMap::with_capacity(missing.len());
@@ -179,9 +199,7 @@ impl Embedder {
         let each_ns = u64::try_from(taken.as_nanos() / places.len().max(1) as u128).unwrap_or(u64::MAX);
         let mut batch = Vec::with_capacity(places.len());
         for (&at, vector) in places.iter().zip(computed.chunks_exact_mut(dimension)) {
-            if let Some(kept) = &self.kept {
-                kept.round(vector);
-            }
+            codec::round_trip(self.vector_type, vector);
             vectors[at * dimension..][..dimension].copy_from_slice(vector);
             answers[at] = Ok(Source::Model);
             batch.push((texts[at], &*vector, each_ns));
@@ -199,17 +217,6 @@ impl Embedder {
             self.note(error);
         }
         Ok(())
-    }
-
-    fn ready(&mut self) -> Result<&mut Ready> {
-        let ready = match self.ready.take() {
-            Some(ready) => ready,
-            None => {
-                let tokenizer = Tokenizer::of(&self.model)?;
-                Ready { tokenizer, engine: Engine::open(&self.model, &self.options)? }
-            }
-        };
-        Ok(self.ready.insert(ready))
     }
 
     /// The same problem is told once.

@@ -10,10 +10,16 @@
 //!
 //! Engines and tokenizers are compiled only with the feature `engine`, which op-embed alone enables.
 
+#[allow(dead_code, reason = "the rest of the room uses it")]
+pub mod cache;
+pub mod codec;
+pub mod documents;
 #[cfg(feature = "engine")]
 pub mod embedder;
 #[cfg(feature = "engine")]
 pub mod engine;
+#[cfg(feature = "engine")]
+pub mod kept;
 pub mod model;
 pub mod pooling;
 #[cfg(feature = "engine")]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// How a text's vector comes from those of its tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Pooling {
     /// The model does it: its output is one vector a text.
     Model,

@@ -123,6 +123,12 @@ impl StateRoot {
         self.checkpoints().join(format!("{run}.json"))
     }
 
+    /// The folder of the embeddings that were computed.
+    #[must_use]
+    pub fn embeddings(&self) -> PathBuf {
+        self.cache().join("embeddings")
+    }
+
     /// The folder of installed embedding models.
     #[must_use]
     pub fn models(&self) -> PathBuf {

@@ -3,8 +3,6 @@
 use crate::base::{Error, Result};
 use crate::cli::Out;
 use rustix::fs::{Mode, OFlags, SeekFrom};
-use serde::Serialize;
-use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, Write};
 
@@ -30,31 +28,6 @@ impl std::str::FromStr for Format {
             _ => Err(Error::usage(format!("{text:?} is no format")).hint("there are ndjson, raw and npy")),
         }
     }
-}
-
-/// One answer.
-#[derive(Debug, Serialize)]
-pub struct Record<'a> {
-    /// The record's own name, or the line's number.
-    pub id: &'a Value,
-    /// The text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub text: Option<&'a str>,
-    /// What came with the text.
-    #[serde(flatten)]
-    pub more: Option<&'a Map<String, Value>>,
-    /// The model whose vector this is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<&'a str>,
-    /// Whether it was there already.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cached: Option<bool>,
-    /// The vector.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vector: Option<&'a [f32]>,
-    /// Why there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<Value>,
 }
 
 /// The values as bytes.
@@ -165,24 +138,5 @@ mod tests {
             assert_eq!((header.len(), header.last()), (NPY_HEADER, Some(&b'\n')));
             assert!(String::from_utf8_lossy(&header).contains(&format!("({rows}, 65536)")));
         }
-    }
-
-    #[test]
-    fn a_record_says_what_it_has() {
-        let id = Value::from(3);
-        let more = serde_json::from_str(r#"{"source":"x"}"#).unwrap();
-        let record = Record {
-            id: &id,
-            text: Some("a"),
-            more: Some(&more),
-            model: Some("m"),
-            cached: Some(true),
-            vector: Some(&[0.5, -1.0]),
-            error: None,
-        };
-        assert_eq!(
-            serde_json::to_string(&record).unwrap(),
-            r#"{"id":3,"text":"a","source":"x","model":"m","cached":true,"vector":[0.5,-1.0]}"#
-        );
     }
 }

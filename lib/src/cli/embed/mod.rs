@@ -4,6 +4,7 @@ pub mod choice;
 pub mod format;
 pub mod lines;
 pub mod models;
+pub mod serve;
 pub mod stream;
 
 pub use choice::Choice;

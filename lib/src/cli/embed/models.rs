@@ -4,11 +4,10 @@ use super::choice::{Choice, shelf};
 use crate::base::{Error, Kind, Result};
 use crate::cli::{Cli, Outcome};
 use crate::embed::Model;
-use crate::embed::engine::{Engine, RuntimeKind};
-use crate::embed::model::shelf::Entry;
+use crate::embed::documents::{Engines, ListedModel, ModelVerification, Models, NotTaken};
+use crate::embed::engine::Engine;
 use crate::embed::tokenizer::Tokenizer;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Deserialize;
 
 /// A computed vector may differ from the reference by no more than this.
 const LOWEST_COSINE: f64 = 0.999;
@@ -16,123 +15,22 @@ const LOWEST_COSINE: f64 = 0.999;
 /// And no more than this may come from other texts in its batch: the last digits, where a machine adds in another order.
 const LARGEST_DIFFERENCE: f32 = 1e-5;
 
-/// The models there are.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Models {
-    /// `models`.
-    pub kind: &'static str,
-    /// 1.
-    pub version: u32,
-    /// Each of them, the built-in one first.
-    pub models: Vec<Listed>,
-}
-
-/// One model.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Listed {
-    /// Its name.
-    pub name: String,
-    /// Whether it is used when nobody says which.
-    pub used: bool,
-    /// Where it lies; none for the built-in one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// The level it is meant for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub level: Option<String>,
-    /// How many values a vector has.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dimension: Option<usize>,
-    /// How many tokens of a text count.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_tokens: Option<usize>,
-    /// All its files.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size_bytes: Option<u64>,
-    /// Its licence.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub licence: Option<String>,
-    /// Where it comes from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub origin: Option<String>,
-    /// What is wrong with it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<Value>,
-}
-
-impl Listed {
-    fn of(entry: Entry) -> Self {
-        let Entry { name, model, is_used } = entry;
-        let mut listed = match &model {
-            Ok(model) => Self::of_model(model),
-            Err(error) => Self { error: Some(error.to_json()["error"].take()), ..Self::empty() },
-        };
-        listed.name = name;
-        listed.used = is_used;
-        listed
-    }
-
-    fn of_model(model: &Model) -> Self {
-        let manifest = &model.manifest;
-        Self {
-            name: manifest.name.clone(),
-            path: model.folder().map(|folder| folder.display().to_string()),
-            level: Some(manifest.level.as_str().into()),
-            dimension: Some(manifest.dimension),
-            max_tokens: Some(manifest.max_tokens),
-            size_bytes: Some(manifest.files().map(|file| file.size_bytes).sum()),
-            licence: Some(manifest.licence.clone()),
-            origin: Some(manifest.origin.clone()),
-            ..Self::empty()
-        }
-    }
-
-    fn empty() -> Self {
-        Self {
-            name: String::new(),
-            used: false,
-            path: None,
-            level: None,
-            dimension: None,
-            max_tokens: None,
-            size_bytes: None,
-            licence: None,
-            origin: None,
-            error: None,
-        }
-    }
-
-    fn row(&self) -> Vec<String> {
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let size = self.size_bytes.map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6)).unwrap_or_default();
-        let place = match &self.error {
-            Some(error) => error["message"].as_str().unwrap_or_default().to_owned(),
-            None => self.path.clone().unwrap_or_else(|| "built in".into()),
-        };
-        let used = if self.used { "used" } else { "" };
-        let dimension = self.dimension.map(|dimension| dimension.to_string()).unwrap_or_default();
-        vec![self.name.clone(), used.into(), text(&self.level), dimension, size, text(&self.licence), place]
-    }
-}
-
 /// Prints the models there are.
 pub fn list(cli: &mut Cli) -> Result<Outcome> {
-    let models: Vec<Listed> = shelf(cli)?.list()?.into_iter().map(Listed::of).collect();
+    let models = shelf(cli)?.list()?.into_iter().map(ListedModel::from).collect();
     print(models, cli)
 }
 
 /// Prints what was changed.
 pub fn one(model: &Model, is_used: bool, cli: &mut Cli) -> Result<Outcome> {
-    print(vec![Listed { used: is_used, ..Listed::of_model(model) }], cli)
+    print(vec![ListedModel { is_used, ..model.into() }], cli)
 }
 
-fn print(models: Vec<Listed>, cli: &mut Cli) -> Result<Outcome> {
+fn print(models: Vec<ListedModel>, cli: &mut Cli) -> Result<Outcome> {
     if cli.out.look().is_json {
         cli.out.document(&Models { kind: "models", version: 1, models })?;
     } else {
-        let rows: Vec<Vec<String>> = models.iter().map(Listed::row).collect();
+        let rows: Vec<Vec<String>> = models.iter().map(ListedModel::row).collect();
         cli.out.table(&["MODEL", "", "LEVEL", "DIMENSION", "SIZE", "LICENCE", "PLACE"], &rows)?;
     }
     Ok(Outcome::Done)
@@ -147,11 +45,11 @@ struct Expected {
 
 /// Reads all of a model, computes its reference texts, and compares.
 pub fn verify(model: &Model, choice: &Choice, cli: &mut Cli) -> Result<Outcome> {
-    let mut bytes = 0;
+    let mut size_bytes = 0;
     let mut problems = vec![];
     for file in model.manifest.files() {
         match model.read(file) {
-            Ok(content) => bytes += content.len(),
+            Ok(content) => size_bytes += content.len() as u64,
             Err(error) => problems.push(error),
         }
     }
@@ -189,18 +87,18 @@ pub fn verify(model: &Model, choice: &Choice, cli: &mut Cli) -> Result<Outcome> 
             .on(model.to_string())
             .hint("say batching = \"never\" in its manifest"));
     }
-    let document = json!({
-        "kind": "model-verification",
-        "version": 1,
-        "model": model.name(),
-        "size_bytes": bytes,
-        "engine": engine.runtime().kind.as_str(),
-        "provider": engine.provider().0.as_str(),
-        "reference_texts": rows.len(),
-        "lowest_cosine": lowest,
-        "batching": engine.batching(),
-        "largest_difference_in_a_batch": largest,
-    });
+    let document = ModelVerification {
+        kind: "model_verification",
+        version: 1,
+        model: model.name().to_owned(),
+        size_bytes,
+        engine: engine.runtime().kind.as_str().to_owned(),
+        provider: engine.provider().0.as_str().to_owned(),
+        reference_texts: rows.len(),
+        lowest_cosine: lowest,
+        batching: engine.batching(),
+        largest_difference_in_a_batch: largest,
+    };
     if cli.out.look().is_json {
         cli.out.document(&document)?;
     } else {
@@ -240,33 +138,29 @@ pub fn engines(choice: &Choice, cli: &mut Cli) -> Result<Outcome> {
     let engine = Engine::open(&model, &choice.options(cli)?)?;
     let runtime = engine.runtime();
     let (provider, refused) = engine.provider();
-    let refused = refused.iter().map(|(provider, why)| json!({ "provider": provider.as_str(), "why": why }));
-    let others = runtime.refused.iter().map(|(path, why)| json!({ "path": path, "why": why }));
-    let path = runtime.path.as_ref().map(|path| path.display().to_string());
-    let document = json!({
-        "kind": "engines",
-        "version": 1,
-        "runtime": runtime.kind.as_str(),
-        "runtime_version": runtime.version,
-        "path": path,
-        "runtimes_refused": others.collect::<Vec<_>>(),
-        "provider": provider.as_str(),
-        "providers_refused": refused.collect::<Vec<_>>(),
-        "model": model.name(),
-        "opening_ms": engine.opening.as_secs_f64() * 1e3,
-    });
+    let not_taken = |what: &str, why: &str| NotTaken { what: what.to_owned(), why: why.to_owned() };
+    let document = Engines {
+        kind: "engines",
+        version: 1,
+        runtime: runtime.kind.as_str().to_owned(),
+        runtime_version: runtime.version.clone(),
+        path: runtime.path.as_ref().map(|path| path.display().to_string()),
+        runtimes_refused: runtime.refused.iter().map(|(path, why)| not_taken(path, why)).collect(),
+        provider: provider.as_str().to_owned(),
+        providers_refused: refused.iter().map(|(provider, why)| not_taken(provider.as_str(), why)).collect(),
+        model: model.name().to_owned(),
+        opening_ms: engine.opening.as_secs_f64() * 1e3,
+    };
     if cli.out.look().is_json {
         cli.out.document(&document)?;
         return Ok(Outcome::Done);
     }
-    let place = match runtime.kind {
-        RuntimeKind::OnnxRuntime => path.unwrap_or_default(),
-        RuntimeKind::Tract => "built in".into(),
-    };
-    let mut rows = vec![vec![format!("{} {}", runtime.kind.as_str(), runtime.version), "used".into(), place]];
-    rows.extend(runtime.refused.iter().map(|(path, why)| vec![path.clone(), "no".into(), why.clone()]));
-    rows.push(vec![provider.as_str().into(), "used".into(), String::new()]);
-    rows.extend(engine.provider().1.iter().map(|(p, why)| vec![p.as_str().to_owned(), "no".into(), why.clone()]));
+    let place = document.path.clone().unwrap_or_else(|| "built in".into());
+    let row = |other: &NotTaken| vec![other.what.clone(), "no".into(), other.why.clone()];
+    let mut rows = vec![vec![format!("{} {}", document.runtime, document.runtime_version), "used".into(), place]];
+    rows.extend(document.runtimes_refused.iter().map(row));
+    rows.push(vec![document.provider.clone(), "used".into(), String::new()]);
+    rows.extend(document.providers_refused.iter().map(row));
     cli.out.table(&["ENGINE", "", "WHERE OR WHY"], &rows)?;
     Ok(Outcome::Done)
 }

@@ -1,11 +1,11 @@
 //! The pipe: texts in, vectors out, in order, a block at a time.
 
-use super::format::{Format, Npy, Record, bytes_of};
+use super::format::{Format, Npy, bytes_of};
 use super::lines::{Line, Lines};
 use crate::base::{Error, Result};
 use crate::cli::{Cli, Out, Outcome, one_line};
+use crate::embed::documents::{EmbedTimings, Record, fields};
 use crate::embed::embedder::{Embedder, MAX_TEXT_BYTES, Source};
-use serde::Serialize;
 use serde_json::{Map, Value};
 use std::time::Instant;
 
@@ -86,25 +86,6 @@ fn record(text: &str, number: u64) -> Asked {
         fields.remove(own);
     }
     Asked { id, text: Ok(text), more: Some(fields).filter(|fields| !fields.is_empty()) }
-}
-
-/// What a run did, for `--timings`.
-#[derive(Debug, Serialize)]
-pub struct Timings {
-    /// Texts.
-    pub texts: u64,
-    /// Of these, kept.
-    pub hits: u64,
-    /// Of these, computed.
-    pub misses: u64,
-    /// Opening the model, in milliseconds.
-    pub opening_ms: f64,
-    /// Computing, in milliseconds.
-    pub computing_ms: f64,
-    /// All of it, in milliseconds.
-    pub total_ms: f64,
-    /// What computed, when something was.
-    pub engine: Option<String>,
 }
 
 /// Answers every line of a stream.
@@ -214,7 +195,7 @@ fn write_record(
         bytes.extend(format!("{}\t{}\t{said}\n", asked.id, one_line(text)).bytes());
         return Ok(());
     }
-    let error = answer.as_ref().err().map(|error| error.to_json()["error"].take());
+    let error = answer.as_ref().err().map(fields);
     let record = Record {
         id: &asked.id,
         text: asked.text.as_deref().ok(),
@@ -230,14 +211,16 @@ fn write_record(
 }
 
 /// What a run did.
-pub fn timings(embedder: &mut Embedder, begun: Instant) -> Timings {
+pub fn timings(embedder: &mut Embedder, begun: Instant) -> EmbedTimings {
     let counts = embedder.counts();
     let opened = (counts.misses > 0).then(|| embedder.engine().ok()).flatten();
     let engine = opened.as_ref().map(|engine| {
         format!("{} {} on {}", engine.runtime().kind.as_str(), engine.runtime().version, engine.provider().0.as_str())
     });
     let opening_ms = opened.map_or(0.0, |engine| engine.opening.as_secs_f64() * 1e3);
-    Timings {
+    EmbedTimings {
+        kind: "embed_timings",
+        version: 1,
         texts: counts.hits + counts.misses,
         hits: counts.hits,
         misses: counts.misses,
@@ -245,24 +228,6 @@ pub fn timings(embedder: &mut Embedder, begun: Instant) -> Timings {
         computing_ms: counts.computing.as_secs_f64() * 1e3,
         total_ms: begun.elapsed().as_secs_f64() * 1e3,
         engine,
-    }
-}
-
-impl Timings {
-    /// For people.
-    #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!(
-            "{} texts in {:.1} ms: {} kept, {} computed",
-            self.texts, self.total_ms, self.hits, self.misses
-        )];
-        if let Some(engine) = &self.engine {
-            lines.push(format!(
-                "{engine}: opened in {:.0} ms, computed in {:.1} ms",
-                self.opening_ms, self.computing_ms
-            ));
-        }
-        lines
     }
 }
 

@@ -34,6 +34,7 @@ const LARGEST: usize = 65_536;
 /// A model's manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Manifest {
     /// What it is called.
     pub name: String,
@@ -77,6 +78,7 @@ pub struct Manifest {
 /// Whether texts may be computed together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Batching {
     /// Texts with the same number of tokens.
     #[default]
@@ -88,6 +90,7 @@ pub enum Batching {
 /// One file of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ModelFile {
     /// Its name in the model's folder.
     pub file: String,

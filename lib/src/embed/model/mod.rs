@@ -24,6 +24,7 @@ pub const MAX_FILE_BYTES: u64 = 4 << 30;
 /// How much is spent on a vector.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Level {
     /// Nothing: answers come from the cache alone.
     None,
