@@ -86,11 +86,19 @@ fn lines(args: &Embed) -> Result<Lines> {
             }
             (Box::new(Cursor::new(texts.join("\n"))), "--text")
         }
-        (Some(path), _) if path != "-" => {
+        (file, []) => return open(file.as_deref()),
+    };
+    Lines::of(stream, name, MAX_LINE_BYTES)
+}
+
+/// The lines of a file, or of standard input.
+pub fn open(file: Option<&str>) -> Result<Lines> {
+    let (stream, name): (Box<dyn Read + Send>, &str) = match file {
+        Some(path) if path != "-" => {
             let file = File::open(path).map_err(|e| Error::bad_input(format!("could not read it: {e}")).on(path))?;
             (Box::new(file), path)
         }
-        (None, _) if std::io::stdin().is_terminal() => {
+        None if std::io::stdin().is_terminal() => {
             return Err(Error::usage("there are no texts").hint("pipe lines in, name a file, or say --text"));
         }
         _ => (Box::new(std::io::stdin()), input::STDIN),

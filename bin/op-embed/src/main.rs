@@ -1,5 +1,6 @@
 //! `op-embed`: texts to vectors, computed once and answered from the cache ever after.
 
+mod bench;
 mod embed;
 mod model;
 mod serve;
@@ -21,6 +22,7 @@ enum Command {
     Model(model::Model),
     Engines(model::Engines),
     Serve(serve::Serve),
+    Bench(bench::Bench),
 }
 
 /// Every command that computes has these options.
@@ -62,5 +64,6 @@ fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
         Command::Model(args) => model::run(&args, cli),
         Command::Engines(args) => model::engines(&args, cli),
         Command::Serve(args) => serve::run(&args, cli),
+        Command::Bench(args) => bench::run(&args, cli),
     }
 }

@@ -150,7 +150,7 @@ fn lines_that_are_no_text() {
     let mut input = b"first\n\nnot \xff utf-8\n\x00\x01 control\n".to_vec();
     input.extend("word ".repeat(200_000).bytes());
     input.push(b'\n');
-    input.extend([b'x'; 3 << 20]);
+    input.extend(vec![b'x'; 3 << 20]);
     input.extend(b"\nlast");
     let output = host.run_bytes(&[], &input);
     let found = records(&output);

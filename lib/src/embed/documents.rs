@@ -235,6 +235,42 @@ impl EmbedTimings {
     }
 }
 
+/// A document around what another part of the library found.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Document<T> {
+    /// What it is.
+    pub kind: &'static str,
+    /// Always 1.
+    pub version: u32,
+    /// What it says.
+    #[serde(flatten)]
+    pub body: T,
+}
+
+impl<T> Document<T> {
+    /// A document of this kind.
+    pub fn new(kind: &'static str, body: T) -> Self {
+        Self { kind, version: 1, body }
+    }
+}
+
+/// A number of bytes, for people.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..100_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        0..10_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+/// A share, for people.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
 /// An error as it stands in a record.
 #[must_use]
 pub fn fields(error: &Error) -> Value {

@@ -98,10 +98,10 @@ impl Engine {
         self.batching
     }
 
-    /// How many sessions are open.
+    /// How many threads compute when there is enough to do.
     #[must_use]
-    pub fn sessions(&self) -> usize {
-        self.sessions.len()
+    pub fn threads(&self) -> usize {
+        threads(&self.options)
     }
 
     /// The vectors of texts, each as it would be alone: only texts that are fed at the same length are computed together.
