@@ -130,6 +130,18 @@ impl StateRoot {
         self.cache().join("diffs").join(plugin).join(format!("{digest}.json"))
     }
 
+    /// The folder of the cache of vectors.
+    #[must_use]
+    pub fn embeddings(&self) -> PathBuf {
+        self.cache().join("embeddings")
+    }
+
+    /// The folder of documents that are searched by meaning.
+    #[must_use]
+    pub fn documents(&self) -> PathBuf {
+        self.path.join("@vectors").join("documents")
+    }
+
     /// Where the last answers of a plugin's service are kept.
     #[must_use]
     pub fn kept_answer(&self, plugin: &str) -> PathBuf {
