@@ -96,14 +96,12 @@ pub fn add(args: &Add, cli: &mut Cli) -> Result<Outcome> {
 }
 
 pub fn search(args: &Search, cli: &mut Cli) -> Result<Outcome> {
-    let wanted =
-        Wanted { top: args.top, filter: args.filter.clone(), threads: args.threads, timings: args.timings };
+    let wanted = Wanted { top: args.top, filter: args.filter.clone(), threads: args.threads, timings: args.timings };
     find::search(&args.query, &wanted, &choice!(args), cli)
 }
 
 pub fn neighbours(args: &Neighbours, cli: &mut Cli) -> Result<Outcome> {
-    let wanted =
-        Wanted { top: args.top, filter: args.filter.clone(), threads: args.threads, timings: args.timings };
+    let wanted = Wanted { top: args.top, filter: args.filter.clone(), threads: args.threads, timings: args.timings };
     let choice = op_dbus::cli::embed::Choice { model: args.model.clone(), ..Default::default() };
     find::neighbours(&args.id, &wanted, &choice, cli)
 }

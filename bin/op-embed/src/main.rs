@@ -1,7 +1,9 @@
 //! `op-embed`: texts to vectors, computed once and answered from the cache ever after.
 
 mod bench;
+mod cache;
 mod embed;
+mod find;
 mod model;
 mod serve;
 
@@ -23,6 +25,15 @@ enum Command {
     Engines(model::Engines),
     Serve(serve::Serve),
     Bench(bench::Bench),
+    Add(find::Add),
+    Search(find::Search),
+    Neighbours(find::Neighbours),
+    Stats(cache::Stats),
+    Verify(cache::Verify),
+    Gc(cache::Gc),
+    Export(cache::Export),
+    Warm(cache::Warm),
+    Topology(cache::Topology),
 }
 
 /// Every command that computes has these options.
@@ -48,6 +59,8 @@ const PROGRAM: Program = Program {
     examples: "printf 'Creating container 100\\n' | op-embed\n\
                op-embed --text 'Creating container 100' --format raw > vector.f32\n\
                op-embed --format npy lines.txt > vectors.npy\n\
+               op-embed add --input text events.txt; op-embed search 'which containers were made' --top 5\n\
+               op-embed stats; op-embed topology\n\
                op-embed model list\n\
                op-embed model install ./minilm-l6-f32\n\
                op-embed serve --http 8080\n\
@@ -65,5 +78,14 @@ fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
         Command::Engines(args) => model::engines(&args, cli),
         Command::Serve(args) => serve::run(&args, cli),
         Command::Bench(args) => bench::run(&args, cli),
+        Command::Add(args) => find::add(&args, cli),
+        Command::Search(args) => find::search(&args, cli),
+        Command::Neighbours(args) => find::neighbours(&args, cli),
+        Command::Stats(args) => cache::stats(&args, cli),
+        Command::Verify(args) => cache::verify(&args, cli),
+        Command::Gc(args) => cache::gc(&args, cli),
+        Command::Export(args) => cache::export(&args, cli),
+        Command::Warm(args) => cache::warm(&args, cli),
+        Command::Topology(args) => cache::topology(&args, cli),
     }
 }

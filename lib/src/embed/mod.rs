@@ -10,7 +10,6 @@
 //!
 //! Engines and tokenizers are compiled only with the feature `engine`, which op-embed alone enables.
 
-#[allow(dead_code, reason = "the rest of the room uses it")]
 pub mod cache;
 pub mod codec;
 pub mod documents;
@@ -20,8 +19,11 @@ pub mod embedder;
 pub mod engine;
 #[cfg(feature = "engine")]
 pub mod kept;
+mod map;
 pub mod model;
 pub mod pooling;
+pub mod search;
+mod simd;
 #[cfg(feature = "engine")]
 pub mod tokenizer;
 

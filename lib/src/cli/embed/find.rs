@@ -6,9 +6,9 @@ use super::stream::{Asked, Input, answers, warn_of};
 use crate::base::digest::Plain;
 use crate::base::{Error, Result};
 use crate::cli::{Cli, Outcome, one_line};
+use crate::embed::Model;
 use crate::embed::documents::Document as Printed;
 use crate::embed::search::{Access, Document, Documents, Filter, Search};
-use crate::embed::Model;
 use serde_json::Value;
 
 /// What is looked for, and how much of it is printed.

@@ -30,8 +30,14 @@ pub fn stats(cli: &mut Cli) -> Result<Outcome> {
     let saved_s = stats.asked.saved_ns as f64 / 1e9;
     let rows = [
         ("vectors", stats.vectors.to_string()),
-        ("hits", format!("{} of {} ({})", stats.asked.hits, stats.asked.hits + stats.asked.misses, share(stats.hit_share))),
-        ("computing that was saved", format!("{saved_s:.1} s; one vector takes {:.2} ms", stats.mean_generation_ns as f64 / 1e6)),
+        (
+            "hits",
+            format!("{} of {} ({})", stats.asked.hits, stats.asked.hits + stats.asked.misses, share(stats.hit_share)),
+        ),
+        (
+            "computing that was saved",
+            format!("{saved_s:.1} s; one vector takes {:.2} ms", stats.mean_generation_ns as f64 / 1e6),
+        ),
         ("vectors on disk", bytes(stats.vector_bytes)),
         ("indexes on disk", format!("{} and {}", bytes(stats.index_bytes), bytes(stats.hash_bytes))),
         ("in memory", share(stats.resident_share)),
@@ -48,9 +54,9 @@ pub fn stats(cli: &mut Cli) -> Result<Outcome> {
                 segment.dimension.to_string(),
                 segment.records.to_string(),
                 bytes(segment.stored_bytes),
-                segment.zstd_bytes.map_or("not tried".into(), |zstd| {
-                    percent(1.0 - zstd as f64 / segment.plain_bytes.max(1) as f64)
-                }),
+                segment
+                    .zstd_bytes
+                    .map_or("not tried".into(), |zstd| percent(1.0 - zstd as f64 / segment.plain_bytes.max(1) as f64)),
                 percent(segment.resident_bytes as f64 / segment.stored_bytes.max(1) as f64),
                 segment.created.clone(),
             ]
@@ -112,7 +118,9 @@ pub fn collect(wishes: &Collect, cli: &mut Cli) -> Result<Outcome> {
 pub fn reset(cli: &mut Cli) -> Result<Outcome> {
     let folder = cli.root()?.embeddings();
     match std::fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove the cache", &folder, &error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove the cache", &folder, &error))
+        }
         _ => {
             cli.out.note("the cache is empty; vectors are computed again as they are asked for");
             Ok(Outcome::Done)
@@ -132,7 +140,9 @@ pub fn export(digest: Option<&str>, text: Option<&str>, choice: &Choice, cli: &m
         _ => return Err(Error::usage("say which vector: --hash H or --text TEXT").on("export")),
     };
     let bytes = cache.export(&key).ok_or_else(|| {
-        Error::new(Kind::Unavailable, "the cache has no such vector").on(key.to_string()).hint("op-embed --text computes it")
+        Error::new(Kind::Unavailable, "the cache has no such vector")
+            .on(key.to_string())
+            .hint("op-embed --text computes it")
     })?;
     cli.out.bytes(&bytes)?;
     Ok(Outcome::Done)

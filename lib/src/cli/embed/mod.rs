@@ -2,7 +2,9 @@
 
 pub mod bench;
 pub mod choice;
+pub mod find;
 pub mod format;
+pub mod keep;
 pub mod lines;
 pub mod models;
 pub mod serve;

@@ -5,10 +5,10 @@ use crate::embed::codec::{VectorType, round_trip};
 use std::fs;
 use std::os::unix::fs::FileExt;
 
-const DIM: usize = 24;
+pub(super) const DIM: usize = 24;
 
 /// The vector of text number `i`.
-fn vector(i: usize) -> Vec<f32> {
+pub(super) fn vector(i: usize) -> Vec<f32> {
     let mut state = i as u64 + 1;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -17,15 +17,15 @@ fn vector(i: usize) -> Vec<f32> {
     (0..DIM).map(|_| next()).collect()
 }
 
-fn key(kind: VectorType, i: usize) -> Key {
+pub(super) fn key(kind: VectorType, i: usize) -> Key {
     Key::new("model", "tokenizer", "mean", true, kind, &format!("text {i}"))
 }
 
-fn fast() -> Options {
+pub(super) fn fast() -> Options {
     Options { durability: Durability::Cache, ..Options::default() }
 }
 
-fn fill(cache: &Cache, kind: VectorType, numbers: std::ops::Range<usize>) -> Saved {
+pub(super) fn fill(cache: &Cache, kind: VectorType, numbers: std::ops::Range<usize>) -> Saved {
     let vectors: Vec<_> = numbers.clone().map(vector).collect();
     let batch: Vec<_> = numbers.zip(&vectors).map(|(i, v)| (key(kind, i), v.as_slice(), 1_000 + i as u64)).collect();
     cache.put(&batch).unwrap()
@@ -33,7 +33,7 @@ fn fill(cache: &Cache, kind: VectorType, numbers: std::ops::Range<usize>) -> Sav
 
 /// Asserts that text `i` has its vector, or none.
 #[track_caller]
-fn is_there(cache: &Cache, kind: VectorType, i: usize) -> bool {
+pub(super) fn is_there(cache: &Cache, kind: VectorType, i: usize) -> bool {
     let mut out = [0.0; DIM];
     let hit = cache.get(&key(kind, i), &mut out).unwrap();
     let mut right = vector(i);
@@ -243,7 +243,7 @@ fn uses_are_noted() {
         assert!(is_there(&cache, VectorType::F32, 4) && is_there(&cache, VectorType::F32, 4));
     }
     let cache = Cache::open(folder.path(), at(4)).unwrap();
-    let index = cache.shared().hash.clone().unwrap();
+    let index = cache.index().unwrap();
     let used = |i| index.find(&key(VectorType::F32, i)).next().unwrap().used;
     assert_eq!((used(4).times, used(5).times), (4, 1));
     assert_eq!(used(4).minute - used(5).minute, 3 * 24 * 60);

@@ -14,8 +14,8 @@
 //! Readers map the file; the writer and those who note uses write with `pwrite`.
 
 use super::key::{Key, prefix};
-use super::map::Map;
 use crate::base::{Error, Result};
+use crate::embed::map::Map;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -218,8 +218,8 @@ impl HashWriter {
             let at = first.wrapping_add(step) & index.mask;
             if index.map.word(HEADER + SLOT * at) == 0 {
                 self.write(index, at, wanted, place.number(), used)?;
-                let count = index.used.fetch_add(1, Ordering::Relaxed) + 1;
-                return self.write_at(index, USED, &count.to_le_bytes());
+                index.used.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
             }
         }
         Err(Error::failed("the hash index is full").on(index.path.display().to_string()))
@@ -236,6 +236,7 @@ impl HashWriter {
 
     /// Says that all of the authority's commits up to this one are in it.
     pub(super) fn holds(&self, index: &HashIndex, commits: u64) -> Result<()> {
+        self.write_at(index, USED, &index.used().to_le_bytes())?;
         self.write_at(index, COMMITS, &commits.to_le_bytes())
     }
 

@@ -18,15 +18,25 @@
 #[cfg(test)]
 mod cache_tests;
 mod db;
+mod derived;
+mod gc;
 mod hash;
 mod key;
-mod map;
 mod read;
 mod repair;
 mod segment;
+mod stats;
+#[cfg(test)]
+mod upkeep_tests;
+mod verify;
+mod warm;
 mod write;
 
+pub use gc::{Collect, Collected, Trial};
 pub use key::{Key, Keys};
+pub use stats::{Asked, SegmentStats, Stats};
+pub use verify::Verified;
+pub use warm::{Warm, Warmed};
 pub use write::{New, Saved};
 
 use crate::base::{Error, Result};
@@ -96,6 +106,7 @@ pub struct Cache {
 struct Shared {
     hash: Option<Arc<HashIndex>>,
     segments: Vec<Option<Arc<Segment>>>,
+    copies: Option<warm::Copies>,
 }
 
 /// Uses not yet noted in the hash index, and the file they are noted in.
@@ -113,6 +124,16 @@ struct Counters {
 }
 
 impl Cache {
+    /// Deletes the cache in `folder`, whatever version it is of. What others have open still answers them.
+    pub fn reset(folder: &Path) -> Result<()> {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("delete the cache", folder, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Opens the cache in `folder` (`@cache/embeddings`). It need not exist: the first save makes it. Nothing but a few
     /// bytes is read before the first question.
     pub fn open(folder: &Path, options: Options) -> Result<Self> {
@@ -175,7 +196,7 @@ impl Cache {
 
     /// Notes the uses that were kept back.
     fn note_uses(&self) {
-        let index = self.shared().hash.clone();
+        let index = self.index();
         if let Some(index) = index {
             self.note(&mut held(&self.uses), &index);
         }
@@ -204,6 +225,7 @@ impl Cache {
 impl Drop for Cache {
     fn drop(&mut self) {
         self.note_uses();
+        self.note_asked();
     }
 }
 

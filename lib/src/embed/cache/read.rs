@@ -49,9 +49,17 @@ impl Cache {
                         is_complete = false;
                         break;
                     };
-                    if let Some(hit) = self.look(segment, found.place, key, shape, out)? {
+                    let copy = shared.copies.as_ref().and_then(|copies| copies.record(segment, found.place));
+                    let hit = match copy.filter(|_| segment.shape == shape).map(|record| record.read(key, out)) {
+                        Some(Ok(generation_ns)) => {
+                            self.counters.hit(generation_ns);
+                            Some(Hit { generation_ns })
+                        }
+                        _ => self.look(segment, found.place, key, shape, out)?,
+                    };
+                    if hit.is_some() {
                         self.used(index, found);
-                        return Ok(Some(hit));
+                        return Ok(hit);
                     }
                 }
                 is_complete
@@ -63,10 +71,10 @@ impl Cache {
     /// As [`Self::quick`], mapping what is not mapped yet.
     #[cold]
     fn slow(&self, key: &Key, shape: Shape, out: &mut [f32]) -> Result<Option<Hit>> {
-        if self.shared().hash.as_ref().is_some_and(|index| index.is_superseded()) {
+        if self.index().is_some_and(|index| index.is_superseded()) {
             self.reload();
         }
-        let Some(index) = self.shared().hash.clone() else { return Ok(None) };
+        let Some(index) = self.index() else { return Ok(None) };
         for found in index.find(key) {
             let Some(segment) = self.segment(found.place.segment) else { continue };
             if let Some(hit) = self.look(&segment, found.place, key, shape, out)? {
@@ -149,7 +157,7 @@ impl Cache {
                 .with(usize::from(place.slot), |record| Ok(record.digest() == key.digest() && record.is_whole()));
             (looked == Ok(true)).then_some(place)
         };
-        let index = self.shared().hash.clone();
+        let index = self.index();
         let quick = index.and_then(|index| index.find(key).find_map(|found| is_there(found.place)));
         quick.or_else(|| is_there(self.place_by_sqlite(key)?))
     }
@@ -185,6 +193,11 @@ impl Cache {
 
     pub(super) fn shared(&self) -> std::sync::RwLockReadGuard<'_, Shared> {
         self.shared.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The hash index that is mapped now; no lock is held on.
+    pub(super) fn index(&self) -> Option<Arc<HashIndex>> {
+        self.shared().hash.clone()
     }
 
     #[inline]

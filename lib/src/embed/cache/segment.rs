@@ -15,9 +15,9 @@
 //! segments alone. In a compressed segment the end of each block follows the header (8 bytes each), then the blocks.
 
 use super::key::Key;
-use super::map::Map;
 use crate::base::{Error, Result};
 use crate::embed::codec::{self, VectorType};
+use crate::embed::map::Map;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -147,6 +147,11 @@ impl<'a> Record<'a> {
 
     fn scale(&self) -> f32 {
         f32::from_le_bytes(self.bytes[40..44].try_into().unwrap_or_default())
+    }
+
+    /// All of it, without what fills it up.
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// The vector's bytes, as they are.
@@ -353,10 +358,5 @@ impl Segment {
     /// The file in memory.
     pub(super) fn map(&self) -> &Map {
         &self.map
-    }
-
-    /// The file itself.
-    pub(super) fn file(&self) -> &File {
-        &self.file
     }
 }

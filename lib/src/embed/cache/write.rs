@@ -1,7 +1,7 @@
 //! Saving: records, then the disk, then the rows that point at them, then the hash index.
 
 use super::db::{self, Db, SegmentRow, failed};
-use super::hash::{Builder, HashIndex, HashWriter, Place, Use, prefix_of};
+use super::hash::{HashWriter, Place, Use};
 use super::key::Key;
 use super::segment::{self, Encoding, HEADER, Shape};
 use super::{Cache, held};
@@ -10,11 +10,9 @@ use crate::embed::codec;
 use crate::store::Lock;
 use crate::store::file::Durability;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// A vector to save: its key, itself, and the nanoseconds it took to compute.
@@ -47,8 +45,8 @@ pub(super) struct Writer {
     pub db: Db,
     /// The file that is open as `db`: another one at its path means that the cache was deleted.
     identity: (u64, u64),
-    cache_id: u64,
-    hash: Option<HashWriter>,
+    pub cache_id: u64,
+    pub hash: Option<HashWriter>,
 }
 
 /// A new record and where it was put.
@@ -110,7 +108,7 @@ impl Cache {
         fs::metadata(self.index_path()).ok().map(|m| (m.dev(), m.ino()))
     }
 
-    fn open_writer(&self) -> Result<Writer> {
+    pub(super) fn open_writer(&self) -> Result<Writer> {
         let open = |cache: &Self| -> rusqlite::Result<(Db, u64)> {
             let db = Db::write(&cache.index_path(), cache.options.lock_timeout, cache.options.durability)?;
             let mut cache_id = db.meta("cache_id")?;
@@ -142,78 +140,6 @@ impl Cache {
         // What was opened to read may be an older file, or none.
         *held(&self.reader) = None;
         Ok(Writer { db, identity, cache_id, hash: None })
-    }
-
-    /// Makes the hash index again unless it is this cache's and holds all that is committed.
-    fn ensure_hash(&self, writer: &mut Writer) -> Result<()> {
-        let commits = writer.db.meta("commits").map_err(|e| failed("read the cache's index", &e))?;
-        let is_behind = self.is_behind.swap(false, Ordering::Relaxed);
-        for _ in 0..2 {
-            let index = self.shared().hash.clone();
-            let is_good = index.as_ref().is_some_and(|index| {
-                !index.is_superseded() && index.cache_id == writer.cache_id && index.commits() == commits
-            });
-            match index {
-                Some(index) if is_good && !is_behind => {
-                    if writer.hash.is_none() {
-                        writer.hash = Some(HashWriter::open(&index)?);
-                    }
-                    return Ok(());
-                }
-                // Perhaps another process made it.
-                _ if !is_behind => {
-                    writer.hash = None;
-                    self.reload();
-                }
-                _ => break,
-            }
-        }
-        self.rebuild_hash(writer, 0)
-    }
-
-    /// Makes the hash index from the rows, with room for `more`; what was known about uses is kept.
-    pub(super) fn rebuild_hash(&self, writer: &mut Writer, more: usize) -> Result<()> {
-        let attempt = |e: &rusqlite::Error| failed("make the hash index", e);
-        let count = writer.db.count().map_err(|e| attempt(&e))?;
-        let old = self.shared().hash.clone();
-        let uses: HashMap<Place, Use> =
-            old.iter().flat_map(|old| old.all().map(|found| (found.place, found.used))).collect();
-        let mut builder = Builder::new(usize::try_from(count).unwrap_or(usize::MAX).saturating_add(more));
-        writer
-            .db
-            .for_each(|digest, place| {
-                builder.add(prefix_of(digest), place, uses.get(&place).copied().unwrap_or_default())
-            })
-            .map_err(|e| attempt(&e))?;
-        self.put_hash_in_place(writer, builder)
-    }
-
-    fn put_hash_in_place(&self, writer: &mut Writer, builder: Builder) -> Result<()> {
-        let commits = writer.db.meta("commits").map_err(|e| failed("make the hash index", &e))?;
-        let old = self.shared().hash.clone();
-        let old_file = old.as_ref().and_then(|old| HashWriter::open(old).ok());
-        crate::store::file::replace(&self.hash_path(), &builder.finish(writer.cache_id, commits), Durability::Cache)?;
-        if let (Some(old), Some(file)) = (old, old_file) {
-            file.supersede(&old)?;
-        }
-        self.reload();
-        let index = self.shared().hash.clone();
-        let index = index
-            .ok_or_else(|| Error::failed("the hash index went away").on(self.hash_path().display().to_string()))?;
-        writer.hash = Some(HashWriter::open(&index)?);
-        Ok(())
-    }
-
-    /// The hash index with room for `more` entries.
-    fn index_with_room(&self, writer: &mut Writer, more: usize) -> Result<Arc<HashIndex>> {
-        let gone = || Error::failed("the hash index went away").on(self.hash_path().display().to_string());
-        let index = self.shared().hash.clone().ok_or_else(gone)?;
-        if index.has_room_for(more) {
-            return Ok(index);
-        }
-        let used = usize::try_from(index.used()).unwrap_or(usize::MAX);
-        self.put_hash_in_place(writer, index.grown(used.saturating_add(more)))?;
-        self.shared().hash.clone().ok_or_else(gone)
     }
 
     fn save(&self, writer: &mut Writer, batch: &[New], saved: &mut Saved) -> Result<()> {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The first bytes of a file as memory that follows the file. It may reach beyond the file's end: whoever reads looks
 /// at the length first.
 #[derive(Debug)]
-pub(super) struct Map {
+pub(in crate::embed) struct Map {
     start: NonNull<u8>,
     len: usize,
 }
@@ -24,7 +24,7 @@ unsafe impl Sync for Map {}
 
 impl Map {
     /// The first `len` bytes of `file`; `len` is not 0.
-    pub(super) fn new(file: &File, len: usize) -> io::Result<Self> {
+    pub(in crate::embed) fn new(file: &File, len: usize) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice; no Rust object lies there.
         let start =
             unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, ProtFlags::READ, MapFlags::SHARED, file.as_fd(), 0)? };
@@ -32,12 +32,12 @@ impl Map {
         Ok(Self { start, len })
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::embed) fn len(&self) -> usize {
         self.len
     }
 
     /// Bytes that lie within the file and that no writer changes any more.
-    pub(super) fn bytes(&self, from: usize, len: usize) -> &[u8] {
+    pub(in crate::embed) fn bytes(&self, from: usize, len: usize) -> &[u8] {
         assert!(from.checked_add(len).is_some_and(|end| end <= self.len), "outside of the map");
         // SAFETY: in bounds by the line above. A record is written once, before anything points at it; a file that
         // is changed in spite of that is caught by the record's checksum.
@@ -46,7 +46,7 @@ impl Map {
 
     /// The eight bytes at `offset` (a multiple of 8) as they are now, although a writer may be changing them.
     #[inline]
-    pub(super) fn word(&self, offset: usize) -> u64 {
+    pub(in crate::embed) fn word(&self, offset: usize) -> u64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "outside of the map");
         // SAFETY: in bounds and aligned by the line above; an atomic load of shared memory races with nothing.
         let word = unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) };
@@ -54,21 +54,21 @@ impl Map {
     }
 
     /// Reads pages ahead, now, by the calling thread: they land on its NUMA node.
-    pub(super) fn populate(&self, from: usize, len: usize) -> io::Result<()> {
+    pub(in crate::embed) fn populate(&self, from: usize, len: usize) -> io::Result<()> {
         let (start, len) = self.pages(from, len);
         // SAFETY: within the mapping; the advice reads pages and changes nothing.
         unsafe { rustix::mm::madvise(start, len, Advice::LinuxPopulateRead) }.map_err(io::Error::from)
     }
 
     /// Keeps pages in memory, within the limit the process has.
-    pub(super) fn lock(&self, from: usize, len: usize) -> io::Result<()> {
+    pub(in crate::embed) fn lock(&self, from: usize, len: usize) -> io::Result<()> {
         let (start, len) = self.pages(from, len);
         // SAFETY: within the mapping; locking changes no byte.
         unsafe { rustix::mm::mlock_with(start, len, MlockFlags::empty()) }.map_err(io::Error::from)
     }
 
     /// One byte a page of the first `len` bytes: odd when the page is in memory.
-    pub(super) fn residency(&self, len: usize) -> io::Result<Vec<u8>> {
+    pub(in crate::embed) fn residency(&self, len: usize) -> io::Result<Vec<u8>> {
         let len = len.min(self.len);
         let mut pages = vec![0_u8; len.div_ceil(PAGE)];
         // SAFETY: within the mapping, and the vector has a byte for each page.
@@ -79,7 +79,7 @@ impl Map {
     }
 
     /// The addresses of the pages that hold `len` bytes at `from`, to ask the kernel where they are.
-    pub(super) fn addresses(&self, from: usize, len: usize) -> impl Iterator<Item = usize> {
+    pub(in crate::embed) fn addresses(&self, from: usize, len: usize) -> impl Iterator<Item = usize> {
         let (start, len) = self.pages(from, len);
         (0..len).step_by(PAGE).map(move |at| start.addr() + at)
     }
@@ -99,4 +99,4 @@ impl Drop for Map {
 }
 
 /// The size of a page in the arithmetic here; where pages are larger, a few are asked about twice.
-pub(super) const PAGE: usize = 4096;
+pub(in crate::embed) const PAGE: usize = 4096;
