@@ -3,13 +3,14 @@
 //! `op-dbus-vectors COMMAND FOLDER ...` prints JSON, one document a line. Commands:
 //! `fill TYPE FROM TO BATCH` saves texts FROM..TO, `read TYPE FROM TO ROUNDS` times hits in a random order,
 //! `check TYPE FROM TO` looks at every answer, `writer TYPE FROM BATCH` saves until it is killed,
+//! `verify [repair]`, `gc [BYTES]`,
 //! `documents COUNT` adds documents, `search COUNT QUERIES` times searches and compares them with a slow one.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its purpose")]
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "statistics")]
 
-use op_dbus::embed::cache::{Cache, Key, Keys, Options};
+use op_dbus::embed::cache::{Cache, Collect, Key, Keys, Options};
 use op_dbus::embed::codec::{VectorType, round_trip};
 use op_dbus::embed::search::{Access, Document, Documents, Filter};
 use op_dbus::store::file::Durability;
@@ -67,10 +68,19 @@ fn main() {
         Some("read") => read(folder, kind(2), number(3)..number(4), number(5).max(1)),
         Some("check") => check(folder, kind(2), number(3)..number(4)),
         Some("writer") => writer(folder, kind(2), number(3), number(4).max(1)),
+        Some("verify") => {
+            let cache = Cache::open(folder, options()).unwrap();
+            serde_json::to_value(cache.verify(args.len() > 2).unwrap()).unwrap()
+        }
+        Some("gc") => {
+            let cache = Cache::open(folder, options()).unwrap();
+            let wishes = Collect { max_bytes: (args.len() > 2).then(|| number(2)), ..Collect::default() };
+            serde_json::to_value(cache.collect(&wishes).unwrap()).unwrap()
+        }
         Some("documents") => documents(folder, number(2)),
         Some("search") => search(folder, number(2), number(3).max(1)),
         _ => {
-            eprintln!("usage: op-dbus-vectors fill|read|check|writer|documents|search FOLDER ...");
+            eprintln!("usage: op-dbus-vectors fill|read|check|writer|verify|gc|documents|search FOLDER ...");
             std::process::exit(64);
         }
     };

@@ -8,7 +8,7 @@ use crate::store::file::Durability;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The version of the whole cache's layout.
@@ -49,9 +49,34 @@ pub(super) struct SegmentRow {
 }
 
 /// An open index.
+///
+/// SQLite shares memory through a mapped file, and a file system that writes each block to a new place (btrfs) ends a
+/// process that writes to a map when there is no place left: closing SQLite does. So on a full disk it is not closed;
+/// the end of the process does that, and whoever opens the index next goes on from its log.
 #[derive(Debug)]
 pub(super) struct Db {
     pub(super) connection: Connection,
+    folder: PathBuf,
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        if !has_room_for(&self.folder, 0)
+            && let Ok(other) = Connection::open_in_memory()
+        {
+            std::mem::forget(std::mem::replace(&mut self.connection, other));
+        }
+    }
+}
+
+/// Whether the file system has room for `bytes` more and what SQLite may need beside them. One that is mounted to be
+/// read only needs none.
+pub(super) fn has_room_for(folder: &Path, bytes: u64) -> bool {
+    const MARGIN: u64 = 4 << 20;
+    rustix::fs::statvfs(folder).map_or(true, |fs| {
+        let is_read_only = fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+        is_read_only || fs.f_bavail.saturating_mul(fs.f_frsize) >= bytes.saturating_add(MARGIN)
+    })
 }
 
 /// What a look at the file's first bytes says: SQLite need not be started for it.
@@ -128,9 +153,12 @@ impl Db {
         // A lost commit is a miss. What matters is the order: vectors are on the disk before rows that point at them.
         let level = if durability == Durability::Durable { "normal" } else { "off" };
         connection.pragma_update(None, "synchronous", level)?;
+        if !has_room_for(path.parent().unwrap_or(path), 0) {
+            connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        }
         connection.pragma_update(None, "cache_size", -65_536)?;
         connection.set_prepared_statement_cache_capacity(32);
-        Ok(Self { connection })
+        Ok(Self { connection, folder: path.parent().unwrap_or(path).to_owned() })
     }
 
     /// Opens the index to read.
@@ -155,7 +183,7 @@ impl Db {
             opened => opened?,
         };
         connection.set_prepared_statement_cache_capacity(32);
-        Ok(Self { connection })
+        Ok(Self { connection, folder: path.parent().unwrap_or(path).to_owned() })
     }
 
     pub(super) fn meta(&self, name: &str) -> rusqlite::Result<u64> {

@@ -142,6 +142,9 @@ impl Cache {
     }
 
     fn place_by_sqlite(&self, key: &Key) -> Option<Place> {
+        if !super::db::has_room_for(&self.folder, 0) {
+            return None;
+        }
         let mut reader = held(&self.reader);
         if reader.is_none() {
             *reader = Db::read(&self.index_path(), self.options.lock_timeout).ok();

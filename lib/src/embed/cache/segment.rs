@@ -298,21 +298,24 @@ impl Segment {
         for window in from / WINDOW..=(from + len - 1) / WINDOW {
             let (word, bit) = (&self.read[window / 64], 1 << (window % 64));
             if word.load(Ordering::Relaxed) & bit == 0 {
-                self.read_window(window)?;
-                word.fetch_or(bit, Ordering::Relaxed);
+                if self.read_ahead(window * WINDOW, WINDOW) {
+                    word.fetch_or(bit, Ordering::Relaxed);
+                } else if !self.read_ahead(from, len) {
+                    return Err(Fault::Unreadable);
+                }
             }
         }
         Ok(self.map.bytes(from, len))
     }
 
+    /// Whether the bytes that there are of these can be read.
     #[cold]
-    fn read_window(&self, window: usize) -> Result<(), Fault> {
-        let (start, known) = (window * WINDOW, self.known_len.load(Ordering::Relaxed));
-        let len = usize::try_from(known).unwrap_or(usize::MAX).saturating_sub(start).min(WINDOW);
-        match self.map.populate(start, len) {
+    fn read_ahead(&self, from: usize, len: usize) -> bool {
+        let known = usize::try_from(self.known_len.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        match self.map.populate(from, known.saturating_sub(from).min(len)) {
+            Ok(()) => true,
             // A kernel before 5.14 knows no such question.
-            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => Err(Fault::Unreadable),
-            _ => Ok(()),
+            Err(error) => error.raw_os_error() == Some(libc::EINVAL),
         }
     }
 

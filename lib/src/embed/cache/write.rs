@@ -67,6 +67,13 @@ impl Cache {
             codec::check(key.vector_type(), vector).map_err(|error| error.or_on(key.to_string()))?;
         }
         let begun = Instant::now();
+        let bytes: u64 = batch.iter().map(|(_, vector, _)| vector.len() as u64 * 4 + 256).sum();
+        self.make_folders()?;
+        if !db::has_room_for(&self.folder, bytes * 2) {
+            return Err(Error::failed("could not save vectors: No space left on the device")
+                .on(self.folder.display().to_string())
+                .hint("make room, or bound the cache: op-embed gc --max-bytes N"));
+        }
         self.writing(|cache, writer| {
             let mut saved = Saved { lock_ns: nanoseconds(begun), ..Saved::default() };
             cache.save(writer, batch, &mut saved)?;
@@ -178,12 +185,12 @@ impl Cache {
         }
         let commits = writer.commit(&segments, &placed).map_err(|e| failed("save vectors in the cache's index", &e))?;
         saved.commit_ns = lap();
-        let Some(hash) = &writer.hash else { return Err(Error::failed("the hash index is not open")) };
-        let used = Use { minute: Use::minute_of(self.now_s()), times: 1 };
-        for record in &placed {
-            hash.set(&index, record.key.digest(), record.old, record.place, used)?;
+        // The vectors are saved. A hash index that could not be written is behind, and made again by the next save.
+        if let Some(hash) = &writer.hash {
+            let used = Use { minute: Use::minute_of(self.now_s()), times: 1 };
+            let noted = placed.iter().try_for_each(|r| hash.set(&index, r.key.digest(), r.old, r.place, used));
+            let _ = noted.and_then(|()| hash.holds(&index, commits));
         }
-        hash.holds(&index, commits)?;
         saved.index_ns = lap();
         saved.saved = placed.len();
         Ok(())
