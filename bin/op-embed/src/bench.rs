@@ -2,7 +2,7 @@
 
 use crate::choice;
 use op_dbus::base::Result;
-use op_dbus::cli::embed::bench;
+use op_dbus::cli::embed::{bench, layers};
 use op_dbus::cli::{Cli, Outcome};
 
 /// Measure what computing a vector takes here: by batch and length, and the whole way of a text.
@@ -12,6 +12,9 @@ pub struct Bench {
     /// how many texts go the whole way (256)
     #[argh(option, arg_name = "N", default = "256")]
     texts: usize,
+    /// print the founding document's tables with the figures of this machine
+    #[argh(switch)]
+    layers: bool,
     /// a model's name or folder; the one in use when not said
     #[argh(option, arg_name = "MODEL")]
     model: Option<String>,
@@ -30,5 +33,8 @@ pub struct Bench {
 }
 
 pub fn run(args: &Bench, cli: &mut Cli) -> Result<Outcome> {
+    if args.layers {
+        return layers::layers(&choice!(args), cli);
+    }
     bench::misses(args.texts, &choice!(args), cli)
 }

@@ -200,7 +200,7 @@ fn print(bench: &Bench, cli: &mut Cli) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn median(values: &mut [f64]) -> f64 {
+pub(super) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

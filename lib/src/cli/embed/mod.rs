@@ -5,6 +5,7 @@ pub mod choice;
 pub mod find;
 pub mod format;
 pub mod keep;
+pub mod layers;
 pub mod lines;
 pub mod models;
 pub mod serve;
