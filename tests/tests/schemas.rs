@@ -19,6 +19,7 @@ use op_dbus::bus::Service;
 use op_dbus::bus::introspection::Node;
 use op_dbus::bus::recording::Recording;
 use op_dbus::bus::walk::Tree;
+use op_dbus::embed::documents::{EmbedTimings, Engines, ModelVerification, Models, Record as Embedding};
 use op_dbus::package::create::IntrospectionDocument;
 use op_dbus::plugin::Manifest;
 use op_dbus::plugin::author::{Draft, DraftDocument, LintReport, Surface};
@@ -58,6 +59,12 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("scenario", None, of::<ScenarioFile>()),
         ("lint", Some("lint"), of::<LintReport>()),
         ("draft", Some("draft"), of::<DraftDocument>()),
+        ("embedding", None, of::<Embedding<'_>>()),
+        ("embed-timings", Some("embed_timings"), of::<EmbedTimings>()),
+        ("models", Some("models"), of::<Models>()),
+        ("model", None, of::<op_dbus::embed::model::Manifest>()),
+        ("model-verification", Some("model_verification"), of::<ModelVerification>()),
+        ("engines", Some("engines"), of::<Engines>()),
     ]
 }
 
