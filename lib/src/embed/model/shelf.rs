@@ -48,7 +48,7 @@ impl Shelf {
     /// Every model, the built-in one first.
     pub fn list(&self) -> Result<Vec<Entry>> {
         let used = self.used()?;
-        let mut entries = vec![];
+        let mut entries: Vec<Entry> = vec![];
         #[cfg(feature = "engine")]
         {
             let model = Model::built_in()?;
