@@ -1,6 +1,5 @@
 //! What a miss costs here.
 
-use crate::choice;
 use op_dbus::base::Result;
 use op_dbus::cli::embed::{bench, layers};
 use op_dbus::cli::{Cli, Outcome};

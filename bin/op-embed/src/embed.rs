@@ -1,6 +1,5 @@
 //! The pipe: texts in, vectors out.
 
-use crate::choice;
 use op_dbus::base::{Error, Result};
 use op_dbus::cli::embed::Choice;
 use op_dbus::cli::embed::format::Format;

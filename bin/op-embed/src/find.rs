@@ -1,6 +1,5 @@
 //! Documents: added, and found by meaning.
 
-use crate::choice;
 use crate::embed::open;
 use op_dbus::base::Result;
 use op_dbus::cli::embed::find::{self, Wanted};

@@ -1,5 +1,19 @@
 //! `op-embed`: texts to vectors, computed once and answered from the cache ever after.
 
+/// Every command that computes has these options.
+macro_rules! choice {
+    ($args:expr) => {
+        op_dbus::cli::embed::Choice {
+            model: $args.model.clone(),
+            level: $args.level.clone(),
+            runtime: $args.runtime.clone(),
+            provider: $args.provider.clone(),
+            threads: $args.threads,
+            ..Default::default()
+        }
+    };
+}
+
 mod bench;
 mod cache;
 mod embed;
@@ -35,21 +49,6 @@ enum Command {
     Warm(cache::Warm),
     Topology(cache::Topology),
 }
-
-/// Every command that computes has these options.
-macro_rules! choice {
-    ($args:expr) => {
-        op_dbus::cli::embed::Choice {
-            model: $args.model.clone(),
-            level: $args.level.clone(),
-            runtime: $args.runtime.clone(),
-            provider: $args.provider.clone(),
-            threads: $args.threads,
-            ..Default::default()
-        }
-    };
-}
-use choice;
 
 const PROGRAM: Program = Program {
     name: "op-embed",

@@ -1,6 +1,5 @@
 //! Models and what they compute on.
 
-use crate::choice;
 use op_dbus::base::Result;
 use op_dbus::cli::embed::{choice, models};
 use op_dbus::cli::{Cli, Outcome};
@@ -40,8 +39,8 @@ struct Install {
     #[argh(switch)]
     replace: bool,
     /// use it from now on
-    #[argh(switch)]
-    r#use: bool,
+    #[argh(switch, long = "use")]
+    is_used: bool,
 }
 
 /// Read all of a model, compute its reference texts and compare.
@@ -110,10 +109,10 @@ pub fn run(args: &Model, cli: &mut Cli) -> Result<Outcome> {
         Command::Install(args) => {
             let shelf = choice::shelf(cli)?;
             let mut model = shelf.install(Path::new(&args.path), args.replace)?;
-            if args.r#use {
+            if args.is_used {
                 model = shelf.set_used(model.name())?;
             }
-            models::one(&model, args.r#use, cli)
+            models::one(&model, args.is_used, cli)
         }
         Command::Verify(args) => {
             let choice = choice!(args);

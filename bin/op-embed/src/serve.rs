@@ -1,6 +1,5 @@
 //! Answering other programs.
 
-use crate::choice;
 use op_dbus::base::{Result, time};
 use op_dbus::cli::embed::serve::{Listening, Server, Where, places};
 use op_dbus::cli::embed::{Choice, choice};
