@@ -1,11 +1,11 @@
 # op-dbus: `make` shows what there is to make.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PROGRAMS := op-discover op-query op-apply op-install op-embed op-dbus
+PROGRAMS := op-discover op-query op-apply op-install op-snapshot op-audit op-embed op-dbus
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help deps build demo test test-vm lint bench bench-gpu install docs clean-test-cache
+.PHONY: help deps build demo test test-vm lint bench bench-gpu install registry docs clean-test-cache
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,10 +42,15 @@ bench-gpu: ## embeddings on the processor and on a GPU, where a device and a GPU
 	@cargo build --locked --release -p op-embed
 	@tests/bench/gpu.sh
 
-install: ## programs, mappings and documentation under $(DESTDIR)$(PREFIX), after make build
+install: ## programs, mappings and the hookscript under $(DESTDIR)$(PREFIX), after make build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/usr/share/op-dbus
 	install -m 755 $(PROGRAMS:%=target/release/%) $(DESTDIR)$(PREFIX)/bin/
 	cp -r --no-preserve=ownership mappings $(DESTDIR)/usr/share/op-dbus/
+	install -D -m 755 proxmox-hook/op-dbus-hook -t $(DESTDIR)/usr/share/op-dbus/hook
+	install -m 644 proxmox-hook/manage.sh $(DESTDIR)/usr/share/op-dbus/hook/
+
+registry: build ## the shipped mappings as signed packages with an index, in target/registry (KEY=FILE: the secret key)
+	@packaging/registry.sh target/registry $(KEY)
 
 docs: ## the library's documentation, in target/doc
 	cargo doc --locked --no-deps -p op_dbus

@@ -1,7 +1,7 @@
 #!/bin/bash
 # check.sh : checks the Nix files as far as this machine can, and says what it skipped.
 #   with Nix                        parses every file, which also finds names that are not bound; compares the module's
-#                                   unit with packaging/systemd/op-dbus.service
+#                                   services with those in packaging/systemd
 #   and $OP_DBUS_NIXPKGS            (a nixpkgs tree) evaluates all outputs of the flake, without building or a network
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -41,28 +41,31 @@ def lines(value):
     """What a Nix value becomes in a unit, as sorted words: lists, repeated lines and booleans made alike."""
     values = value if isinstance(value, list) else [value]
     words = {True: "yes", False: "no"}
-    return sorted(words[v] if isinstance(v, bool) else v.removeprefix("~") for v in values)
+    return sorted(words[v] if isinstance(v, bool) else str(v).removeprefix("~") for v in values)
 
-nix = json.load(sys.stdin)
-module = {"ExecStart": None}
-for key, value in nix["serviceConfig"].items():
-    module[key] = lines(value.split(" ") if key == "ExecStart" else value)
-shipped = collections.defaultdict(list)
-section = ""
-for line in open("packaging/systemd/op-dbus.service"):
-    line = line.strip()
-    if line.startswith("["):
-        section = line
-    elif section == "[Service]" and "=" in line and not line.startswith("#"):
-        key, value = line.split("=", 1)
-        shipped[key] += value.removeprefix("~").split()
-shipped = {key: sorted(words) for key, words in shipped.items()}
-differing = [key for key in sorted({*module, *shipped}) if module.get(key) != shipped.get(key)]
-for key in differing:
-    print(f"nix: {key}: the module has {module.get(key)}, packaging/systemd/op-dbus.service has {shipped.get(key)}")
-sys.exit(bool(differing))
+problems = 0
+for name, unit in json.load(sys.stdin).items():
+    module = {}
+    for key, value in unit["serviceConfig"].items():
+        module[key] = lines(value.split(" ") if key == "ExecStart" else value)
+    file = f"packaging/systemd/{name}.service"
+    shipped = collections.defaultdict(list)
+    section = ""
+    for line in open(file):
+        line = line.strip()
+        if line.startswith("["):
+            section = line
+        elif section == "[Service]" and "=" in line and not line.startswith("#"):
+            key, value = line.split("=", 1)
+            shipped[key] += value.removeprefix("~").split()
+    shipped = {key: sorted(words) for key, words in shipped.items()}
+    for key in sorted({*module, *shipped}):
+        if module.get(key) != shipped.get(key):
+            print(f"nix: {key}: the module has {module.get(key)}, {file} has {shipped.get(key)}")
+            problems += 1
+sys.exit(bool(problems))
 '
-echo "nix: the module's unit is packaging/systemd/op-dbus.service"
+echo "nix: the module's services are those in packaging/systemd"
 
 if [ -z "${OP_DBUS_NIXPKGS:-}" ]; then
   skip nix-flake "the flake is not evaluated: OP_DBUS_NIXPKGS names no nixpkgs tree"

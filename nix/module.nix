@@ -99,5 +99,56 @@ in
         SystemCallFilter = [ "@system-service" ];
       };
     };
+
+    # packaging/systemd/op-dbus-snapshot.service and .timer are the same units for other systems.
+    systemd.services.op-dbus-snapshot = {
+      description = "Take a snapshot of the cache of op-dbus";
+      documentation = [ "man:op-dbus(7)" ];
+      unitConfig.ConditionPathExists = "/var/lib/op-dbus/@cache";
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = "${lib.getExe' cfg.package "op-snapshot"} rotate --lock-timeout 5min";
+        TimeoutStartSec = "30min";
+        StateDirectory = "op-dbus";
+        UMask = "0077";
+        Nice = 10;
+        IOSchedulingClass = "idle";
+
+        CapabilityBoundingSet = [
+          "CAP_SYS_ADMIN"
+          "CAP_DAC_OVERRIDE"
+          "CAP_FOWNER"
+        ];
+        LockPersonality = true;
+        MemoryDenyWriteExecute = true;
+        NoNewPrivileges = true;
+        PrivateDevices = true;
+        PrivateNetwork = true;
+        PrivateTmp = true;
+        ProtectClock = true;
+        ProtectControlGroups = true;
+        ProtectHome = true;
+        ProtectHostname = true;
+        ProtectKernelLogs = true;
+        ProtectKernelModules = true;
+        ProtectKernelTunables = true;
+        ProtectSystem = "strict";
+        RestrictAddressFamilies = [ "none" ];
+        RestrictNamespaces = true;
+        RestrictRealtime = true;
+        RestrictSUIDSGID = true;
+        SystemCallArchitectures = "native";
+        SystemCallFilter = [ "@system-service" ];
+      };
+    };
+    systemd.timers.op-dbus-snapshot = {
+      description = "Take a snapshot of the cache of op-dbus every hour";
+      wantedBy = [ "timers.target" ];
+      timerConfig = {
+        OnCalendar = "hourly";
+        Persistent = true;
+        AccuracySec = "1min";
+      };
+    };
   };
 }

@@ -3,6 +3,9 @@
   lib,
   rustPlatform,
   makeBinaryWrapper,
+  btrfs-progs,
+  compsize,
+  util-linux,
 }:
 
 let
@@ -23,7 +26,8 @@ rustPlatform.buildRustPackage {
       ../mappings
       ../packaging/completions
       ../packaging/man
-      ../proxmox-hook/op-hook
+      ../proxmox-hook/op-dbus-hook
+      ../proxmox-hook/manage.sh
       # A member of the workspace, so cargo wants to see it; it is neither built nor run here.
       (lib.fileset.difference ../tests (lib.fileset.maybeMissing ../tests/cache))
     ];
@@ -46,19 +50,30 @@ rustPlatform.buildRustPackage {
   ];
 
   postInstall = ''
-    install -D -m 755 proxmox-hook/op-hook -t $out/share/op-dbus/hook
+    install -D -m 755 proxmox-hook/op-dbus-hook -t $out/share/op-dbus/hook
+    install -m 644 proxmox-hook/manage.sh -t $out/share/op-dbus/hook
     cp -r mappings $out/share/op-dbus/
     install -D -m 644 packaging/man/op-dbus.7 -t $out/share/man/man7
     install -D -m 644 packaging/completions/op-dbus -t $out/share/bash-completion/completions
-    for program in discover query apply install embed; do
+    for program in discover query apply install snapshot audit embed; do
       ln -s op-dbus $out/share/bash-completion/completions/op-$program
     done
   '';
 
-  # Shipped mappings are looked for in /usr/share otherwise.
+  # Shipped mappings and the hookscript are looked for in /usr/share otherwise. op-snapshot runs mkfs.btrfs, mount and
+  # compsize; op-install runs gpgv when it is asked to.
   postFixup = ''
+    wrapProgram $out/bin/op-snapshot \
+      --suffix PATH : ${
+        lib.makeBinPath [
+          btrfs-progs
+          compsize
+          util-linux
+        ]
+      }
     for program in $out/bin/op-*; do
-      wrapProgram "$program" --set-default OP_DBUS_MAPPINGS $out/share/op-dbus/mappings
+      wrapProgram "$program" --set-default OP_DBUS_MAPPINGS $out/share/op-dbus/mappings \
+        --set-default OP_DBUS_HOOK $out/share/op-dbus/hook/op-dbus-hook
     done
   '';
 

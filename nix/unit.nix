@@ -1,5 +1,5 @@
-# The unit that module.nix defines, as plain data, evaluated without nixpkgs: the few functions the module uses stand in
-# for its library. For check.sh, which compares it with packaging/systemd/op-dbus.service.
+# The services that module.nix defines, as plain data, evaluated without nixpkgs: the few functions the module uses stand
+# in for its library. For check.sh, which compares them with those in packaging/systemd.
 let
   pass = value: value;
   lib = {
@@ -25,4 +25,4 @@ let
   };
   module = import ./module.nix { inherit config lib pkgs; };
 in
-module.config.systemd.services.op-dbus
+module.config.systemd.services

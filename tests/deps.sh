@@ -8,11 +8,15 @@ packages=(
   util-linux iproute2                   # tests/root/enter.sh: unshare nsenter setpriv mount ip
   dbus-daemon                           # private buses; the package dbus would start one for the machine
   btrfs-progs                           # real subvolumes on a loop file
+  minisign openssl gnupg gpgv           # packages by the stock tools; certificates of a test's server
+  strace                                # kills and full disks at every call of an install
+  btrfs-compsize                        # how much compression saves
   systemd-container procps              # tests/machine/boot.sh: systemd-nspawn; pgrep
   cpio zstd xz-utils                    # tests/machine/build.sh: the first file system of the virtual machine
   qemu-system-x86 qemu-utils            # tests/machine/vm.sh
   binutils e2fsprogs openssh-client     # what it shows the virtual machine, and how it is entered
   jq                                    # pipes between the programs
+  strace                                # kills a program at each of its writes
   systemd                               # busctl, systemd-analyze
   libglib2.0-bin                        # gdbus, to measure beside
   python3-venv                          # tests/embed/python.sh: what embeddings are compared with

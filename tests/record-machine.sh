@@ -30,7 +30,7 @@ case $2 in
     # The manager alone: its lists say all of the units that the mapping reads.
     examples=/op/src/mappings/systemd/examples
     record org.freedesktop.systemd1 systemd \
-      "$(< $examples/snapshots-every-hour.json)" "$(< $examples/no-service-discovery.json)" \
+      "$(< $examples/snapshots-every-hour.json)" "$(< $examples/no-service-discovery.json)" "$(< $examples/text-console.json)" \
       '{"units": {"getty@tty2.service": {"active": false}, "sleep.target": {"active": false}, "ssh.service": {"active": true}}}' \
       '{"units": {"ssh.service": {"active": false}}}' \
       '{"units": {"poweroff.target": {"active": true}}}' \

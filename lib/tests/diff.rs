@@ -52,6 +52,8 @@ struct Key {
     no_delete: bool,
     #[serde(default)]
     hidden: Vec<String>,
+    #[serde(default)]
+    filled_in: BTreeMap<String, Value>,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -105,6 +107,7 @@ impl Key {
                 can_create: !self.no_create,
                 can_delete: !self.no_delete,
                 hidden: self.hidden.clone(),
+                filled_in: self.filled_in.clone(),
             },
             ..KeySpec::default()
         }

@@ -53,6 +53,7 @@ impl Case {
             readme: ("README.md".into(), Some("# x".into())),
             examples: vec![("examples/x.json".into(), "{\"plugins\":{\"x\":{}}}".into())],
             has_scenarios: true,
+            untrusted: Vec::new(),
             surface: Some(self.surface.clone()),
         }
     }

@@ -55,7 +55,7 @@ fn lesson(after: &Value, calls: &[SeenCall]) -> Learned {
     let mut values =
         json!({"Scene": "off", "Mood": "calm", "Layout": "row", "Hours": 1, "Lit": false, "Brightness": 10});
     values.as_object_mut().unwrap().extend(after.as_object().unwrap().clone());
-    learn(&before(), &surface(&values), calls)
+    learn(Some(&before()), &surface(&values), calls)
 }
 
 /// The mapping of a lesson, which has to be one.

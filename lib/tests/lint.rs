@@ -43,6 +43,7 @@ fn subject(case: &Path) -> Subject {
             None => vec![("examples/empty.json".into(), "{\"plugins\":{\"lamp\":{}}}".into())],
         },
         has_scenarios: !has("no-examples"),
+        untrusted: text(case, "untrusted.txt").iter().flat_map(|text| text.lines()).map(str::to_owned).collect(),
         surface: (!has("no-introspection")).then_some(surface),
     }
 }

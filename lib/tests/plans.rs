@@ -248,6 +248,9 @@ fn freshness() {
     assert_eq!(stale(&more), "hostname/icon differs now as well");
     let other = plan_of(vec![action("1", hostname_call("x"), vec![set("icon", &json!("a"), &json!("b"))])]);
     assert_eq!(stale(&other), "hostname/static_hostname is already as wanted; hostname/icon differs now as well");
+    // Nothing is left to do, and so nothing is said of the mapping.
+    let without_actions = Plan { mappings: BTreeMap::new(), ..plan_of(vec![]) };
+    assert_eq!(stale(&without_actions), "hostname/static_hostname is already as wanted");
     // The mapping moved, or went away.
     let mut remapped = planned.clone();
     remapped.mappings.insert("hostname".into(), "sha256:other".into());

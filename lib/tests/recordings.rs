@@ -274,3 +274,22 @@ proptest! {
         let _ = Recording::parse(&text, "r");
     }
 }
+
+#[test]
+fn answers_come_in_the_order_in_which_they_were_given() {
+    let mut queue = recording();
+    let find = |path: &str| {
+        json!({"path": "/lamps", "interface": "org.example.Lamps", "member": "Find", "type_signature": "s",
+               "args": ["next"], "reply": {"type_signature": "o", "values": [path]}})
+    };
+    let calls = queue["calls"].as_array_mut().unwrap();
+    calls.extend([find("/lamps/one"), find("/lamps/two"), find("/lamps/one"), find("/lamps/three")]);
+    let replayed = replay(&queue).unwrap();
+    let next = || replayed.bus.call(self::find("next")).unwrap().values[0].clone();
+    let said: Vec<Value> = (0..6).map(|_| next()).collect();
+    let order = ["one", "two", "one", "three", "three", "three"];
+    assert_eq!(said, order.map(|name| json!(format!("/lamps/{name}"))));
+    // Another one who asks hears them from the first.
+    let again = replay(&queue).unwrap();
+    assert_eq!(again.bus.call(self::find("next")).unwrap().values[0], "/lamps/one");
+}

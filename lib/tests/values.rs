@@ -122,7 +122,7 @@ fn misfits() {
         ("a{ss}", json!({"a":1}), ".a", "1 does not fit s, a string without NUL"),
         ("a{ys}", json!({"01":"x"}), ".01", "\"01\" does not fit y, 0 to 255"),
         ("a{sa(si)}", json!({"a":[["x","y"]]}), ".a[0][1]", "\"y\" does not fit i, -2147483648 to 2147483647"),
-        ("a{ss}", json!({"$secret":"X"}), "", "this program resolves no secrets yet, so write the value itself"),
+        ("a{ss}", json!({"$secret":"X"}), "", "a secret has no place here"),
         (
             "a{ss}",
             json!({"$a":"X"}),

@@ -5,6 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 host=$(mktemp -d)
 trap 'rm -rf "$host"' EXIT
 mkdir -p "$host"/root/@plugin-{hostname,upower} "$host"/root/@plugin-snapshots/hostname@v1.0.0 \
+    "$host"/root/@cache-snapshots/cache@2025-01-15-{10,11}:00 \
     "$host"/other/@plugin-other "$host"/mappings/{packagekit,hostname,empty} "$host"/work/folder
 touch "$host"/root/@plugin-{hostname,upower}/plugin.toml "$host"/other/@plugin-other/plugin.toml \
     "$host"/mappings/{packagekit,hostname}/plugin.toml "$host"/work/state.json
@@ -32,11 +33,11 @@ expect() {
     printf 'FAILED: %s\n  expected: %s\n  got:      %s\n' "$1" "$2" "$got"
 }
 
-expect 'op-dbus ' 'apply discover embed help install plugin query'
 expect 'op-dbus embed model use ' minilm-l6-q4
 expect 'op-embed --format ' 'ndjson npy raw'
 expect 'op-embed --level m' medium
 expect 'op-embed serve --al' --alias
+expect 'op-dbus ' 'apply audit discover embed help install plugin query snapshot'
 expect 'op-dbus --json qu' query
 expect 'op-dbus help pl' plugin
 expect 'op-dbus --q' --quiet
@@ -52,6 +53,7 @@ expect 'op-query --a' '--address --all'
 expect 'op-query --select ho' hostname.
 expect 'op-dbus query --select=pa' packagekit.
 expect 'op-query --cached --m' --max-age
+expect 'op-query --in st' state.json
 expect 'op-query --watch ' 'hostname packagekit upower'
 expect 'op-query --watch --interval ' ''
 expect 'op-dbus query --watch hostname u' upower
@@ -59,11 +61,19 @@ expect 'op-query st' state.json
 expect 'op-dbus apply --d' '--detailed-exitcode --diff --dry-run'
 expect 'op-apply --lock' --lock-timeout
 expect 'op-apply --owner ' ''
-expect 'op-apply ' 'apply folder state.json'
+expect 'op-apply ' 'apply confirm folder pending revert state.json'
 expect 'op-apply apply ' 'folder state.json'
+expect 'op-apply revert --w' --when-due
+expect 'op-apply --conf' --confirm-within
+expect 'op-audit ' 'anomalies append check-proof export head keygen log prove prune repair search show verify'
+expect 'op-audit log --pl' --plugin
+expect 'op-audit log --outcome un' undone
+expect 'op-dbus audit verify --ag' --against
 expect 'op-apply --yes st' state.json
 expect 'op-dbus apply --plugin hostname st' state.json
-expect 'op-install ' 'create lint list map remove test'
+expect 'op-install ' 'adopt create folder hook install keys lint list map registry remove rollback show state.json test upgrade verify'
+expect 'op-install hook s' simulate
+expect 'op-install hook --un' --unhook
 expect 'op-install lint --s' '--session --strict --system'
 expect 'op-install map --l' --learn
 expect 'op-install map up' upower
@@ -74,9 +84,30 @@ expect 'op-install list --f' ''
 expect 'op-discover --t' '--timeout --tree'
 expect 'op-discover --xml fo' folder
 expect 'op-discover li' list
+expect 'op-snapshot ' 'delete doctor init keygen list publish restore revoke rotate'
+expect 'op-snapshot publish --un' --unsigned
+expect 'op-snapshot keygen --out st' state.json
+expect 'op-install install st' state.json
+expect 'op-install registry s' 'search state.json'
+expect 'op-install rollback up' upower
+expect 'op-install rollback upower --to ' ''
+expect 'op-install keys --e' --expires
+expect 'op-dbus snapshot ro' rotate
+expect 'op-snapshot init --l' '--lock-timeout --loop'
+expect 'op-snapshot init --loop ' ''
+expect 'op-snapshot init --loop 2G --at st' state.json
+expect 'op-snapshot doctor --y' ''
+expect 'op-snapshot restore ' 'cache@2025-01-15-10:00 cache@2025-01-15-11:00'
+expect 'op-snapshot delete --y' --yes
+# As readline does it, where @ and : are words of their own.
+COMP_LINE='op-snapshot restore cache@2025-01-15-1' COMP_POINT=38
+expect 'op-snapshot restore cache @ 2025-01-15-1' '2025-01-15-10:00 2025-01-15-11:00'
+COMP_LINE='op-snapshot restore cache@2025-01-15-11:' COMP_POINT=40
+expect 'op-snapshot restore cache @ 2025-01-15-11 :' 00
+unset COMP_LINE COMP_POINT
 export OP_DBUS_ROOT=$host/none OP_DBUS_MAPPINGS=$host/none
 expect 'op-query --plugin ' ''
-for program in op-dbus op-discover op-query op-apply op-install; do
+for program in op-dbus op-discover op-query op-apply op-install op-snapshot op-audit op-embed; do
     if complete -p "$program" >/dev/null; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 done
 

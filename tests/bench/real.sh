@@ -71,10 +71,6 @@ op-dbus-bench "Every mapped plugin" "$rounds" \
   "op-query, one key by path=op-query --quiet --select hostname.static_hostname" \
   "op-query --cached=op-query --cached"
 
-printf '\nEvery mapped plugin, read side by side (target: at most 40 ms above the slowest service)\n'
-op-query --timings --json 2>&1 >/dev/null | jq -r '.plugins[.slowest].took_ms as $slowest |
-  "  slowest service (\(.slowest)) \($slowest) ms, all of them \(.took_ms) ms: \(if .took_ms <= $slowest + 40 then "met" else "MISSED" end)"'
-
 real="org.freedesktop.hostname1 org.freedesktop.timedate1 org.freedesktop.locale1 org.freedesktop.PolicyKit1 org.freedesktop.PackageKit org.freedesktop.NetworkManager org.freedesktop.UDisks2 org.freedesktop.UPower org.freedesktop.Accounts"
 flags=; for s in $real; do flags="$flags --plugin $s"; done
 op-dbus-bench "Nine real services, everything that can be read" "$rounds" \

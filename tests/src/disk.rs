@@ -42,6 +42,15 @@ impl Disk {
         disk
     }
 
+    /// btrfs on an image that is already there.
+    #[must_use]
+    pub fn on(image: &Path) -> Self {
+        let disk = Self { folder: tempfile::tempdir().unwrap(), kind: Kind::Btrfs };
+        std::fs::create_dir(disk.path()).unwrap();
+        sh(&format!("mount -o loop {} {}", image.display(), disk.path().display()));
+        disk
+    }
+
     /// One of each kind, with its name.
     #[must_use]
     pub fn each() -> [(&'static str, Self); 3] {

@@ -10,6 +10,7 @@ pub mod disk;
 pub mod machine;
 pub mod ops;
 pub mod private_bus;
+pub mod publisher;
 pub mod root;
 pub mod shipped;
 pub mod synth;

@@ -321,6 +321,11 @@ fn secrets_are_kept_nowhere() {
             let text = case.query(&[&["--cached"], args].concat()).stdout;
             assert!(!text.contains("very-secret-indeed"), "{args:?}");
         }
+        // Nor is it shown to whoever asks for the service by its name.
+        for args in [&["--plugin", &spec.service][..], &["--all", "--plugin", &spec.service]] {
+            let text = case.query(args).stdout;
+            assert!(text.contains("observed") && !text.contains("very-secret-indeed"), "{args:?}: {text}");
+        }
         let ended = case.query(&["--select", &format!("{}.{key}", spec.plugin)]);
         assert_eq!(ended.code, 3);
         assert!(ended.errors()["message"].as_str().unwrap().contains("secret"));

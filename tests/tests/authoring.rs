@@ -277,7 +277,7 @@ fn watching_that_cannot_be_says_why() {
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     let argv = [&nobody[..], &["op-install", "map", "--learn", "--json"], &service, &["--", "true"]].concat();
     fails(&session.run(&argv, ""), 77, &["kind: denied", "org.freedesktop.hostname1", "run it as root"]);
-    fails(&learn(&["hostname"]), 64, &["a service to watch, and a command"]);
+    fails(&learn(&["hostname"]), 64, &["there has to be a command"]);
     fails(&learn(&["no-such-plugin", "--", "true"]), 65, &["no such plugin"]);
     fails(&learn(&["hostname", "--", "/no/such/program"]), 69, &["could not start the command", "/no/such/program"]);
     let nothing = learn(&["hostname", "--", "true"]);
@@ -287,4 +287,28 @@ fn watching_that_cannot_be_says_why() {
     assert_eq!(failed.code, 3, "{failed:?}");
     let call = failed.json()["learned"]["calls"].as_array().unwrap().last().cloned().unwrap();
     assert_eq!((&call["member"], &call["became"]), (&json!("SetChassis"), &json!("nothing: it failed")));
+}
+
+/// What one method switches on and another one off, as it was drafted, on the real firewall.
+#[test]
+fn a_drafted_switch_is_applied_and_undone() {
+    let session = RealRoot::get().session();
+    create(&session, "fire", FIREWALL);
+    let draft = map(&session, &["fire", "--no-input", "--safe", "queryPanicMode"]);
+    assert_eq!(draft.code, 0, "{draft:?}");
+    assert!(active(&draft.json()).contains(&"panic_mode"), "{draft:?}");
+    let panics = || session.run(&["firewall-cmd", "--query-panic"], "").code == 0;
+    let want = |value: Value| json!({"plugins": {"fire": {"panic_mode": value}}});
+    assert!(!panics());
+    let applied = apply(&session, &[], &want(json!(true))).json();
+    assert_eq!(outcome(&applied), "applied");
+    assert!(panics());
+    assert_eq!(outcome(&apply(&session, &[], &want(json!(true))).json()), "unchanged");
+    assert_eq!(session.run(&["op-apply", "--rollback", "--yes"], "").code, 0);
+    assert!(!panics(), "the way back is the other call");
+    let other = apply(&session, &[], &want(json!("maybe")));
+    fails(&other, 65, &["there is no way to make it \"maybe\"", "plugins.fire.panic_mode", "false, true"]);
+    // The mapping that ships keeps its hands off: nobody could take it back over the network.
+    let shipped = json!({"plugins": {"firewalld": {"panic_mode": true}}});
+    fails(&apply(&session, &[], &shipped), 5, &["plugins.firewalld.panic_mode", "can only be read"]);
 }

@@ -272,7 +272,8 @@ fn an_interrupt_lets_the_running_step_finish_and_undoes_all() {
     ] {
         session.sh("rm -f /run/waits /run/go").ok();
         let before = host_and_zone(&session);
-        let mut run = session.spawn(&["op-apply", "--yes"], &want.to_string());
+        // Who starts the tests under nohup has it ignored.
+        let mut run = session.spawn(&["env", "--default-signal=HUP", "op-apply", "--yes"], &want.to_string());
         wait_until("the package waits", || exists(&session, "/run/waits"));
         // It is counted by a thread of the program; a second one to interrupt would mean more than the first.
         for signal in signals {
@@ -299,9 +300,9 @@ fn a_full_state_root_stops_the_run_before_or_undoes_it_after() {
     session
         .sh(&format!("mkdir /var/lib/op-dbus; mount -t tmpfs -o mode=755,size=256k full /var/lib/op-dbus; {fill}"))
         .ok();
-    fails(&apply(&session, &[], &located("here")), 1, &["kind: failed", "checkpoints", "No space left"]);
+    fails(&apply(&session, &[], &located("here")), 1, &["kind: failed", "audit trail", "No space left"]);
     assert_eq!(location(&session), "");
-    // Full only once the checkpoint is written: then the ledger cannot be.
+    // Full only once the intent and the checkpoint are written: then the ledger cannot be.
     session.sh("rm /var/lib/op-dbus/full").ok();
     let run = session.spawn(&["op-apply", "--yes"], r#"{"plugins":{"packagekit":{"packages":["waiting-op"]}}}"#);
     wait_until("the package waits", || exists(&session, "/run/waits"));
@@ -471,4 +472,25 @@ fn every_failing_pre_check_is_named() {
     );
     let text = failed(&apply(&session, &[], &place("blocked")), 5);
     assert_eq!(text.matches("kind: refused").count(), 2, "{text}");
+}
+
+#[test]
+fn what_a_call_disturbs_is_found_and_undone() {
+    let session = RealRoot::get().session();
+    // Whoever sets the chassis has the icon follow it.
+    let both = json!({"plugins": {"hostname": {"chassis": "server", "icon_name": "computer-container"}}});
+    let before = session.run(&["op-query", "--plugin", "hostname"], "").json();
+    assert_eq!(before["plugins"]["hostname"]["icon_name"], "computer-container", "{before}");
+    let failed = apply(&session, &[], &both);
+    fails(
+        &failed,
+        1,
+        &[
+            "hostname/icon_name",
+            "computer-container",
+            "reads \"computer-server\"",
+            "everything that was done was undone",
+        ],
+    );
+    assert_eq!(session.run(&["op-query", "--plugin", "hostname"], "").json(), before);
 }

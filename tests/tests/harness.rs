@@ -192,7 +192,7 @@ fn commands_keep_their_exit_code_streams_and_input() {
 fn spawned_commands_can_be_watched_signalled_and_waited_for() {
     let session = RealRoot::get().session();
     let script = "trap 'echo caught; exit 9' INT; echo up; while :; do sleep 0.05; done";
-    let mut command = session.spawn(&["bash", "-c", script], "");
+    let mut command = session.spawn(&["env", "--default-signal=INT", "bash", "-c", script], "");
     wait_until("it is up", || command.stdout_so_far() == "up\n");
     assert!(command.is_running());
     command.signal("INT");

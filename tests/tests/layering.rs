@@ -11,15 +11,18 @@ use std::path::{Path, PathBuf};
 /// Every room, and the rooms it may use. A room is below those that use it: no arrow leads back.
 const ROOMS: &[(&str, &[&str])] = &[
     ("base", &[]),
+    ("http", &["base"]),
     ("store", &["base"]),
     ("numa", &["base"]),
     ("embed", &["numa", "store", "base"]),
     ("state", &["base"]),
     ("bus", &["store", "base"]),
+    ("audit", &["store", "base"]),
     ("plugin", &["bus", "state", "store", "base"]),
-    ("package", &["plugin", "bus", "store", "base"]),
-    ("apply", &["plugin", "state", "bus", "store", "base"]),
-    ("cli", &["apply", "package", "plugin", "state", "bus", "embed", "numa", "store", "base"]),
+    // What a key of a mapping may do is a type of state.
+    ("package", &["plugin", "audit", "bus", "state", "store", "http", "base"]),
+    ("apply", &["plugin", "audit", "state", "bus", "store", "base"]),
+    ("cli", &["apply", "package", "audit", "plugin", "state", "bus", "embed", "numa", "store", "http", "base"]),
 ];
 
 /// Crates that one part of the library alone knows: what they do is done there.
@@ -30,16 +33,22 @@ const CRATES: &[(&str, &[&str])] = &[
     // A type signature and a bus name are also looked at where a mapping is read.
     ("zbus", &["bus/", "plugin/generic/arguments.rs", "plugin/manifest.rs"]),
     ("toml", &["plugin/", "embed/model/manifest.rs"]),
-    ("sha2", &["base/digest.rs"]),
+    ("sha2", &["base/digest.rs", "audit/merkle.rs"]),
+    ("serde_json_canonicalizer", &["base/digest.rs", "audit/"]),
     ("libbtrfs", &["store/volumes/btrfs.rs"]),
-    ("serde_json_canonicalizer", &["base/digest.rs"]),
+    ("ureq", &["http/"]),
+    // Packages, and heads of the audit trail.
+    ("minisign", &["package/signing.rs", "audit/keys.rs"]),
+    ("minisign_verify", &["package/signature.rs", "package/keyring/", "audit/keys.rs"]),
+    // Sealed segments of vectors, the archive, and content that travels as btrfs compressed it.
+    ("zstd", &["embed/cache/", "package/archive.rs", "package/stream/extent.rs"]),
+    ("miniz_oxide", &["package/stream/extent.rs"]),
     ("ort", &["embed/engine/"]),
     ("ort_tract", &["embed/engine/runtime.rs"]),
     ("libloading", &["embed/engine/runtime.rs"]),
     ("tokenizers", &["embed/tokenizer.rs"]),
     ("rusqlite", &["embed/"]),
     ("crc32fast", &["embed/"]),
-    ("zstd", &["embed/cache/"]),
 ];
 
 /// Where the environment and the arguments are read.

@@ -110,7 +110,18 @@ fn what_the_distribution_forbids_even_root_is_refused_with_a_way_out() {
     let machine = shared();
     let before = machine.sh("localectl status; cat /etc/locale.conf").stdout;
     let output = apply(machine, &[], &json!({"plugins": {"locale": {"locale": ["LANG=de_DE.UTF-8"]}}}));
-    fails(&output, 77, &["SetLocale", "nothing was changed", "allow it in the bus policy"]);
+    fails(&output, 77, &["SetLocale", "nothing was changed", "even to root", "/etc/dbus-1/system.d"]);
+    assert!(!output.stderr.contains("run it as root"), "{output:?}");
+    // The hint helps.
+    let policy =
+        "<busconfig><policy user=\"root\"><allow send_destination=\"org.freedesktop.locale1\"/></policy></busconfig>";
+    op_dbus_tests::ops::write(machine, "/etc/dbus-1/system.d/zz-locale.conf", policy);
+    let asks = "busctl call org.freedesktop.DBus / org.freedesktop.DBus ReloadConfig";
+    machine.sh(asks).ok();
+    let set = ["busctl", "call", "org.freedesktop.locale1", "/org/freedesktop/locale1", "org.freedesktop.locale1"];
+    let set = machine.run(&[&set[..], &["SetLocale", "asb", "0", "false"]].concat(), "");
+    machine.sh(&format!("rm /etc/dbus-1/system.d/zz-locale.conf; {asks}")).ok();
+    assert!(!set.stderr.contains("Access denied"), "{set:?}");
     assert_eq!(error(&output)["dbus_error"], "org.freedesktop.DBus.Error.AccessDenied");
     assert_eq!(machine.sh("localectl status; cat /etc/locale.conf").stdout, before);
 }
@@ -190,8 +201,16 @@ fn commands_keep_their_exit_code_streams_and_input() {
         machine.sh("pwd; echo $HOME ${CARGO:-clean}; cat /proc/self/cgroup | tail -n 1").ok(),
         "/\n/root clean\n0::/op-run\n"
     );
-    let mut sleeper =
-        machine.spawn(&["bash", "-c", "trap 'echo caught; exit 9' INT; echo up; while :; do sleep 0.05; done"], "");
+    let mut sleeper = machine.spawn(
+        &[
+            "env",
+            "--default-signal=INT",
+            "bash",
+            "-c",
+            "trap 'echo caught; exit 9' INT; echo up; while :; do sleep 0.05; done",
+        ],
+        "",
+    );
     wait_until("it is up", || sleeper.stdout_so_far() == "up\n");
     assert!(sleeper.is_running());
     sleeper.signal("INT");

@@ -180,16 +180,31 @@ fn networkmanager(place: &dyn Place) {
     assert_eq!(place.run(&["nmcli", "radio", "wifi"], "").ok(), "disabled\n");
     assert_eq!(place.run(&["nmcli", "radio", "wwan"], "").ok(), "disabled\n");
 
+    networkmanager_null_and_types(place, &watched);
     networkmanager_fails_whole(place, &watched);
     networkmanager_keeps_secrets(place, &watched);
     networkmanager_refuses(place);
 
     watched.applies_once(&json!({"plugins": {"networkmanager": {"connections": {"br0": {"state": "absent"}}}}}));
     wait_until("the bridge is gone", || !is_link(place, "br0"));
-    watched.applies_once(&json!({"plugins": {"networkmanager": {"networking": false}}}));
-    assert_eq!(place.run(&["nmcli", "networking"], "").ok(), "disabled\n");
+    place.run(&["nmcli", "networking", "off"], "").ok();
     watched.applies_once(&json!({"plugins": {"networkmanager": {"networking": true}}}));
     assert_eq!(place.run(&["nmcli", "networking"], "").ok(), "enabled\n");
+}
+
+/// null takes away also what NetworkManager fills in again; a setting whose type nobody knows says its own.
+fn networkmanager_null_and_types(place: &dyn Place, watched: &Watched<'_>) {
+    let br0 = |settings: Value| connections(json!({"br0": settings}));
+    watched.applies_once(&br0(json!({"ipv6": {"method": "link-local", "addr-gen-mode": 0}})));
+    watched.applies_once(&br0(json!({"ipv6": null})));
+    assert_eq!(nmcli(place, "ipv6.method", "br0"), "auto");
+    watched.applies_once(&br0(json!({"ipv4": {"method": "auto", "address-data": null, "gateway": null}})));
+    assert_eq!(nmcli(place, "ipv4.method,ipv4.addresses", "br0"), "auto");
+    let gro = |is_on: bool| json!({"$variant": {"signature": "b", "value": is_on}});
+    watched.applies_once(&br0(json!({"ethtool": {"feature-gro": gro(true), "feature-tso": gro(true)}})));
+    watched.applies_once(&br0(json!({"ethtool": {"feature-gro": gro(false)}})));
+    assert_eq!(nmcli(place, "ethtool.feature-gro,ethtool.feature-tso", "br0"), "off\non");
+    watched.applies_once(&br0(json!({"ethtool": null})));
 }
 
 /// What was made before something fails is gone again, by the service's own checkpoint.
@@ -236,6 +251,25 @@ fn networkmanager_refuses(place: &dyn Place) {
     fails(&wrong(json!({"connection": {"id": "br0"}})), 65, &["connection.id", "leave it out"]);
     fails(&wrong(json!({"bridge": {"stp": "no"}})), 65, &["bridge.stp", "does not fit b"]);
     fails(&wrong(json!({"bridge": {"what": 1}})), 65, &["bridge.what", "variant_types"]);
+    for taken in [json!({"connection": null}), json!({"connection": {"type": null}})] {
+        fails(&wrong(taken), 65, &["br0.connection.type", "not taken away"]);
+    }
+    for (name, settings) in
+        [("lo", json!({"connection": {"type": "loopback"}})), ("lo", json!({"ipv4": {"method": "auto"}}))]
+    {
+        fails(&apply(place, &[], &connections(json!({name: settings}))), 65, &["connections.lo", "not touched"]);
+    }
+    let mine = connections(json!({"mine": {"connection": {"type": "loopback", "interface-name": "lo"}}}));
+    fails(&apply(place, &[], &mine), 5, &["mine.connection.interface-name", "nothing is given \"lo\""]);
+    let off = json!({"plugins": {"networkmanager": {"networking": false}}});
+    fails(&apply(place, &[], &off), 65, &["networkmanager.networking", "nmcli networking off"]);
+    // The checkpoint of a run that died is in the way: the error says which, and what to do.
+    let manager = ["/org/freedesktop/NetworkManager", NM];
+    let create = ["call", NM, manager[0], manager[1], "CheckpointCreate", "aouu", "0", "60", "6"];
+    let dead = busctl(place, &create)["data"][0].as_str().unwrap().to_owned();
+    let output = wrong(json!({"ipv4": {"dns-data": ["192.0.2.78"]}}));
+    fails(&output, 1, &["could not keep its state", &format!("CheckpointRollback o {dead}"), "CheckpointDestroy"]);
+    place.run(&["busctl", "call", NM, manager[0], manager[1], "CheckpointDestroy", "o", &dead], "").ok();
     // The service says what it does not like, and nothing is changed.
     let output = wrong(json!({"ipv4": {"method": "by-magic"}}));
     fails(&output, 1, &["ipv4.method", "nothing was changed"]);
@@ -335,6 +369,9 @@ fn firewalld(place: &dyn Place) {
     assert_eq!(place.sh("grep ^LogDenied= /etc/firewalld/firewalld.conf").ok(), "LogDenied=unicast\n");
     watched.comes_back("firewalld");
 
+    // What is listed twice is there once.
+    watched.applies_once(&zones(json!({"home": {"ports": ["81/tcp", "81/tcp"]}}), json!({})));
+    assert_eq!(firewall(place, "--zone=home --list-ports"), "81/tcp");
     let everything = zones(
         json!({"work": {
             "services": ["ntp"], "ports": ["60000-61000/udp"], "source_ports": ["67/udp"], "protocols": ["gre"],
@@ -385,6 +422,12 @@ fn firewalld_refuses(place: &dyn Place) {
     fails(&wrong(permanent), 5, &["permanent_zones.public.services", "protected"]);
     fails(&wrong(runtime(json!({"target": "DROP"}))), 5, &["zones.public.target", "no way to write"]);
     fails(&wrong(runtime(json!({"ports": ["http"]}))), 65, &["zones.public.ports", "8080/tcp"]);
+    for (port, right) in [("080/tcp", "80/tcp"), ("80-80/tcp", "80/tcp"), ("90-80/tcp", "80-90/tcp")] {
+        let both = zones(json!({"public": {"ports": [port]}}), json!({"public": {"ports": [port]}}));
+        fails(&wrong(both), 65, &["zones.public.ports", "permanent_zones.public.ports", &format!("write {right:?}")]);
+    }
+    fails(&wrong(runtime(json!({"ports": ["99999/tcp"]}))), 65, &["zones.public.ports", "99999 is no port"]);
+    fails(&wrong(runtime(json!({"ports": [80]}))), 65, &["zones.public.ports[", "80 does not look like", "8080/tcp"]);
     fails(&wrong(zones(json!({}), json!({"public": {"state": "absent"}}))), 5, &["protected and is never removed"]);
     fails(&wrong(zones(json!({}), json!({"much-too-long-a-name": {}}))), 65, &["no name for an item"]);
     for zone in ["drop", "block"] {
@@ -392,6 +435,10 @@ fn firewalld_refuses(place: &dyn Place) {
         fails(&wrong(document), 65, &["firewalld.default_zone", "not allowed"]);
     }
     fails(&wrong(json!({"plugins": {"firewalld": {"panic_mode": true}}})), 5, &["panic_mode", "no way to write"]);
+    for (zones, zone) in [("zones", "drop"), ("zones", "block"), ("permanent_zones", "drop")] {
+        let locked_out = json!({"plugins": {"firewalld": {zones: {zone: {"interfaces": ["eth9"]}}}}});
+        fails(&wrong(locked_out), 5, &[zone, "is never given interfaces = \"eth9\""]);
+    }
     assert_eq!(firewall(place, "--zone=public --query-service=ssh"), "yes");
 }
 
@@ -529,8 +576,20 @@ fn udisks2_with_a_disk() {
     assert_eq!(mount_points.as_array().unwrap().len(), 1);
 
     let disks = |members: Value| json!({"plugins": {"udisks2": {"block_devices": {name: members}}}});
-    // In use: it stays, and what was done before is undone.
+    // What the machine stands on is not unmounted, whether anybody uses it or not.
     let folder = mount_points[0].as_str().unwrap().to_owned();
+    for place in ["/home", "/boot", "/boot/efi"] {
+        session.sh(&format!("mkdir -p {place} && mount --bind '{folder}' {place}")).ok();
+        wait_until("UDisks has seen where it is", || {
+            let points = query(&session, "udisks2")["block_devices"][name]["mount_points"].to_string();
+            points.contains(&format!("{place:?}"))
+        });
+        let kept = apply(&session, &[], &disks(json!({"mounted": false})));
+        fails(&kept, 5, &[name, "is protected and keeps its mounted", "MountPoints"]);
+        session.sh(&format!("umount {place}")).ok();
+    }
+    assert_eq!(mounts(), "1\n");
+    // In use: it stays, and what was done before is undone.
     let user = session.spawn(&["sh", "-c", "cd \"$0\" && exec sleep 60", &folder], "");
     wait_until("somebody uses it", || {
         session.run(&["readlink", &format!("/proc/{}/cwd", user.pid())], "").stdout.trim_end() == folder

@@ -118,7 +118,7 @@ fn users_that_must_stay_stay() {
     assert_eq!(machine.sh("cat /etc/passwd /etc/shadow /etc/group").ok(), passwd);
     // When it cannot be known who is logged in, nobody goes.
     machine.sh("loginctl disable-linger erin; systemctl mask --runtime --now systemd-logind").ok();
-    refused(json!({"erin": {"state": "absent"}}), 1, &["users.erin", "could not make sure"]);
+    refused(json!({"erin": {"state": "absent"}}), 69, &["users.erin", "could not make sure"]);
 }
 
 #[test]
@@ -152,6 +152,9 @@ fn users_linger_and_messages_are_set() {
 
     // One who is not there after one who is: the first is taken back.
     is_refused(&machine, "login1", "linger", json!(["alice", "nobody-here"]), 65, &["login1.linger", "nobody-here"]);
+    // Who has a name goes by it: under the number it could never be seen to hold.
+    let number = machine.sh("id -u alice").stdout.trim_end().to_owned();
+    is_refused(&machine, "login1", "linger", json!([number]), 65, &["login1.linger", "write \"alice\""]);
     let both = json!({"plugins": {"login1": {"linger": ["alice"]}, "systemd": {"default_target": "nosuch.target"}}});
     let output = apply(&machine, &[], &both);
     fails(&output, 1, &["nosuch.target does not exist", "was undone"]);
@@ -271,9 +274,30 @@ fn units_that_must_run_run() {
         try_to(&machine, "systemd", "units", json!({"ssh.service": {"enabled": true, "active": true}}));
     assert_eq!((code, outcome(&report)), (2, "applied"), "{report}");
     says(&machine, "systemctl is-active ssh; systemctl is-enabled ssh", "active\nenabled\n");
-    for (value, words) in [("poweroff.target", "not allowed"), ("x.service", "does not look like")] {
-        is_refused(&machine, "systemd", "default_target", json!(value), 65, &["default_target", words]);
-    }
+    let on_its_way = json!({"systemd-hostnamed.service": {"active": "activating"}});
+    refused(on_its_way, 65, &["units.systemd-hostnamed.service.active", "true, false"]);
+    is_refused(
+        &machine,
+        "systemd",
+        "default_target",
+        json!("x.service"),
+        65,
+        &["default_target", "does not look like"],
+    );
+    // Of all targets there are, two are to work in.
+    machine.sh("ln -s /usr/lib/systemd/system/poweroff.target /etc/systemd/system/mine.target").ok();
+    machine.sh("systemctl set-default graphical.target; systemctl daemon-reload").ok();
+    let all = machine.sh("ls /usr/lib/systemd/system /etc/systemd/system | grep '[.]target$'").stdout;
+    let is_good = |target: &&str| {
+        let want = document("systemd", "default_target", json!(target));
+        let planned = machine.run(&["op-apply", "--dry-run"], &want.to_string());
+        assert!(planned.code == 0 || planned.stderr.contains("default_target"), "{planned:?}");
+        planned.code == 0
+    };
+    let good: Vec<&str> = all.lines().filter(is_good).collect();
+    assert_eq!(good, ["graphical.target", "multi-user.target"]);
+    let mine = json!("mine.target");
+    is_refused(&machine, "systemd", "default_target", mine, 5, &["default_target", "another name of a unit"]);
     let both = json!({"plugins": {"systemd": {"default_target": "nosuch.target", "log_level": "debug"}}});
     fails(&apply(&machine, &[], &both), 1, &["nosuch.target does not exist"]);
     says(&machine, "systemctl log-level", "info\n");
@@ -319,6 +343,9 @@ fn links_get_name_servers() {
     refused(json!({"wg0": {"dns": ["192.0.2.256"]}}), 65, &["links.wg0.dns", "no IP address"]);
     refused(json!({"wg0": {"dns": ["2001:DB8::1"]}}), 65, &["links.wg0.dns", "2001:db8::1"]);
     refused(json!({"wg0": {"domains": ["a b"]}}), 65, &["links.wg0.domains"]);
+    refused(json!({"wg0": {"dns": "192.0.2.1"}}), 65, &["links.wg0.dns", "expected a list, found a text"]);
+    let twice = json!({"wg0": {"dns": ["192.0.2.1", "192.0.2.1"], "domains": ["a.example", "a.example"]}});
+    refused(twice, 65, &["links.wg0.dns[1]", "links.wg0.domains[1]", "there twice"]);
     refused(json!({"wg0": {"state": "absent"}}), 5, &["links.wg0"]);
 }
 

@@ -300,6 +300,9 @@ fn removal_needs_an_owner_a_word_or_a_number() {
         &["kind: refused", "3 removals, but 2", "packagekit/packages/hello-lib-op", "--prune 2"],
     );
     assert!(is_installed(&session, "hello-op"));
+    let output = apply(&session, &["--prune", "1"], &packages(&[&kept[..], &["hello-op", "hello-lib-op"]].concat()));
+    fails(&output, 5, &["1 removal, but 0", "leave --prune out"]);
+    assert!(!output.stderr.contains("\"subject\""), "{output:?}");
     let output = apply(&session, &["--prune", "2"], &packages(&kept));
     assert_eq!(output.code, 0, "{output:?}");
     assert!(!is_installed(&session, "hello-op") && !is_installed(&session, "hello-lib-op"));

@@ -66,8 +66,10 @@ fn every_command_of_the_readme_works() {
                 continue;
             }
             // Nobody answers here: where the README leads to the question, the answer is yes.
-            let asks =
-                command.contains("op-apply") && !["--yes", "--dry-run", "--check"].iter().any(|o| command.contains(o));
+            let asks = command.contains("op-apply")
+                && !["--yes", "--dry-run", "--check", "--recover", "op-apply confirm"]
+                    .iter()
+                    .any(|o| command.contains(o));
             let command = if asks { format!("{command} --yes") } else { command.to_owned() };
             let output = session.sh(&format!("cd /root; {command}"));
             assert_eq!(output.code, 0, "{command}\n{}\n{}", output.stdout, output.stderr);

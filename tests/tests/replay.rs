@@ -93,12 +93,22 @@ fn real_services_are_replayed_exactly() {
         "org.fedoraproject.FirewallD1",
     ] {
         start(&session, service);
-        let recorded = session.run(&["op-discover", "record", service, "--output", "/root/recording.json"], "");
-        assert!(matches!(recorded.code, 0 | 3), "{service}: {recorded:?}");
-        for argv in [&["op-query", "--plugin", service][..], &["op-discover", service]] {
-            let live = session.run(argv, "");
-            let replayed = session.run(&[argv, &["--address", "replay:/root/recording.json"]].concat(), "");
-            assert_eq!((replayed.code, without_clocks(&replayed)), (live.code, without_clocks(&live)), "{service}");
+        let asked = [["op-query", "--plugin", service], ["op-discover", "--json", service]];
+        let read = || asked.map(|argv| session.run(&argv, ""));
+        // A service that has just started may still be finding out where it is.
+        let mut before = read();
+        let live = loop {
+            let recorded = session.run(&["op-discover", "record", service, "--output", "/root/recording.json"], "");
+            assert!(matches!(recorded.code, 0 | 3), "{service}: {recorded:?}");
+            let after = read();
+            if before.each_ref().map(without_clocks) == after.each_ref().map(without_clocks) {
+                break after;
+            }
+            before = after;
+        };
+        for (argv, live) in asked.into_iter().zip(&live) {
+            let replayed = session.run(&[&argv[..], &["--address", "replay:/root/recording.json"]].concat(), "");
+            assert_eq!((replayed.code, without_clocks(&replayed)), (live.code, without_clocks(live)), "{service}");
         }
     }
 }
@@ -156,6 +166,115 @@ fn secrets_and_what_is_left_out_are_not_in_it() {
     let asked = session.run(&[&["op-query", "--plugin", "door"], &replay[..]].concat(), "");
     assert_eq!(asked.code, 69, "{asked:?}");
     assert!(asked.stderr.contains("left out of the recording"), "{asked:?}");
+}
+
+#[test]
+fn what_a_mapping_calls_secret_is_so_under_every_name_of_its_service() {
+    let session = RealRoot::get().session();
+    let service = "org.freedesktop.hostname1";
+    session
+        .run(
+            &[
+                "busctl",
+                "call",
+                service,
+                "/org/freedesktop/hostname1",
+                service,
+                "SetLocation",
+                "sb",
+                "under-the-mat",
+                "false",
+            ],
+            "",
+        )
+        .ok();
+    let owner =
+        session.sh(&format!("busctl call org.freedesktop.DBus / org.freedesktop.DBus GetNameOwner s {service}")).ok();
+    let owner = owner.trim().trim_start_matches("s ").trim_matches('"').to_owned();
+    let watch = |name: &str| format!("timeout 3 op-query --watch --plugin {name}; :");
+    let ask = |name: &str| format!("op-query --all --plugin {name}");
+    let asked =
+        || [service, &owner].map(|name| [ask(name), watch(name)].map(|script| session.sh(&script).stdout)).concat();
+    assert!(asked().iter().all(|text| text.contains("under-the-mat")), "{:?}", asked());
+    install(
+        &session,
+        "vault",
+        service,
+        "",
+        "[state_mapping.place]\nread = { property = \"Location\" }\nsecret = true\n",
+    );
+    for text in asked() {
+        assert!(text.contains("PrettyHostname") && !text.contains("under-the-mat"), "{text}");
+    }
+}
+
+/// What a planning call is told, and what the service says of it, is no less secret than what is read. The same document
+/// alone shows that it would be there.
+#[test]
+fn secrets_of_documents_are_not_in_it() {
+    let session = RealRoot::get().session();
+    let service = "org.freedesktop.PackageKit";
+    let shipped = session.run(&["cat", "/usr/share/op-dbus/mappings/packagekit/semantic-mapping.toml"], "").ok();
+    let secret = "[state_mapping.token]\nsecret = true\nread = { property = \"BackendAuthor\" }\n";
+    install(&session, "vault", service, "", &format!("{shipped}\n{secret}"));
+    let write = |name: &str, state: Value| {
+        op_dbus_tests::ops::write(&session, name, &json!({"plugins": {"vault": state}}).to_string());
+    };
+    write("/root/plan.json", json!({"packages": ["sentinel-in-a-call"]}));
+    write("/root/token.json", json!({"token": "sentinel-in-a-call"}));
+    let argv = ["op-discover", "record", service, "--plugin", "vault", "--document", "/root/plan.json"];
+    let said = session.run(&argv, "");
+    assert!(said.json()["calls"].to_string().contains("sentinel-in-a-call"), "{said:?}");
+    let kept = session.run(&[&argv[..], &["--document", "/root/token.json"]].concat(), "");
+    assert!(kept.json()["calls"].as_array().unwrap().len() > 3, "{kept:?}");
+    assert!(!kept.stdout.contains("sentinel-in-a-call"), "{}", kept.stdout);
+    let left = kept.json()["left_out"].to_string();
+    assert!(left.contains("org.freedesktop.PackageKit.Transaction.Resolve"), "{left}");
+}
+
+/// A service that has something new to say each time it is asked.
+const QUEUE: &str = "
+import dbus, dbus.service
+from dbus.mainloop.glib import DBusGMainLoop
+from gi.repository import GLib
+DBusGMainLoop(set_as_default=True)
+class Queue(dbus.service.Object):
+    said = 0
+    @dbus.service.method('org.example.Queue1', in_signature='', out_signature='s')
+    def Next(self):
+        self.said += 1
+        return 'number %d' % min(self.said, 3)
+    @dbus.service.method('org.example.Queue1', in_signature='', out_signature='s')
+    def Same(self):
+        return 'as ever'
+name = dbus.service.BusName('org.example.Queue1', dbus.SystemBus())
+Queue(dbus.SystemBus(), '/org/example/Queue1')
+GLib.MainLoop().run()
+";
+
+#[test]
+fn several_answers_to_one_call_are_kept_and_given_back_in_order() {
+    let session = RealRoot::get().session();
+    let _queue = session.spawn(&["python3", "-c", QUEUE], "");
+    let is_there = || session.run(&["busctl", "status", "org.example.Queue1"], "").code == 0;
+    op_dbus_tests::ops::wait_until("the queue", is_there);
+    let keys = ["a", "b", "c", "d", "e"].map(|key| {
+        let member = if key == "e" { "same" } else { "next" };
+        format!("[state_mapping.{key}]\nread = {{ method = \"{member}\" }}\ndiff_strategy = \"none\"\n")
+    });
+    let mapping = format!("[methods.next]\nsafe = true\n[methods.same]\nsafe = true\n{}", keys.concat());
+    install(&session, "queue", "org.example.Queue1", "", &mapping);
+    let recorded = session.run(&["op-discover", "record", "org.example.Queue1", "--plugin", "queue"], "");
+    assert_eq!(recorded.code, 0, "{recorded:?}");
+    let recording = recorded.json();
+    let calls = recording["calls"].as_array().unwrap();
+    let of = |member: &str| calls.iter().filter(|call| call["member"] == member).count();
+    assert_eq!((of("Next"), of("Same")), (4, 1), "{recording}");
+    op_dbus_tests::ops::write(&session, "/root/q.json", &recorded.stdout);
+    let asked = session.run(&["op-query", "--plugin", "queue", "--address", "replay:/root/q.json"], "");
+    let said = asked.json()["plugins"]["queue"].clone();
+    let order = json!({"a": "number 1", "b": "number 2", "c": "number 3", "d": "number 3", "e": "as ever"});
+    assert_eq!(said, order, "{asked:?}");
 }
 
 #[test]

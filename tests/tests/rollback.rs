@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
+use op_dbus_tests::ops::wait_until;
 use op_dbus_tests::root::{RealRoot, Session};
 use serde_json::{Value, json};
 
@@ -90,4 +91,36 @@ fn what_cannot_be_rolled_back_is_said() {
         let output = session.run(&[&["op-apply", "--rollback=last"], &wrong[..]].concat(), "");
         assert_eq!(output.code, 64, "{output:?}");
     }
+}
+
+#[test]
+fn a_rollback_that_was_broken_off_is_tried_again() {
+    let session = session();
+    let before = hostname(&session);
+    apply(
+        &session,
+        &json!({"plugins": {
+            "hostname": {"static_hostname": "web-1"},
+            "packagekit": {"packages": ["greeter-op"]},
+        }}),
+    );
+    let waits =
+        "printf '#!/bin/sh\ntouch /run/waits; while [ ! -e /run/go ]; do sleep 0.05; done\n' > $prerm; chmod +x $prerm";
+    session.sh(&format!("prerm=/var/lib/dpkg/info/greeter-op.prerm; {waits}")).ok();
+    let broken = session.spawn(&["op-apply", "--rollback", "--yes"], "");
+    wait_until("the package is being removed", || session.run(&["test", "-e", "/run/waits"], "").code == 0);
+    // Once: stop after this step and undo. Twice: do not even undo.
+    broken.signal("INT");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    broken.signal("INT");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    session.run(&["touch", "/run/go"], "").ok();
+    let broken = broken.wait();
+    assert_eq!(broken.code, 4, "{broken:?}");
+    assert_eq!(hostname(&session), "web-1");
+    let again = session.run(&["op-apply", "--rollback", "--yes"], "");
+    assert_eq!(again.code, 0, "{again:?}");
+    assert_eq!(hostname(&session), before);
+    assert_ne!(session.sh("dpkg-query -W -f '${db:Status-Status}' greeter-op | grep -x installed").code, 0);
+    assert_eq!(session.run(&["op-apply", "--rollback", "--yes"], "").code, 65, "nothing is left to go back");
 }

@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
 use op_dbus::plugin::scenario;
+use op_dbus_tests::machine::{Machine, MachineOptions, image};
 use op_dbus_tests::ops::{configuration, failed, property};
 use op_dbus_tests::program;
-use op_dbus_tests::root::RealRoot;
+use op_dbus_tests::root::{Output, RealRoot};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,6 +104,45 @@ fn scenarios_hold_live_and_leave_what_was_given() {
     let output = session.run(&["op-install", "test", "hostname", "--live", "--yes", "--address", replay], "");
     assert_eq!(output.code, 1, "{output:?}");
     assert!(output.stdout.contains("nothing can be changed on it"), "{output:?}");
+}
+
+/// Those that can be tried out without systemd; what it is needed for, in the booted machine.
+#[test]
+fn users_firewall_network_and_logins_hold_live() {
+    let session = RealRoot::get().session();
+    for (name, only, count) in [
+        ("accounts", None, 2),
+        ("firewalld", None, 3),
+        ("networkmanager", None, 1),
+        ("login1", Some("announce-maintenance"), 1),
+    ] {
+        let scenario = only.map(|only| ["--scenario", only]);
+        let argv = ["op-install", "test", name, "--live", "--yes"];
+        let output = session.run(&[&argv[..], scenario.as_ref().map_or(&[], |s| &s[..])].concat(), "");
+        assert_eq!(passed(&output), count, "{output:?}");
+    }
+    assert!(session.run(&["id", "-nG", "bob"], "").stdout.contains("sudo"), "it ended as it was given");
+    assert_eq!(session.run(&["firewall-cmd", "--query-service=http"], "").code, 1);
+}
+
+#[test]
+fn units_names_and_logins_hold_live_in_the_booted_machine() {
+    image();
+    let machine = Machine::boot(&MachineOptions::default());
+    for (name, count) in [("systemd", 3), ("resolved", 1), ("login1", 2), ("networkmanager", 1), ("accounts", 2)] {
+        let output = machine.run(&["op-install", "test", name, "--live", "--yes"], "");
+        assert_eq!(passed(&output), count, "{output:?}");
+    }
+    assert_eq!(machine.sh("systemctl is-active avahi-daemon; ls /var/lib/systemd/linger").stdout, "active\n");
+}
+
+/// How many scenarios passed; none failed.
+#[track_caller]
+fn passed(output: &Output) -> usize {
+    assert_eq!(output.code, 0, "{output:?}");
+    let report = output.json();
+    assert_eq!(report["mode"], "live");
+    report["scenarios"].as_array().unwrap().iter().filter(|scenario| scenario["result"] == "passed").count()
 }
 
 #[test]

@@ -8,26 +8,50 @@
 use jsonschema::Validator;
 use op_dbus::apply::cached::CachedDocument;
 use op_dbus::apply::checkpoints::Checkpoint;
+use op_dbus::apply::pending::Waiting;
+use op_dbus::apply::recover::Recovery;
 use op_dbus::apply::report::{Report, RunOutcome};
 use op_dbus::apply::scenarios::{Difference, Mode, ScenarioReport, ScenarioResult, TestReport};
 use op_dbus::apply::select::Selected;
 use op_dbus::apply::timings::Timings;
 use op_dbus::apply::watch::Record;
+use op_dbus::audit::anomaly::Anomalies;
+use op_dbus::audit::block::BlockDocument;
+use op_dbus::audit::head::HeadDocument;
+use op_dbus::audit::proof::Proof;
+use op_dbus::audit::search::Hits;
+use op_dbus::audit::verify::Verdict;
 use op_dbus::base::error::ErrorDocument;
 use op_dbus::base::{Error, Kind};
 use op_dbus::bus::Service;
 use op_dbus::bus::introspection::Node;
 use op_dbus::bus::recording::Recording;
 use op_dbus::bus::walk::Tree;
+use op_dbus::cli::show_packages::{KeysReport, RevokedReport};
+use op_dbus::cli::show_registries::KeyringReport;
 use op_dbus::embed::documents::{EmbedTimings, Engines, ModelVerification, Models, Record as Embedding};
 use op_dbus::package::create::IntrospectionDocument;
+use op_dbus::package::install::{InstallReport, InstallationReport};
+use op_dbus::package::ledger::Ledger;
+use op_dbus::package::lockfile::Lockfile;
+use op_dbus::package::publish::PublishReport;
+use op_dbus::package::registry::build::BuildReport;
+use op_dbus::package::registry::index::Index;
+use op_dbus::package::registry::mirror::MirrorReport;
+use op_dbus::package::registry::offers::SearchReport;
+use op_dbus::package::registry::source::{RegistriesReport, Source};
+use op_dbus::package::versions::{PluginReport, RollbackReport, VerifyReport};
 use op_dbus::plugin::Manifest;
 use op_dbus::plugin::author::{Draft, DraftDocument, LintReport, Surface};
 use op_dbus::plugin::inventory::{Inventory, InventoryService};
 use op_dbus::plugin::listing::{ListedPlugin, Listing};
 use op_dbus::plugin::mapping::MappingFile;
 use op_dbus::plugin::scenario::ScenarioFile;
+use op_dbus::state::acknowledged::Acknowledged;
 use op_dbus::state::{Plan, StateDocument};
+use op_dbus::store::cache::{Rotation, SnapshotReport, Snapshots};
+use op_dbus::store::doctor::Doctor;
+use op_dbus::store::init::RootReport;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -52,6 +76,28 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("timings", Some("timings"), of::<Timings>()),
         ("watch", None, of::<Record>()),
         ("checkpoint", Some("checkpoint"), of::<Checkpoint>()),
+        ("root", Some("root"), of::<RootReport>()),
+        ("doctor", Some("doctor"), of::<Doctor>()),
+        ("rotation", Some("rotation"), of::<Rotation>()),
+        ("snapshots", Some("snapshots"), of::<Snapshots>()),
+        ("snapshot", Some("snapshot"), of::<SnapshotReport>()),
+        ("keys", Some("keys"), of::<KeysReport>()),
+        ("keyring", Some("keyring"), of::<KeyringReport>()),
+        ("revoked", Some("revoked"), of::<RevokedReport>()),
+        ("published", Some("published"), of::<PublishReport>()),
+        ("installed", Some("installed"), of::<InstallReport>()),
+        ("installation", Some("installation"), of::<InstallationReport>()),
+        ("installed-plugin", Some("installed_plugin"), of::<PluginReport>()),
+        ("rolled-back", Some("rolled_back"), of::<RollbackReport>()),
+        ("verified", Some("verified"), of::<VerifyReport>()),
+        ("packages", Some("packages"), of::<Ledger>()),
+        ("lock", Some("lock"), of::<Lockfile>()),
+        ("registry", Some("registry"), of::<Index>()),
+        ("registry-source", Some("registry_source"), of::<Source>()),
+        ("registry-built", Some("registry_built"), of::<BuildReport>()),
+        ("registry-mirrored", Some("registry_mirrored"), of::<MirrorReport>()),
+        ("registries", Some("registries"), of::<RegistriesReport>()),
+        ("search", Some("search"), of::<SearchReport>()),
         ("semantic-mapping", None, of::<MappingFile>()),
         ("plugin", None, of::<Manifest>()),
         ("recording", Some("recording"), of::<Recording>()),
@@ -59,6 +105,15 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("scenario", None, of::<ScenarioFile>()),
         ("lint", Some("lint"), of::<LintReport>()),
         ("draft", Some("draft"), of::<DraftDocument>()),
+        ("acknowledged", Some("acknowledged"), of::<Acknowledged>()),
+        ("waiting", Some("waiting"), of::<Waiting>()),
+        ("recovery", Some("recovery"), of::<Recovery>()),
+        ("audit-hits", Some("audit_hits"), of::<Hits>()),
+        ("audit-anomalies", Some("audit_anomalies"), of::<Anomalies>()),
+        ("audit-block", Some("audit_block"), of::<BlockDocument>()),
+        ("audit-head", Some("audit_head"), of::<HeadDocument>()),
+        ("audit-proof", Some("audit_proof"), of::<Proof>()),
+        ("audit-verdict", Some("audit_verdict"), of::<Verdict>()),
         ("embedding", None, of::<Embedding<'_>>()),
         ("embed-timings", Some("embed_timings"), of::<EmbedTimings>()),
         ("models", Some("models"), of::<Models>()),
@@ -292,6 +347,8 @@ fn what_programs_print() {
         service: None,
         mapping: None,
         can_apply: false,
+        trust: Some("core".into()),
+        versions: vec!["1.0.0".into()],
         problems: vec!["odd".into()],
     };
     let listing = Listing { kind: "plugins".into(), version: 1, plugins: vec![plugin] };
@@ -366,4 +423,76 @@ fn drafts_and_findings() {
     accepts(&validator("draft"), &json!(draft));
     accepts(&validator("lint"), &json!(draft.lint));
     assert!(!draft.lint.findings.is_empty() && draft.keys.len() > 3);
+}
+
+/// What `op-snapshot` prints about a root in memory: each command once, as it is.
+#[test]
+fn what_op_snapshot_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let mut taken = String::new();
+    for (args, name) in [
+        ("doctor", "doctor"),
+        ("init", "root"),
+        ("rotate", "rotation"),
+        ("rotate", "rotation"),
+        ("list", "snapshots"),
+        ("restore", "snapshot"),
+        ("doctor", "doctor"),
+        ("delete", "snapshot"),
+    ] {
+        let mut command = std::process::Command::new(op_dbus_tests::program("op-snapshot"));
+        command.arg(args).env("OP_DBUS_ROOT", &root);
+        if name == "snapshot" {
+            command.args([&taken, "--yes"]);
+        }
+        let output = command.output().unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{args}: {output:?}"));
+        accepts(&validator(name), &document);
+        if let Some(made) = document["made"].as_str() {
+            taken = made.to_owned();
+        }
+    }
+}
+
+/// What is printed about packages, from the key to the rollback: each command once, as it is.
+#[test]
+fn what_is_printed_about_packages() {
+    let desk = op_dbus_tests::publisher::Publisher::new();
+    let folder = desk.path().join("lamp");
+    fs::create_dir(&folder).unwrap();
+    let write = |version: &str| {
+        let manifest = op_dbus_tests::publisher::MANIFEST.replace("1.0.0", version);
+        fs::write(folder.join("plugin.toml"), manifest).unwrap();
+    };
+    let printed = |program: &str, line: &str, name: &str| {
+        let ended = desk.run(program, &line.split(' ').collect::<Vec<_>>());
+        accepts(&validator(name), &ended.json());
+    };
+    let file = |name: &str, schema: &str| accepts(&validator(schema), &read(&desk.path().join(name)));
+    printed("op-snapshot", "keygen --out another.key", "keys");
+    for version in ["1.0.0", "1.1.0"] {
+        write(version);
+        printed("op-snapshot", "publish ./lamp --key publisher.key --out packages", "published");
+        printed("op-install", "registry build packages --key publisher.key", "registry-built");
+    }
+    file("packages/index.json", "registry");
+    printed("op-install", "packages/lamp-v1.0.0.btrfs.zst", "installed");
+    printed("op-install", "registry add packages", "registries");
+    file("root/@state/registries/packages/source.json", "registry-source");
+    printed("op-install", "registry list", "registries");
+    printed("op-install", "registry refresh", "registries");
+    printed("op-install", "registry search lamp", "search");
+    printed("op-install", "registry mirror packages copy", "registry-mirrored");
+    printed("op-install", "upgrade --yes", "installation");
+    printed("op-install", "lamp --lock lamp.lock", "installation");
+    file("lamp.lock", "lock");
+    file("root/@state/packages/lamp.json", "packages");
+    printed("op-install", "show lamp", "installed-plugin");
+    printed("op-install", "verify", "verified");
+    printed("op-install", "rollback lamp", "rolled-back");
+    printed("op-install", "keys", "keyring");
+    printed("op-install", "keys add another.key.pub --expires 2099-12-31", "keyring");
+    printed("op-snapshot", &format!("revoke {} --key publisher.key", "A".repeat(16)), "revoked");
+    printed("op-install", "keys revoked revoked.list", "keyring");
 }

@@ -42,16 +42,6 @@ fn it_is_a_whole_machine_with_two_numa_nodes() {
     assert_eq!(plugins["hostname"]["chassis"], "vm");
     assert_eq!(plugins["timedate"], json!({"timezone": "Etc/UTC", "ntp": true, "local_rtc": false}));
 
-    let objects = ["busctl", "--json=short", "call", "org.freedesktop.UDisks2", "/org/freedesktop/UDisks2"];
-    let member = ["org.freedesktop.DBus.ObjectManager", "GetManagedObjects"];
-    let objects = vm.run(&[&objects[..], &member].concat(), "").json()["data"][0].clone();
-    for disk in ["vda", "vdb", "vdc"] {
-        let block = &objects[format!("/org/freedesktop/UDisks2/block_devices/{disk}")];
-        let size = &block["org.freedesktop.UDisks2.Block"]["Size"]["data"];
-        assert_ne!(size, &Value::Null, "{disk}: {block}");
-    }
-    vm.sh("mkfs.btrfs -q /dev/vdc && mount /dev/vdc /mnt && btrfs subvolume create /mnt/one && umount /mnt").ok();
-
     vm.sh("ip link add wg0 type wireguard && wg genkey > /root/key && wg set wg0 private-key /root/key").ok();
     assert!(vm.sh("wg show wg0").ok().contains("public key"));
     vm.sh("ip link add dummy0 type dummy && ip link set dummy0 up").ok();
@@ -72,6 +62,41 @@ fn it_is_a_whole_machine_with_two_numa_nodes() {
     let run = vm.run_folder().to_owned();
     drop(vm);
     assert!(!run.exists());
+}
+
+#[test]
+#[ignore = "make test-vm: it takes minutes the first time"]
+fn a_disk_is_labelled_and_mounted_and_as_before() {
+    let vm = Vm::start(&VmOptions::default());
+    let udisks2 = || vm.run(&["op-query", "--plugin", "udisks2"], "").json()["plugins"]["udisks2"].clone();
+    let state = udisks2();
+    let (root, empty) = (&state["block_devices"]["/dev/vda"], &state["block_devices"]["/dev/vdc"]);
+    assert_eq!((&root["type"], &root["mount_points"]), (&json!("btrfs"), &json!(["/"])), "{state}");
+    assert_eq!((&empty["usage"], &empty["size"], &empty["mounted"]), (&json!(""), &json!(1 << 30), &Value::Null));
+    let drives = state["drives"].as_object().unwrap();
+    let drive = drives.values().find(|drive| drive["object"] == root["drive"]).unwrap();
+    assert_eq!((&drive["size"], &drive["removable"]), (&root["size"], &json!(false)), "{state}");
+
+    // What has no file system cannot be mounted, and what the machine runs on is not taken away.
+    let want = |device: &str, values: Value| json!({"plugins": {"udisks2": {"block_devices": {device: values}}}});
+    let refused = apply(&vm, &[], &want("/dev/vdc", json!({"mounted": true})));
+    assert_eq!(refused.code, 5, "{refused:?}");
+    assert_ne!(apply(&vm, &[], &want("/dev/vda", json!({"mounted": false}))).code, 0);
+    assert_eq!(vm.sh("findmnt --noheadings --nofsroot --output SOURCE /").ok(), "/dev/vda\n");
+
+    vm.sh("mkfs.btrfs -q -L before /dev/vdc && udevadm settle").ok();
+    wait_until("UDisks sees the file system", || udisks2()["block_devices"]["/dev/vdc"]["type"] == "btrfs");
+    let values = json!({"label": "data", "mounted": true, "type": "btrfs"});
+    let output = apply(&vm, &[], &want("/dev/vdc", values.clone()));
+    assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
+    let mounted = "findmnt --noheadings --output SOURCE,LABEL --source /dev/vdc | tr -s ' '";
+    assert_eq!(vm.sh(mounted).ok(), "/dev/vdc data\n");
+    assert_eq!(outcome(&apply(&vm, &[], &want("/dev/vdc", values)).json()), "unchanged");
+    let output = vm.run(&["op-apply", "--rollback", "--yes"], "");
+    assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
+    assert_eq!(vm.sh("findmnt --source /dev/vdc").code, 1);
+    assert_eq!(vm.sh("blkid --match-tag LABEL --output value /dev/vdc").ok(), "before\n");
+    vm.sh("mkfs.btrfs -q -f /dev/vdc && mount /dev/vdc /mnt && btrfs subvolume create /mnt/one && umount /mnt").ok();
 }
 
 #[test]

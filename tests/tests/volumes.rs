@@ -14,7 +14,9 @@ use std::time::Duration;
 
 fn open(root: &Path) -> op_dbus::base::Result<Store> {
     let root = StateRoot::find(Some(root)).unwrap();
-    Store::open(&root, &mut Wait { timeout: Duration::ZERO, on_wait: &mut |_| {}, is_interrupted: &|| false })
+    // Other tests start programs meanwhile: until such a child is one, it holds the locks of this process, too.
+    let timeout = Duration::from_millis(500);
+    Store::open(&root, &mut Wait { timeout, on_wait: &mut |_| {}, is_interrupted: &|| false })
 }
 
 /// Every file and folder below `path`, with the text of files.
@@ -194,6 +196,24 @@ fn leftovers_are_swept_and_an_interrupted_exchange_is_finished() {
         assert_eq!(left, [".lock", "@cache-snapshots/", "@plugin-a/", "@plugin-snapshots/"], "{name}");
         drop(store);
         assert!(open(&root).unwrap().swept().is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn whoever_needs_a_folder_first_makes_its_volume() {
+    for (name, disk) in Disk::each() {
+        let path = disk.path().join("new/root");
+        let root = StateRoot::find(Some(&path)).unwrap();
+        std::thread::scope(|scope| {
+            for i in 0..8 {
+                let root = &root;
+                scope.spawn(move || root.make_parent(&root.checkpoint(&format!("run-{i}"))).unwrap());
+            }
+        });
+        assert!(root.checkpoints().is_dir(), "{name}");
+        let volume = volumes::at(&path).unwrap().look(&path.join("@state")).unwrap().unwrap();
+        assert_eq!(volume.is_subvolume, disk.kind() == Kind::Btrfs, "{name}");
+        assert_eq!(volumes::at(&path).unwrap().is_compressed(&path.join("@state")), volume.is_subvolume, "{name}");
     }
 }
 

@@ -1,10 +1,16 @@
 //! `op-apply`: brings a machine to a desired state, or leaves it as it was and says why.
 
+use op_dbus::apply::pending::Window;
 use op_dbus::apply::{Applied, Desired, Options, RunOutcome, StateManager};
 use op_dbus::base::{Error, Kind, Result, time};
 use op_dbus::cli::machine::{Asker, Ticks};
 use op_dbus::cli::{self, Cli, Interrupt, Outcome, Program, show};
+use op_dbus::state::acknowledged::Acknowledged;
 use op_dbus::state::{Plan, StateDocument};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+mod waiting;
 
 /// Show what would change, ask, change it, verify it, and undo it if anything fails.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
@@ -17,6 +23,9 @@ struct Args {
 #[argh(subcommand)]
 enum Command {
     Apply(Apply),
+    Confirm(waiting::Confirm),
+    Pending(waiting::Pending),
+    Revert(waiting::Revert),
 }
 
 /// apply a state document, or a plan made with --dry-run
@@ -38,6 +47,9 @@ struct Apply {
     /// print the plan and exit 2 if the machine is not as wanted
     #[argh(switch)]
     check: bool,
+    /// differences that --check knows of, each with the moment until which it is fine
+    #[argh(option, arg_name = "FILE")]
+    acknowledged: Option<String>,
     /// confirm without being asked
     #[argh(switch, short = 'y')]
     yes: bool,
@@ -56,6 +68,12 @@ struct Apply {
     /// go back to before the run of this name, or the newest that was not rolled back: --rollback [RUN]
     #[argh(option, arg_name = "RUN")]
     rollback: Option<String>,
+    /// take everything back after this long, unless op-apply confirm comes in time
+    #[argh(option, arg_name = "DUR")]
+    confirm_within: Option<String>,
+    /// take back what a killed run left half done, and what nobody confirmed in time
+    #[argh(switch)]
+    recover: bool,
     /// how long to wait for another run (10s)
     #[argh(option, arg_name = "DUR")]
     lock_timeout: Option<String>,
@@ -70,16 +88,28 @@ const PROGRAM: Program = Program {
                op-apply --dry-run want.json > plan.json && op-apply plan.json\n\
                op-query --plugin hostname | jq '.plugins.hostname.location = \"rack 3\"' | op-apply\n\
                op-apply --check want.json\n\
-               op-apply --rollback",
+               op-apply --rollback\n\
+               op-apply --confirm-within 60s want.json && op-apply confirm\n\
+               op-apply --recover",
 };
 
 fn main() -> std::process::ExitCode {
     cli::main(&PROGRAM, |args: Args, cli| match args.command {
         Command::Apply(args) => apply(&args, cli),
+        Command::Confirm(args) => waiting::confirm(&args, cli),
+        Command::Pending(_) => waiting::pending(cli),
+        Command::Revert(args) => waiting::revert(&args, cli),
     })
 }
 
 fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
+    if args.owner.as_deref().is_some_and(|owner| owner.trim().is_empty()) {
+        return Err(Error::usage("an owner has a name").on("--owner").hint("--owner web; or leave it out"));
+    }
+    if args.recover {
+        refuse_all(args)?;
+        return waiting::recover(args.lock_timeout.as_deref(), cli);
+    }
     if let Some(run) = &args.rollback {
         refuse_documents(args)?;
         return bring_about(args, cli, Desired::Rollback(run.clone()), &Interrupt::install()?);
@@ -100,13 +130,17 @@ fn apply(args: &Apply, cli: &mut Cli) -> Result<Outcome> {
 
 /// Plans it, or does it.
 fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: &Interrupt) -> Result<Outcome> {
+    let is_dry_run = args.dry_run || args.check;
+    let confirm_within = args.confirm_within.as_deref().map(|text| window(text, is_dry_run, cli)).transpose()?;
+    let known = args.acknowledged.as_deref().map(|file| acknowledged(file, args, cli)).transpose()?;
     let options = Options {
         owner: args.owner.clone(),
         prune: args.prune,
         allows_irreversible: args.allow_irreversible,
         lock_timeout: time::parse_duration(args.lock_timeout.as_deref().unwrap_or("10s"))?,
+        is_check: args.check,
+        confirm_within,
     };
-    let is_dry_run = args.dry_run || args.check;
     let bus = cli.connect()?;
     let root = if is_dry_run { cli.root_of(&bus)? } else { cli.root_to_apply(&bus)? };
     let catalog = cli.catalog(&root)?;
@@ -115,9 +149,15 @@ fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: &Interr
         bus: &bus,
         catalog: &catalog,
         root: &root,
+        trail: cli.trail(&root)?,
         cache: cli.cache(&root),
         progress: &mut progress,
         interrupts: interrupt.counter(),
+    };
+    let only_shown = match &desired {
+        Desired::State(document) => manager.not_compared(document),
+        Desired::Plan(plan) => manager.not_compared(&StateDocument::from_json(&plan.desired).unwrap_or_default()),
+        Desired::Rollback(_) => BTreeSet::new(),
     };
     if is_dry_run {
         let plan = manager.plan(desired, &options)?;
@@ -125,14 +165,22 @@ fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: &Interr
             show::changes(&mut cli.out, &plan);
         }
         show::plan(&mut cli.out, &plan)?;
+        show::not_compared(&mut cli.out, &only_shown);
+        let has_changes = match known {
+            Some(known) => show::drift(&mut cli.out, &known.sort(resources(&plan), std::time::SystemTime::now())),
+            None => !plan.is_empty(),
+        };
         let is_detailed = args.check || args.detailed_exitcode;
-        return Ok(if is_detailed && !plan.is_empty() { Outcome::Changes } else { Outcome::Done });
+        return Ok(if is_detailed && has_changes { Outcome::Changes } else { Outcome::Done });
     }
     let mut asker = Asker { has_said_yes: args.yes, interrupt };
     let Applied { report, error } =
         manager.apply_state(desired, &options, &mut asker, &mut Ticks { out: &mut cli.out, shows_diff: args.diff })?;
     progress.finish();
     let shown = show::report(&mut cli.out, &report);
+    if report.outcome == RunOutcome::Unchanged {
+        show::not_compared(&mut cli.out, &only_shown);
+    }
     if let Some(error) = error {
         return Err(error);
     }
@@ -144,6 +192,52 @@ fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: &Interr
         Error::new(Kind::Residue, told).hint("op-apply --check shows that it is so")
     })?;
     Ok(if args.detailed_exitcode { Outcome::Changes } else { Outcome::Done })
+}
+
+/// How long the run waits to be confirmed, and what takes it back.
+fn window(text: &str, is_dry_run: bool, cli: &mut Cli) -> Result<Window> {
+    let wrong = |why: &str| Error::usage(why.to_owned()).on(format!("--confirm-within {text}"));
+    if is_dry_run {
+        return Err(wrong("what changes nothing needs no confirmation"));
+    }
+    let length = time::parse_duration(text).map_err(|e| e.on(format!("--confirm-within {text}")))?;
+    if length.is_zero() {
+        return Err(wrong("nobody could confirm in no time").hint("allow some time: --confirm-within 60s"));
+    }
+    let timer = cli.timer()?;
+    if timer.is_process() {
+        cli.out
+            .note("systemd is not process 1 here: a process of op-apply waits instead, and does not outlive a restart");
+    }
+    Ok(Window { length, timer: Arc::new(timer) })
+}
+
+/// The drift that somebody knows about. No file: nobody knows of any.
+fn acknowledged(file: &str, args: &Apply, cli: &mut Cli) -> Result<Acknowledged> {
+    if !args.check {
+        return Err(Error::usage("only a check takes known differences for none")
+            .on("--acknowledged")
+            .hint("add --check"));
+    }
+    if !std::path::Path::new(file).exists() {
+        cli.out.note(&format!("there is no {file}, so no drift is acknowledged"));
+        return Ok(Acknowledged::default());
+    }
+    let input = cli::input::read_document(Some(file))?;
+    Acknowledged::from_json(&input.json()?).map_err(|error| error.or_on(input.name))
+}
+
+fn resources(plan: &Plan) -> Vec<&str> {
+    plan.actions.iter().flat_map(|action| action.resources.iter().map(String::as_str)).collect()
+}
+
+/// A recovery knows what is to be done.
+fn refuse_all(args: &Apply) -> Result<()> {
+    let is_more = args.dry_run || args.check || args.diff || args.rollback.is_some() || args.confirm_within.is_some();
+    if is_more {
+        return Err(Error::usage("a recovery takes back what was left, and goes with nothing else").on("--recover"));
+    }
+    refuse_documents(args)
 }
 
 /// A rollback knows what is wanted.

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Exit code, standard output, standard error.
@@ -13,7 +14,7 @@ fn run(args: &[&str], stdin: &str) -> (i32, String, String) {
         .args(args)
         .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus")
         .env("OP_DBUS_ROOT", root.path())
-        .env("OP_DBUS_MAPPINGS", root.path().join("none"))
+        .env("OP_DBUS_MAPPINGS", mappings())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -24,6 +25,11 @@ fn run(args: &[&str], stdin: &str) -> (i32, String, String) {
     let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// The shipped mappings.
+fn mappings() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../mappings")
 }
 
 fn error(stderr: &str) -> Value {
@@ -43,9 +49,15 @@ fn help_and_version() {
 
 #[test]
 fn wrong_use_is_64() {
-    for args in
-        [&["--dri-run"][..], &["--prune", "many"], &["--lock-timeout", "soon"], &["a", "b"], &["--session", "--system"]]
-    {
+    for args in [
+        &["--dri-run"][..],
+        &["--prune", "many"],
+        &["--lock-timeout", "soon"],
+        &["a", "b"],
+        &["--session", "--system"],
+        &["--owner", ""],
+        &["--owner", " "],
+    ] {
         let (code, stdout, stderr) = run(args, r#"{"plugins":{}}"#);
         assert_eq!((code, stdout.as_str()), (64, ""), "{args:?}: {stderr}");
     }
@@ -108,4 +120,43 @@ fn it_can_be_stopped_while_it_waits_for_its_document() {
     }
     child.kill().unwrap();
     panic!("only SIGKILL ended it");
+}
+
+/// The first recording of a shipped mapping, as a bus.
+fn recording(plugin: &str) -> String {
+    let folder = mappings().join(plugin).join("recordings");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    format!("--address=replay:{}", files[0].display())
+}
+
+/// What is only shown is not compared: that all is as wanted says nothing of it.
+#[test]
+fn what_is_not_compared_is_named() {
+    for (plugin, state, words) in [
+        ("systemd", r#"{"failed_units":["x"]}"#, "only shown: systemd.failed_units."),
+        ("udisks2", r#"{"supported_filesystems":["ext9"]}"#, "only shown: udisks2.supported_filesystems."),
+        ("upower", r#"{"on_battery":false}"#, "only shown: upower.on_battery."),
+    ] {
+        let document = format!(r#"{{"plugins":{{"{plugin}":{state}}}}}"#);
+        let (code, stdout, stderr) = run(&["--check", "--no-json", &recording(plugin), "-"], &document);
+        assert_eq!((code, stdout.as_str()), (0, "Nothing to do: everything is as wanted.\n"), "{stderr}");
+        assert!(stderr.contains(words), "{stderr}");
+    }
+    // A document that speaks of nothing but what is compared hears nothing of it.
+    let (code, _, stderr) = run(&["--check", &recording("systemd"), "-"], r#"{"plugins":{"systemd":{}}}"#);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_recording_and_a_root_are_what_they_should_be() {
+    let document = r#"{"plugins":{"systemd":{}}}"#;
+    for (args, words) in [
+        (["--address=replay:/tmp", "--check"], "no plain file"),
+        ([&*recording("systemd"), "--root=/etc/passwd"], "the state root is a folder"),
+    ] {
+        let (code, stdout, stderr) = run(&args, document);
+        assert_eq!((code, stdout.as_str()), (65, ""), "{args:?}: {stderr}");
+        assert!(stderr.contains(words), "{stderr}");
+    }
 }

@@ -45,6 +45,7 @@ pub fn record(args: Record, cli: &mut Cli) -> Result<Outcome> {
         bus: &bus,
         catalog: &catalog,
         root: &root,
+        trail: cli.trail(&root)?,
         cache: None,
         progress: &mut progress,
         interrupts: interrupt.counter(),

@@ -1,20 +1,25 @@
-//! `op-install`: makes plugins from what services say of themselves, lists, removes and tests them.
+//! `op-install`: makes plugins from what services say of themselves, installs packages, lists, removes and tests plugins;
+//! and calls the hookscript's installer.
 
+mod hook;
+mod install;
+mod keys;
+mod learn;
 mod lint;
 mod map;
+mod registry;
 
 use op_dbus::base::name::PluginName;
 use op_dbus::base::{Error, Result};
 use op_dbus::bus::{Manner, names, walk};
-use op_dbus::cli::confirm::{Terminal, no_terminal};
-use op_dbus::cli::{self, Cli, Interrupt, Outcome, Program, show};
+use op_dbus::cli::{self, Cli, Outcome, Program, show};
 use op_dbus::package::create::{self, IntrospectionDocument};
-use op_dbus::package::remove;
+use op_dbus::package::{adopt, remove, versions};
 use op_dbus::plugin::listing;
 
 mod test;
 
-/// Create, list, remove and test plugins.
+/// Create, install, list, remove and test plugins; give guests of Proxmox VE the hookscript.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 struct Args {
     #[argh(subcommand)]
@@ -24,12 +29,21 @@ struct Args {
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand)]
 enum Command {
+    Adopt(install::Adopt),
     Create(Create),
+    Hook(hook::Hook),
+    Install(install::Install),
+    Keys(keys::Keys),
     Lint(lint::Lint),
     List(List),
     Map(map::Map),
+    Registry(registry::Registry),
     Remove(Remove),
+    Rollback(install::Rollback),
+    Show(install::Show),
     Test(test::Test),
+    Upgrade(install::Upgrade),
+    Verify(install::Verify),
 }
 
 /// make a plugin from what a service says of itself
@@ -59,6 +73,9 @@ struct Remove {
     /// the plugin's name
     #[argh(positional, arg_name = "NAME")]
     name: String,
+    /// remove this version only, which is not the active one
+    #[argh(option, arg_name = "VERSION")]
+    version: Option<String>,
     /// confirm without being asked
     #[argh(switch, short = 'y')]
     yes: bool,
@@ -67,26 +84,44 @@ struct Remove {
 const PROGRAM: Program = Program {
     name: "op-install",
     version: env!("CARGO_PKG_VERSION"),
-    default_subcommand: None,
+    default_subcommand: Some("install"),
     optional_values: &[],
     examples: "op-install create packagekit --from-dbus org.freedesktop.PackageKit\n\
                op-discover org.freedesktop.UPower | op-install create power -\n\
                op-install list\n\
                op-install map power\n\
                op-install map --learn hostname -- hostnamectl location \"rack 4\"\n\
+               op-install map --learn -- timedatectl set-timezone Europe/Berlin\n\
                op-install lint mappings/hostname\n\
+               op-install https://op-dbus-plugins.org/packagekit-v1.0.0.btrfs.zst\n\
+               op-install install packagekit-v1.0.0.btrfs.zst --key publisher.pub --dry-run\n\
+               op-install registry add https://op-dbus-plugins.org\n\
+               op-install packagekit@^1.2\n\
+               op-install upgrade --dry-run\n\
+               op-install rollback packagekit\n\
+               op-install verify\n\
                op-install remove power\n\
+               op-install hook 100 101\n\
                op-install test ./mappings/hostname",
 };
 
 fn main() -> std::process::ExitCode {
     cli::main(&PROGRAM, |args: Args, cli| match args.command {
+        Command::Adopt(args) => install::adopt(args, cli),
         Command::Create(args) => create(&args, cli),
+        Command::Hook(args) => hook::run(&args, cli),
+        Command::Install(args) => install::install(args, cli),
+        Command::Keys(args) => keys::run(args, cli),
         Command::Lint(args) => lint::run(&args, cli),
         Command::List(_) => list(cli),
         Command::Map(args) => map::run(&args, cli),
+        Command::Registry(args) => registry::run(args, cli),
         Command::Remove(args) => remove(&args, cli),
+        Command::Rollback(args) => install::rollback(&args, cli),
+        Command::Show(args) => install::show(&args, cli),
         Command::Test(args) => test::test(&args, cli),
+        Command::Upgrade(args) => install::upgrade(args, cli),
+        Command::Verify(args) => install::verify(args, cli),
     })
 }
 
@@ -124,20 +159,30 @@ fn ask(service: &str, cli: &mut Cli) -> Result<IntrospectionDocument> {
 }
 
 fn list(cli: &mut Cli) -> Result<Outcome> {
-    let listing = listing::list(&cli.catalog(&cli.root()?)?);
+    let root = cli.root()?;
+    let mut listing = listing::list(&cli.catalog(&root)?);
+    versions::complete(&mut listing, &root)?;
     show::listing(&mut cli.out, &listing)?;
+    for received in adopt::received(&root)? {
+        let (name, version) = (&received.name, &received.version);
+        let path = received.path.display();
+        cli.out.note(&format!("{path} was put there by hand: op-install adopt {name} --version {version}"));
+    }
     Ok(Outcome::Done)
 }
 
 fn remove(args: &Remove, cli: &mut Cli) -> Result<Outcome> {
     let name = PluginName::new(&args.name)?;
     let root = cli.root()?;
-    remove::must_be_installed(&root, &name)?;
-    if !args.yes {
-        let mut terminal = Terminal::open(&Interrupt::install()?).ok_or_else(no_terminal)?;
-        let text = format!("This removes {} and everything in it.", root.plugin(&name).display());
-        terminal.ask_yes_no(&text, "Proceed?")?.or_refused()?;
+    if let Some(version) = args.version.as_deref().map(versions::parse).transpose()? {
+        cli.confirm(args.yes, &format!("This removes version {version} of {name}."))?;
+        versions::remove_version(&cli.store(&root, None)?, &name, &version)?;
+        cli.out.tick(true, &format!("Removed {name} {version}"));
+        return Ok(Outcome::Done);
     }
+    remove::must_be_installed(&root, &name)?;
+    let text = format!("This removes {} and everything in it, and all its versions.", root.plugin(&name).display());
+    cli.confirm(args.yes, &text)?;
     remove::remove(&cli.store(&root, None)?, &name)?;
     cli.out.tick(true, &format!("Removed {name}"));
     Ok(Outcome::Done)

@@ -1,12 +1,13 @@
 //! `op-install map`: drafts a mapping.
 
+use crate::learn;
 use op_dbus::base::name::PluginName;
 use op_dbus::base::{Error, Kind, Result};
 use op_dbus::bus::{Bus, walk};
 use op_dbus::cli::confirm::Terminal;
 use op_dbus::cli::{Cli, Interrupt, Outcome, author, wizard};
 use op_dbus::package::create::draft_file;
-use op_dbus::plugin::author::{Draft, DraftDocument, LearnedCommand, Lessons, RoundTrip, Surface};
+use op_dbus::plugin::author::{Draft, DraftDocument, RoundTrip, Surface};
 use op_dbus::plugin::{Manifest, Origin};
 use std::path::{Path, PathBuf};
 
@@ -22,26 +23,28 @@ with when the service is there. For an installed plugin it is written into its
 folder; otherwise it is printed.
 
 With --learn, COMMAND is run, and the entries for what it changed are printed. While it
-runs, every call to this one service is heard, whoever makes it, and nothing that others
-say to other services. Its own calls need no word: seen is what it really does."
+runs, every call to the plugin's service is heard, whoever makes it, and nothing that
+others say to other services. When no plugin is named, all running services are looked at
+before, and the calls are heard that programs started meanwhile make, to any of them.
+Calls that were seen need no word: seen is what they really do."
 )]
 pub struct Map {
-    /// the plugin to draft for; with --learn, the command to run follows after --
+    /// the plugin to draft for, which may be left out with --learn; its command follows after --
     #[argh(positional, arg_name = "NAME")]
-    words: Vec<String>,
+    pub words: Vec<String>,
     /// the service to ask
     #[argh(option, arg_name = "SERVICE")]
-    from_dbus: Option<String>,
+    pub from_dbus: Option<String>,
     /// read introspection XML instead of asking the service (may be repeated)
     #[argh(option, arg_name = "FILE")]
-    introspection: Vec<String>,
+    pub introspection: Vec<String>,
     /// write the draft there; - is standard output, without anything else
     #[argh(option, arg_name = "FILE")]
-    output: Option<String>,
+    pub output: Option<String>,
     /// your word that a method changes nothing at all, so that it may be called while reading (may be repeated)
     #[argh(option, arg_name = "METHOD")]
-    safe: Vec<String>,
-    /// run COMMAND, watch what is called on the service meanwhile, and draft entries for that
+    pub safe: Vec<String>,
+    /// run COMMAND, watch what is called meanwhile, and draft entries for that
     #[argh(switch)]
     learn: bool,
     /// never ask; take what is sure and likely
@@ -49,22 +52,45 @@ pub struct Map {
     no_input: bool,
     /// overwrite a mapping that is there
     #[argh(switch)]
-    force: bool,
+    pub force: bool,
 }
 
 /// What is mapped: the plugin, its service, and where its mapping would be.
-struct Target {
+pub struct Target {
     name: String,
-    manifest: String,
-    service: String,
+    /// Text of plugin.toml.
+    pub manifest: String,
+    /// Bus name of the service.
+    pub service: String,
     folder: Option<PathBuf>,
     installed: Option<PathBuf>,
+}
+
+impl Target {
+    /// A service without a plugin.
+    pub fn of_service(service: &str) -> Result<Self> {
+        let target = Self {
+            name: "draft".into(),
+            manifest: String::new(),
+            service: service.to_owned(),
+            folder: None,
+            installed: None,
+        };
+        target.with_manifest()
+    }
+
+    fn with_manifest(mut self) -> Result<Self> {
+        self.manifest =
+            format!("[plugin]\nname = {:?}\nversion = \"0.1.0\"\ndbus_service = {:?}\n", self.name, self.service);
+        Manifest::parse(&self.manifest, "the draft")?;
+        Ok(self)
+    }
 }
 
 /// Drafts a mapping, checks it, and writes or prints it.
 pub fn run(args: &Map, cli: &mut Cli) -> Result<Outcome> {
     if args.learn {
-        return learn(args, cli);
+        return learn::run(args, cli);
     }
     if let Some(word) = args.words.get(1) {
         return Err(Error::usage("one plugin is mapped at a time")
@@ -119,63 +145,15 @@ pub fn run(args: &Map, cli: &mut Cli) -> Result<Outcome> {
     Ok(if is_clean { Outcome::Done } else { Outcome::Partial })
 }
 
-/// Drafts what a command was seen to do.
-fn learn(args: &Map, cli: &mut Cli) -> Result<Outcome> {
-    // With --from-dbus no plugin has to be named: all words are the command.
-    let (name, command) = match (&args.from_dbus, args.words.split_first()) {
-        (Some(_), Some(_)) => (None, &args.words[..]),
-        (None, Some((name, command))) if !command.is_empty() => (Some(name.as_str()), command),
-        _ => {
-            return Err(Error::usage("to learn, there has to be a service to watch, and a command")
-                .hint("op-install map --learn NAME -- COMMAND, or --learn --from-dbus SERVICE -- COMMAND"));
-        }
-    };
-    if !args.introspection.is_empty() {
-        return Err(Error::usage("what a command does is seen on a running service only").on("--introspection"));
-    }
-    let target = target(args, name, cli)?;
-    let file = args.output.as_ref().filter(|file| *file != "-").map(PathBuf::from);
-    if let Some(file) = file.as_ref().filter(|file| file.exists() && !args.force) {
-        return Err(there_already(file));
-    }
-    // What a mapping that is there can read already tells more than properties.
-    let entry = name.map(|name| cli.catalog(&cli.root()?)?.entry(name)).transpose()?;
-    let plugin = entry.map(|entry| entry.plugin());
-    let lesson = op_dbus::cli::learn::run(cli, &target.service, command, plugin.as_ref())?;
-    let mut draft = lesson.learned.draft;
-    for method in &args.safe {
-        draft.agree(method);
-    }
-    let mut document = DraftDocument::new(&draft, &target.manifest, &lesson.surface);
-    document.plugin = name.map(str::to_owned);
-    let is_learned = !document.keys.is_empty();
-    document.learned = Some(Lessons {
-        command: LearnedCommand { program: command[0].clone(), exit_code: lesson.exit_code, seconds: lesson.seconds },
-        calls: lesson.learned.calls,
-        changes: lesson.learned.changes,
-        keys: lesson.keys,
-    });
-    if let Some(file) = &file {
-        draft_file(file, &document.mapping, args.force)?;
-        document.file = Some(file.display().to_string());
-    }
-    match args.output.as_deref() {
-        Some("-") => cli.out.text(&document.mapping)?,
-        _ => author::draft(&mut cli.out, &document)?,
-    }
-    if !is_learned {
-        cli.out.warn(&format!("no call to {} was seen that changes anything", target.service));
-    }
-    Ok(if is_learned { Outcome::Done } else { Outcome::Partial })
-}
-
-fn there_already(file: &Path) -> Error {
+/// Refuses to overwrite.
+pub fn there_already(file: &Path) -> Error {
     Error::refused("there is a mapping already, and it was not overwritten")
         .on(file.display().to_string())
         .hint("--output - prints the draft instead; --force overwrites the mapping")
 }
 
-fn target(args: &Map, name: Option<&str>, cli: &Cli) -> Result<Target> {
+/// What the words and options of the command line name.
+pub fn target(args: &Map, name: Option<&str>, cli: &Cli) -> Result<Target> {
     let mut target = Target {
         name: name.unwrap_or("draft").to_owned(),
         manifest: String::new(),
@@ -210,10 +188,7 @@ fn target(args: &Map, name: Option<&str>, cli: &Cli) -> Result<Target> {
     if target.service.is_empty() {
         target.service = of_files(args)?.service;
     }
-    target.manifest =
-        format!("[plugin]\nname = {:?}\nversion = \"0.1.0\"\ndbus_service = {:?}\n", target.name, target.service);
-    Manifest::parse(&target.manifest, "the draft")?;
-    Ok(target)
+    target.with_manifest()
 }
 
 /// Where the draft goes; nothing is asked or called before it is known that it may.

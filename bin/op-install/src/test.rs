@@ -52,8 +52,13 @@ pub fn test(args: &Test, cli: &mut Cli) -> Result<Outcome> {
     scenarios.retain(|scenario| args.scenario.is_empty() || args.scenario.contains(&scenario.name));
     let interrupt = Interrupt::install()?;
     let mut progress = cli.out.progress();
-    let mut runner =
-        Runner { catalog: &catalog, plugin: &name, progress: &mut progress, interrupts: interrupt.counter() };
+    let mut runner = Runner {
+        catalog: &catalog,
+        plugin: &name,
+        trail: &cli.trail(&root)?,
+        progress: &mut progress,
+        interrupts: interrupt.counter(),
+    };
     let mut reports = Vec::new();
     let mode = if args.live { Mode::Live } else { Mode::Replay };
     if args.live {

@@ -14,6 +14,7 @@ fn run(root: &Path, args: &[&str], stdin: &str) -> (i32, String, String) {
         .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus")
         .env("OP_DBUS_ROOT", root)
         .env("OP_DBUS_MAPPINGS", root.join("none"))
+        .env("OP_DBUS_HOOK", root.join("hook"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -212,7 +213,7 @@ fn wrong_use_of_the_authors_tools() {
     for (args, code, words) in [
         (&["map"][..], 64, "nothing to draft from"),
         (&["map", "a", "b"], 64, "one plugin is mapped at a time"),
-        (&["map", "--learn"], 64, "a service to watch, and a command"),
+        (&["map", "--learn"], 64, "there has to be a command"),
         (&["map", "nobody"], 65, "there is no such plugin"),
         (&["map", "--introspection", "/no/such.xml"], 65, "/no/such.xml"),
         (&["map", "--from-dbus", "org.example.Lamp", "--no-input"], 69, "could not connect"),
@@ -222,5 +223,48 @@ fn wrong_use_of_the_authors_tools() {
         let (got, _, stderr) = run(root.path(), args, "");
         assert_eq!(got, code, "{args:?}: {stderr}");
         assert!(stderr.contains(words), "{args:?}: {stderr}");
+    }
+}
+
+/// A pipe in the place of a file is not waited for, until somebody writes to it.
+#[test]
+fn a_pipe_is_no_mapping() {
+    let root = tempfile::tempdir().unwrap();
+    assert_eq!(run(root.path(), &["create", "lamp", "-"], DOCUMENT).0, 0);
+    let folder = root.path().join("@plugin-lamp");
+    let pipe = folder.join("semantic-mapping.toml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for command in ["lint", "test"] {
+        let (code, stdout, stderr) = run(root.path(), &[command, folder.to_str().unwrap()], "");
+        assert_eq!((code, stdout.as_str()), (65, ""), "{command}: {stderr}");
+        assert!(stderr.contains("no plain file") && stderr.contains("semantic-mapping.toml"), "{stderr}");
+    }
+}
+
+#[test]
+fn the_hookscript_is_called_and_ends_as_it_does() {
+    let root = tempfile::tempdir().unwrap();
+    let (code, _, stderr) = run(root.path(), &["hook", "100"], "");
+    assert_eq!(code, 69);
+    assert!(stderr.contains("could not start the hookscript") && stderr.contains("OP_DBUS_HOOK"), "{stderr}");
+    // Written by another process: this one's own writing descriptor would be inherited by what other tests start.
+    let script = "printf '#!/bin/sh\\necho \"$*\"; exit 7\\n' > hook; chmod 755 hook";
+    assert!(Command::new("sh").args(["-c", script]).current_dir(root.path()).status().unwrap().success());
+    for (args, expected) in [
+        (&["100", "101"][..], "install 100 101"),
+        (&["install", "100"], "install 100"),
+        (&["100", "--unhook"], "install --unhook 100"),
+        (&["--storage=shared", "100"], "install --storage shared 100"),
+        (&["simulate"], "simulate"),
+        (&["simulate", "--really", "100"], "simulate --really 100"),
+        (&[], "install"),
+    ] {
+        let (code, stdout, stderr) = run(root.path(), &[&["hook"], args].concat(), "");
+        assert_eq!((code, stdout.trim_end(), stderr.as_str()), (7, expected, ""), "{args:?}");
+    }
+    for args in
+        [&["simulate", "--unhook"][..], &["--unhook", "--storage", "a", "1"], &["--really", "1"], &["--force", "1"]]
+    {
+        assert_eq!(run(root.path(), &[&["hook"], args].concat(), "").0, 64, "{args:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! `op-query`: the current state of plugins as JSON. Reads only; what it prints is what `op-apply` accepts.
 
 mod cached;
+mod document;
 mod live;
 mod watch;
 
@@ -53,6 +54,9 @@ struct Args {
     /// say on standard error how long it took, and each plugin
     #[argh(switch)]
     timings: bool,
+    /// print what this document says and ask nobody; with --select only the part that a JSON pointer names
+    #[argh(option, long = "in", arg_name = "FILE")]
+    document: Option<String>,
 }
 
 const PROGRAM: Program = Program {
@@ -68,6 +72,7 @@ const PROGRAM: Program = Program {
                op-query --watch hostname networkmanager\n\
                op-query --watch --select '**.state' --for 1m\n\
                op-discover | op-query\n\
+               op-query --in 100.json --select /phases/pre-start | op-apply --check\n\
                op-query --plugin hostname | jq '.plugins.hostname.static_hostname = \"web\"' | op-apply",
 };
 
@@ -76,6 +81,9 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
+    if let Some(file) = &args.document {
+        return document::run(file, &args, cli);
+    }
     let asked = Asked::new(args)?;
     match (asked.args.cached, asked.args.watch) {
         (true, _) => cached::run(&asked, cli),

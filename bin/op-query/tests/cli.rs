@@ -56,6 +56,10 @@ fn wrong_use_is_64() {
         &["--cached", "--bare", "--plugin", "a"],
         &["--cached", "--timings"],
         &["--cached", "--host", "a"],
+        &["--in", "a.json", "b.json"],
+        &["--in", "a.json", "--plugin", "b"],
+        &["--in", "a.json", "--cached"],
+        &["--in", "a.json", "--select", "/a", "--select", "/b"],
         &["--interval", "1s"],
         &["--count", "1"],
         &["--for", "1s"],
@@ -104,4 +108,27 @@ fn a_bus_that_is_not_there_is_69() {
     assert_eq!((code, stdout.as_str()), (69, ""), "{stderr}");
     let (code, _, stderr) = run(&["--address", "nonsense"]);
     assert_eq!(code, 69, "{stderr}");
+}
+
+#[test]
+fn a_part_of_a_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("100.json");
+    std::fs::write(&file, r#"{"phases": {"pre-start": {"plugins": {"a": {"b": [1, "x"]}}}}, "version": 1}"#).unwrap();
+    let part = |more: &[&str]| run(&[&["--in", file.to_str().unwrap()], more].concat());
+    for (more, expected) in [
+        (&[][..], r#"{"phases":{"pre-start":{"plugins":{"a":{"b":[1,"x"]}}}},"version":1}"#),
+        (&["--select", "/phases/pre-start"], r#"{"plugins":{"a":{"b":[1,"x"]}}}"#),
+        (&["--select=/phases/pre-start/plugins/a/b/1"], r#""x""#),
+    ] {
+        let (code, stdout, stderr) = part(more);
+        assert_eq!((code, stdout.trim_end(), stderr.as_str()), (0, expected, ""), "{more:?}");
+    }
+    let (code, stdout, stderr) = part(&["--select", "/phases/post-start"]);
+    assert_eq!((code, stdout.as_str()), (3, ""));
+    assert!(stderr.contains("/phases/post-start in ") && stderr.contains("phases, version"), "{stderr}");
+    assert_eq!(part(&["--select", "phases"]).0, 64);
+    assert_eq!(run(&["--in", "/nonexistent/a.json"]).0, 65);
+    std::fs::write(&file, "{").unwrap();
+    assert_eq!(part(&[]).0, 65);
 }

@@ -189,7 +189,7 @@ impl Cache {
                 .on(name)
                 .hint(format!("make it a plugin: op-install create NAME --from-dbus {name}")));
         }
-        let plugin = catalog.entry(name)?.plugin();
+        let plugin = catalog.keeping_secrets(catalog.entry(name)?.plugin());
         let Some(kept) = self.read(name, plugin.mapping_digest().as_deref()) else {
             return Err(missing("no answer is kept", format!("plugins.{name}")));
         };
@@ -230,7 +230,9 @@ impl Cache {
         let observed = observed.and_then(|kept| Some((kept, age(kept)?)));
         let observed = observed.map(|(kept, age)| {
             ages.insert("observed".to_owned(), age);
-            kept.value.clone()
+            let mut observed = kept.value.clone();
+            plugin.hide_secrets(&mut observed);
+            observed
         });
         if !values.is_empty() || observed.is_some() {
             let state = PluginState { values, observed, ..PluginState::default() };

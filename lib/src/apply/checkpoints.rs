@@ -35,6 +35,9 @@ pub struct Checkpoint {
     /// The runs that this one rolls back, if it is a rollback.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub rolls_back: Vec<String>,
+    /// Whether it did not end as it was to: of a rollback, that it was broken off, so that what it rolls back is not gone.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub is_partial: bool,
     /// The values that the run was to change, by resource.
     pub before: BTreeMap<String, Value>,
     /// What it was to do.
@@ -42,7 +45,7 @@ pub struct Checkpoint {
 }
 
 /// The number in a run's name; 0 for names from before there were numbers.
-fn number_of(run: &str) -> u64 {
+pub(super) fn number_of(run: &str) -> u64 {
     run.split_once('-').and_then(|(number, _)| number.parse().ok()).unwrap_or(0)
 }
 
@@ -87,6 +90,11 @@ pub fn read(root: &StateRoot, run: &str) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
+/// Reads the checkpoint of a run, if there is one.
+pub fn find(root: &StateRoot, run: &str) -> Result<Option<Checkpoint>> {
+    if root.checkpoint(run).try_exists().unwrap_or(true) { read(root, run).map(Some) } else { Ok(None) }
+}
+
 fn unknown(root: &StateRoot, run: &str) -> Error {
     let known = runs(root).unwrap_or_default();
     let newest: Vec<&str> = known.iter().rev().take(5).map(String::as_str).collect();
@@ -107,9 +115,24 @@ pub fn write(root: &StateRoot, checkpoint: &Checkpoint) -> Result<()> {
     })?;
     let runs = runs(root)?;
     for old in &runs[..runs.len().saturating_sub(KEPT)] {
+        // What waits to be confirmed may be old, and is needed.
+        if root.pending(old).exists() {
+            continue;
+        }
         let _ = std::fs::remove_file(root.checkpoint(old));
     }
     Ok(())
+}
+
+/// Notes that a rollback has ended well. Where that cannot be written, it can be rolled back to once more.
+pub fn complete(root: &StateRoot, run: &str) {
+    let Ok(mut checkpoint) = read(root, run) else { return };
+    if !std::mem::take(&mut checkpoint.is_partial) {
+        return;
+    }
+    if let Ok(bytes) = serde_json::to_vec(&checkpoint) {
+        let _ = file::replace(&root.checkpoint(run), &bytes, Durability::Durable);
+    }
 }
 
 /// Takes the checkpoint of a run away that left nothing behind.
@@ -128,7 +151,9 @@ pub fn since(root: &StateRoot, id: &str) -> Result<Vec<Checkpoint>> {
         for run in all.iter().rev() {
             let checkpoint = read(root, run)?;
             let is_rollback = !checkpoint.rolls_back.is_empty();
-            gone.extend(checkpoint.rolls_back.iter().cloned());
+            if !checkpoint.is_partial {
+                gone.extend(checkpoint.rolls_back.iter().cloned());
+            }
             newer.push(checkpoint);
             if !is_rollback && !gone.contains(run) {
                 return Ok(newer);

@@ -24,6 +24,26 @@ pub fn mismatch(change: &Change, now: Option<&Value>) -> Error {
     Error::failed(message).on(resource).hint("the service normalised, refused or ignored it without an error")
 }
 
+/// The error for what was so before anything was done, or was no part of what was done, and is not so after it. `change`
+/// is what would still have to be done.
+pub fn disturbed(change: &Change) -> Error {
+    let message = match change {
+        Change::Set { from, to, .. } => format!("it is to be {to}, and reads {from} after everything was done"),
+        Change::Update { from, to, .. } => {
+            format!("it is to be {to}, and reads {} after everything was done", mentioned(to, from))
+        }
+        Change::Add { item, .. } | Change::Create { item, .. } => {
+            format!("{item:?} is to be there, and is not after everything was done")
+        }
+        Change::Remove { item, .. } | Change::Delete { item, .. } => {
+            format!("{item:?} is not to be there, and is after everything was done")
+        }
+    };
+    let hint = "one of the calls changed more than it was made for, or somebody else did: see whether all that the \
+                document says can hold together";
+    Error::failed(message).on(change.resource().to_string()).hint(hint)
+}
+
 fn item_now(change: &Change, item: Option<&Value>) -> Value {
     let (Change::Create { to, .. } | Change::Update { to, .. }) = change else { return Value::Null };
     item.map_or(Value::Null, |item| mentioned(to, item))

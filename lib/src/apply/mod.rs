@@ -1,41 +1,44 @@
 //! Applying a desired state. [`StateManager::apply_state`] reads as the whole story: lock, query, diff, plan, compare,
-//! validate, confirm, checkpoint, act, verify, undo on failure, record.
+//! validate, confirm, record the intent, checkpoint, act, verify, undo on failure, record the outcome.
 //!
 //! Never prints and never asks by itself: [`Confirm`] and [`Witness`] are given by the caller.
 
+mod acting;
 pub mod cached;
 pub mod checkpoints;
 pub mod confirmation;
 mod ledger;
 mod mismatch;
+pub mod pending;
 mod planning;
 pub mod query;
 pub mod record;
+pub mod recover;
 pub mod report;
 mod rollback;
 pub mod scenarios;
 mod secrets;
 pub mod select;
 pub mod timings;
+mod trail;
 mod undo;
+mod vault;
 pub mod watch;
 
 pub use report::{ActionResult, Applied, Report, RunOutcome};
+pub use trail::Trail;
 
 use crate::base::{Error, Kind, Progress, Result, time};
 use crate::bus::{Bus, Consent};
 use crate::plugin::{Catalog, StatePlugin};
-use crate::state::{Action, Change, Plan, StateDocument, UndoClass};
+use crate::state::{Plan, StateDocument, UndoClass};
 use crate::store::{Lock, StateRoot};
-use ledger::Ledger;
-use mismatch::mismatch;
+use pending::Pending;
 use planning::Planned;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
-use undo::Begun;
+use std::time::{Duration, SystemTime};
 
 /// Asks for agreement to the exact calls.
 pub trait Confirm {
@@ -78,8 +81,12 @@ pub struct Options {
     pub prune: Option<usize>,
     /// Whether changes that cannot be undone are agreed to.
     pub allows_irreversible: bool,
+    /// Whether only to look: then not even the cache is written.
+    pub is_check: bool,
     /// How long to wait for another run.
     pub lock_timeout: Duration,
+    /// Whether what was done goes back by itself unless somebody confirms it, and after how long.
+    pub confirm_within: Option<pending::Window>,
 }
 
 /// Applies desired states on one bus.
@@ -90,6 +97,8 @@ pub struct StateManager<'a> {
     pub catalog: &'a Catalog,
     /// Where the lock, the ledger and checkpoints lie.
     pub root: &'a StateRoot,
+    /// Where runs are recorded.
+    pub trail: Trail,
     /// Where what is read after a change is kept, if anywhere.
     pub cache: Option<cached::Cache>,
     /// Hears how far long steps are.
@@ -117,28 +126,28 @@ impl StateManager<'_> {
         self.bus.stop_when(Arc::clone(&self.interrupts));
         let _lock = self.lock(options.lock_timeout)?;
         let (given, goal, options) = self.unpack(desired, options)?;
-        let planned = self.compute_goal(&goal, &options)?;
+        let planned = self.compute_goal(&goal, &options).inspect_err(|error| self.trail.refusal(None, error))?;
         let plan = &planned.plan;
-        if let Some(given) = &given {
-            given.check_fresh(plan)?;
-        }
         witness.planned(plan);
+        let fresh = given.as_ref().map_or(Ok(()), |given| given.check_fresh(plan));
+        let agreed = fresh.and_then(|()| self.agree(&planned, &options, confirm));
+        agreed.inspect_err(|error| self.trail.refusal(Some(plan), error))?;
         if plan.is_empty() {
             return Ok(Applied { report: Report::new("", &[]), error: None });
         }
-        self.validate(&planned.plugins, plan, &options)?;
-        if plan.actions.iter().any(|action| action.requires_confirmation) {
-            confirm.confirm(&confirmation::text(plan))?;
-        }
+        self.check_free(plan)?;
         let run = checkpoints::new_run(self.root, plan)?;
-        let rolls_back = if let Goal::Rollback(target) = &goal { target.runs.clone() } else { Vec::new() };
-        checkpoints::write(self.root, &checkpoint(&run, &planned, rolls_back))?;
+        self.trail.intent(&run, plan, &self.versions(plan))?;
         let mut report = Report::new(&run, &plan.actions);
+        let window = options.confirm_within.as_ref();
+        let prepared = self.prepare(&run, &goal, &planned, window);
+        let waiting = prepared.or_else(|error| self.not_begun(&run, plan, error))?;
         // From here on a wish to stop is heard between steps, not while waiting for one.
         self.bus.stop_when(Arc::default());
         let consent = Consent::was_given();
         let (begun, error) = self.act(&consent, &planned.plugins, plan, &mut report, witness);
-        let error = error.or_else(|| self.verify(&planned.plugins, &plan.actions, &mut report));
+        let error = error.or_else(|| self.verify(&goal, &options, &planned, &mut report));
+        let error = error.or_else(|| waiting.as_ref().and_then(too_late));
         let error = error.or_else(|| self.let_go(&consent, &planned.plugins, &begun));
         // What nobody would remember having added must not stay either.
         let error = error.or_else(|| self.record(plan, &|_| true).err());
@@ -151,11 +160,86 @@ impl StateManager<'_> {
             (Some(_), true) => RunOutcome::Undone,
             (Some(_), false) => RunOutcome::Residue,
         };
-        if report.outcome == RunOutcome::Undone {
-            checkpoints::remove(self.root, &run);
+        match report.outcome {
+            RunOutcome::Undone => checkpoints::remove(self.root, &run),
+            RunOutcome::Applied if matches!(goal, Goal::Rollback(_)) => checkpoints::complete(self.root, &run),
+            _ => {}
         }
+        recover::forget_kept(self.root, &run);
         let error = error.map(|error| final_error(error, &report));
+        report.confirm_by = waiting.as_ref().filter(|_| error.is_none()).map(|waiting| waiting.deadline.clone());
+        let error = self.trail.outcome(&report, plan, error.as_ref()).err().or(error);
+        if error.is_some() {
+            self.stop_waiting(waiting.as_ref(), window);
+        }
         Ok(Applied { report, error })
+    }
+
+    /// Nothing else that changes the same plugins is under way.
+    fn check_free(&self, plan: &Plan) -> Result<()> {
+        let waiting = pending::all(self.root)?;
+        let plugins = |run: String| {
+            let checkpoint = checkpoints::find(self.root, &run).ok().flatten();
+            let plugins = checkpoint.map(|checkpoint| checkpoint.plan.actions.into_iter().map(|action| action.plugin));
+            (run, plugins.into_iter().flatten().collect())
+        };
+        let broken_off: Vec<(String, Vec<String>)> = self.trail.open_runs()?.into_iter().map(plugins).collect();
+        pending::check_free(plan, &waiting, &broken_off)
+    }
+
+    /// What is there before the first call: the checkpoint, and what takes the run back if nobody confirms it.
+    fn prepare(
+        &self,
+        run: &str,
+        goal: &Goal,
+        planned: &Planned,
+        window: Option<&pending::Window>,
+    ) -> Result<Option<Pending>> {
+        let rolls_back = if let Goal::Rollback(target) = goal { target.runs.clone() } else { Vec::new() };
+        checkpoints::write(self.root, &checkpoint(run, planned, rolls_back))?;
+        let Some(window) = window else { return Ok(None) };
+        let mut waiting = Pending::new(run, &planned.plan, window);
+        // First the file, then the timer: what finds no file takes nothing back.
+        waiting.write(self.root)?;
+        waiting.timer = Some(window.timer.arm(run, window.length)?);
+        waiting.write(self.root)?;
+        Ok(Some(waiting))
+    }
+
+    /// Ends a run that made no call.
+    fn not_begun(&self, run: &str, plan: &Plan, error: Error) -> Result<Option<Pending>> {
+        checkpoints::remove(self.root, run);
+        let _ = pending::remove(self.root, run);
+        let mut report = Report::new(run, &plan.actions);
+        report.outcome = RunOutcome::Undone;
+        Err(self.trail.outcome(&report, plan, Some(&error)).err().unwrap_or(error))
+    }
+
+    fn stop_waiting(&self, waiting: Option<&Pending>, window: Option<&pending::Window>) {
+        let Some(waiting) = waiting else { return };
+        let _ = pending::remove(self.root, &waiting.run);
+        if let (Some(window), Some(armed)) = (window, &waiting.timer) {
+            window.timer.disarm(armed);
+        }
+    }
+
+    /// The versions of the plugins that a plan speaks of.
+    fn versions(&self, plan: &Plan) -> BTreeMap<String, String> {
+        let names = plan.actions.iter().map(|action| &action.plugin);
+        let version = |name: &String| {
+            let entry = self.catalog.entry(name).ok()?;
+            Some((name.clone(), entry.manifest.plugin.version.to_string()))
+        };
+        names.filter_map(version).collect()
+    }
+
+    /// Everything that stands between a plan and its first call: the checks, and a person's word.
+    fn agree(&self, planned: &Planned, options: &Options, confirm: &mut dyn Confirm) -> Result<()> {
+        self.validate(&planned.plugins, &planned.plan, options)?;
+        if planned.plan.actions.iter().any(|action| action.requires_confirmation) {
+            confirm.confirm(&confirmation::text(&planned.plan))?;
+        }
+        Ok(())
     }
 
     /// The plan for `desired`, without changing anything.
@@ -210,6 +294,7 @@ impl StateManager<'_> {
                         .hint("say --allow-irreversible to do it all the same"),
                 );
             }
+            errors.extend(vault::missing(action, self.bus));
             if let Some(Err(error)) = plugins.get(&action.plugin).map(|plugin| plugin.check(self.bus, action)) {
                 errors.push(error);
             }
@@ -217,113 +302,7 @@ impl StateManager<'_> {
         Error::all(errors).map_or(Ok(()), Err)
     }
 
-    /// Makes the calls in order until one fails or a person asks to stop.
-    fn act(
-        &mut self,
-        consent: &Consent,
-        plugins: &Plugins,
-        plan: &Plan,
-        report: &mut Report,
-        witness: &mut dyn Witness,
-    ) -> (Begun, Option<Error>) {
-        let mut begun = Begun { done: Vec::new(), failed: None, kept: BTreeMap::new() };
-        for (position, action) in plan.actions.iter().enumerate() {
-            if self.is_interrupted() {
-                return (begun, Some(Error::failed("interrupted").on(format!("before {:?}", action.title))));
-            }
-            let Some(plugin) = plugins.get(&action.plugin) else { continue };
-            if plan.checkpoints.contains_key(&action.plugin) && !begun.kept.contains_key(&action.plugin) {
-                match self.bus.acting(consent, || plugin.keep(self.bus)) {
-                    Ok(checkpoint) => begun.kept.extend(checkpoint.map(|kept| (action.plugin.clone(), kept))),
-                    Err(error) => {
-                        let what = format!("{} could not keep its state, so it is not changed", action.plugin);
-                        return (begun, Some(Error { message: format!("{what}: {}", error.message), ..error }));
-                    }
-                }
-            }
-            self.progress.say(&action.title, None);
-            let started = Instant::now();
-            let outcome = self.bus.acting(consent, || plugin.perform(self.bus, action, self.progress));
-            let entry = &mut report.actions[position];
-            entry.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            match outcome {
-                Ok(()) => {
-                    entry.result = ActionResult::Done;
-                    let title = std::slice::from_ref(&action.title);
-                    witness.action_ended(true, if action.done.is_empty() { title } else { &action.done });
-                    begun.done.push(position);
-                }
-                Err(failure) => {
-                    entry.result = ActionResult::Failed;
-                    entry.error = Some(failure.error.message.clone());
-                    witness.action_ended(false, &[format!("{}: {}", action.title, failure.error.message)]);
-                    begun.failed = Some((position, failure.touched));
-                    return (begun, Some(failure.error.or_on(action.resources.join(", "))));
-                }
-            }
-        }
-        // Who asks to stop during the last step wants what was done to be taken back as well.
-        let error = self.is_interrupted().then(|| Error::failed("interrupted").on("after the last step"));
-        (begun, error)
-    }
-
-    /// Lets the services' own checkpoints go: from here on nothing goes back by itself.
-    fn let_go(&mut self, consent: &Consent, plugins: &Plugins, begun: &Begun) -> Option<Error> {
-        let end = |(name, checkpoint): (&String, &Value)| {
-            let plugin = plugins.get(name)?;
-            self.bus.acting(consent, || plugin.end(self.bus, checkpoint, true)).err()
-        };
-        Error::all(begun.kept.iter().filter_map(end).collect())
-    }
-
-    /// Reads again: what a service said it did counts only when it shows.
-    fn verify(&mut self, plugins: &Plugins, actions: &[Action], report: &mut Report) -> Option<Error> {
-        let mut errors = Vec::new();
-        for (position, action) in actions.iter().enumerate() {
-            let Some(plugin) = plugins.get(&action.plugin) else { continue };
-            for change in self.not_holding(plugin.as_ref(), &action.changes) {
-                let resource = change.resource();
-                let want = crate::plugin::Want::of_changes([&change]);
-                let now = plugin.query(self.bus, &want, self.progress).values.remove(&resource.key);
-                let error = mismatch(&change, now.as_ref());
-                report.actions[position].result = ActionResult::Failed;
-                report.actions[position].error = Some(error.message.clone());
-                errors.push(error);
-            }
-        }
-        Error::all(errors)
-    }
-
-    /// What was added, is there, and could not be taken back is ours all the same: leaving it out later removes it.
-    fn own_what_remains(&mut self, planned: &Planned, report: &mut Report) {
-        let mut kept: Vec<Change> = Vec::new();
-        for action in &planned.plan.actions {
-            let Some(plugin) = planned.plugins.get(&action.plugin) else { continue };
-            let remains = |change: &&Change| report.residue.iter().any(|r| r.resource == change.resource().to_string());
-            let adds = action.changes.iter().filter(|change| change.brings_item()).filter(remains);
-            let adds: Vec<Change> = adds.cloned().collect();
-            let absent = if adds.is_empty() { Vec::new() } else { self.not_holding(plugin.as_ref(), &adds) };
-            kept.extend(adds.into_iter().filter(|change| !absent.contains(change)));
-        }
-        if let Err(error) = self.record(&planned.plan, &|change| kept.contains(change)) {
-            report.residue.push(report::Residue { resource: "ownership".into(), message: error.message });
-        }
-    }
-
-    /// Notes in the ledger those changes of `plan` that count.
-    fn record(&self, plan: &Plan, counts: &dyn Fn(&Change) -> bool) -> Result<()> {
-        let changes = plan.actions.iter().flat_map(|action| &action.changes).filter(|change| counts(change));
-        let changes: Vec<Change> =
-            changes.filter(|change| change.brings_item() || change.takes_item()).cloned().collect();
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let mut ledger = Ledger::read(self.root)?;
-        ledger.note(plan.owner.as_deref().unwrap_or_default(), &changes);
-        ledger.write(self.root)
-    }
-
-    fn is_interrupted(&self) -> bool {
+    pub(super) fn is_interrupted(&self) -> bool {
         self.interrupts.load(Ordering::Relaxed) > 0
     }
 
@@ -334,6 +313,15 @@ impl StateManager<'_> {
 
 /// The plugins of a run, by name.
 type Plugins = BTreeMap<String, Box<dyn StatePlugin>>;
+
+/// An error when nobody could confirm in time any more.
+fn too_late(waiting: &Pending) -> Option<Error> {
+    waiting.remaining().is_zero().then(|| {
+        Error::failed("the time to confirm was over before everything was done")
+            .on(waiting.run.clone())
+            .hint("allow more time with --confirm-within")
+    })
+}
 
 /// The error of a run that failed after it began: its exit code says whether anything remains.
 fn final_error(mut error: Error, report: &Report) -> Error {
@@ -353,7 +341,6 @@ fn final_error(mut error: Error, report: &Report) -> Error {
     error.hint("look at what remains by hand; the checkpoint of the run says what was there before")
 }
 
-/// Names a run: its time, and what it does.
 /// What is kept before a run: the values it is to change. Of sets and collections, only what changes in them.
 fn checkpoint(run: &str, planned: &Planned, rolls_back: Vec<String>) -> checkpoints::Checkpoint {
     let changes = planned.plan.actions.iter().flat_map(|action| &action.changes);
@@ -368,6 +355,8 @@ fn checkpoint(run: &str, planned: &Planned, rolls_back: Vec<String>) -> checkpoi
         version: 1,
         run: run.to_owned(),
         time: time::rfc3339(SystemTime::now()),
+        // Until it has ended well: a rollback that is broken off can be tried again.
+        is_partial: !rolls_back.is_empty(),
         rolls_back,
         before: before.chain(came_along).collect(),
         plan: planned.plan.clone(),

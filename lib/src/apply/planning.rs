@@ -1,11 +1,11 @@
 //! From a desired state to a plan: the plugins it speaks of, what they have now, the difference, the calls.
 
 use super::ledger::Ledger;
-use super::{Options, Plugins, StateManager};
+use super::{Options, Plugins, StateManager, vault};
 use crate::base::{Call, Error, Kind, Result, digest};
 use crate::bus::names;
 use crate::plugin::{GenericPlugin, StatePlugin, Want, Wanted};
-use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, diff_plugin};
+use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, Strategy, diff_plugin};
 use crate::store::file::{self, Durability};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,7 @@ impl Planned {
         current: BTreeMap<String, Map<String, Value>>,
     ) -> Result<Self> {
         number(&mut actions, &plugins);
+        vault::mark_irreversible(&mut actions);
         let with_actions: BTreeSet<&str> = actions.iter().map(|action| action.plugin.as_str()).collect();
         let mappings = with_actions
             .into_iter()
@@ -37,6 +38,14 @@ impl Planned {
         let plan = Plan::new(desired, owner, prune, mappings, actions).with_checkpoints(checkpoints);
         Ok(Self { plan, plugins, current })
     }
+}
+
+/// What each plugin has, and how that differs from a document.
+#[derive(Default)]
+pub struct Differences {
+    pub current: BTreeMap<String, Map<String, Value>>,
+    pub changes: BTreeMap<String, Vec<Change>>,
+    pub errors: Vec<Error>,
 }
 
 impl StateManager<'_> {
@@ -51,28 +60,10 @@ impl StateManager<'_> {
                 Err(error) => errors.push(error),
             }
         }
+        errors.extend(document.plugins.iter().flat_map(|(name, state)| vault::check_document(name, state, &plugins)));
         give_up_on(&mut errors)?;
         let order = in_order(&plugins)?;
-        let ledger = Ledger::read(self.root)?;
-        let mut current = BTreeMap::new();
-        let mut changes: BTreeMap<String, Vec<Change>> = BTreeMap::new();
-        for name in &order {
-            let (plugin, state) = (&plugins[name], &document.plugins[name]);
-            self.bus.allow(plugin.safe_calls());
-            let removal = Removal {
-                owned: options.owner.as_deref().map(|owner| ledger.of(owner, name)).unwrap_or_default(),
-                is_prune: options.prune.is_some(),
-            };
-            let wanted = wanted(plugin.as_ref(), state, &removal);
-            let now = plugin.query(self.bus, &Want::Keys(wanted.clone()), self.progress);
-            errors.extend(unclear_items(name, &wanted, &now.problems));
-            match diff_plugin(name, state, &now.values, plugin.keys(), &removal) {
-                Ok(found) => drop(changes.insert(name.clone(), found)),
-                // Why a key could not be read is the better error than that it could not be compared.
-                Err(error) => errors.extend(better_reasons(error, &now.problems)),
-            }
-            current.insert(name.clone(), now.values);
-        }
+        let Differences { current, changes, mut errors } = self.differences(document, options, &plugins, &order)?;
         give_up_on(&mut errors)?;
         check_prune(options, changes.values().flatten())?;
         let mut actions: Vec<Action> = Vec::new();
@@ -81,7 +72,9 @@ impl StateManager<'_> {
             if of_plugin.is_empty() {
                 continue;
             }
-            self.keep_diff(name, of_plugin);
+            if !options.is_check {
+                self.keep_diff(name, of_plugin);
+            }
             match plugins[name].plan(self.bus, of_plugin, &current[name], self.progress) {
                 Ok(planned) => actions.extend(planned),
                 Err(error) => errors.push(error),
@@ -90,6 +83,62 @@ impl StateManager<'_> {
         give_up_on(&mut errors)?;
         let desired = document.to_json_to_apply();
         Planned::new(desired, options.owner.clone(), options.prune, actions, plugins, current)
+    }
+
+    /// What a document says and nothing compares, since it is only shown, and what is not so: keys, and members of their
+    /// items.
+    pub fn not_compared(&mut self, document: &StateDocument) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for (name, state) in &document.plugins {
+            let Ok(Some(plugin)) = self.plugin_for(name, state) else { continue };
+            let said = only_shown(plugin.as_ref(), &state.values);
+            if said.is_empty() {
+                continue;
+            }
+            self.bus.allow(plugin.safe_calls());
+            let now =
+                plugin.query(self.bus, &Want::keys(said.iter().map(|(key, ..)| key.clone())), self.progress).values;
+            for (key, item, member) in said {
+                let value = |of: &Map<String, Value>| match (&item, &member) {
+                    (Some(item), Some(member)) => of.get(&key)?.get(item)?.get(member).cloned(),
+                    _ => of.get(&key).cloned(),
+                };
+                if value(&now) != value(&state.values) {
+                    found.insert(member.map_or(format!("{name}.{key}"), |member| format!("{name}.{key}.*.{member}")));
+                }
+            }
+        }
+        found
+    }
+
+    /// How what there is now differs from `document`, of whose plugins `order` has the names.
+    pub(super) fn differences(
+        &mut self,
+        document: &StateDocument,
+        options: &Options,
+        plugins: &Plugins,
+        order: &[String],
+    ) -> Result<Differences> {
+        let ledger = Ledger::read(self.root)?;
+        let mut found = Differences::default();
+        for name in order {
+            let (plugin, state) = (&plugins[name], &document.plugins[name]);
+            self.bus.allow(plugin.safe_calls());
+            let removal = Removal {
+                owned: options.owner.as_deref().map(|owner| ledger.of(owner, name)).unwrap_or_default(),
+                is_prune: options.prune.is_some(),
+            };
+            let wanted = wanted(plugin.as_ref(), state, &removal);
+            let now = self.read(plugin.as_ref(), &Want::Keys(wanted.clone()))?;
+            found.errors.extend(unclear_items(name, &wanted, &now.problems));
+            match diff_plugin(name, state, &now.values, plugin.keys(), &removal) {
+                Ok(changes) => drop(found.changes.insert(name.clone(), changes)),
+                // Why a key could not be read is the better error than that it could not be compared.
+                Err(error) => found.errors.extend(better_reasons(error, &now.problems)),
+            }
+            found.current.insert(name.clone(), now.values);
+        }
+        Ok(found)
     }
 
     /// The plugin a document speaks of; `None` when it says nothing that could be applied.
@@ -132,6 +181,25 @@ impl StateManager<'_> {
             let _ = file::replace(&path, &bytes, Durability::Cache);
         }
     }
+}
+
+/// What `values` say that is only shown: the key, and of an item that and the member.
+fn only_shown(plugin: &dyn StatePlugin, values: &Map<String, Value>) -> Vec<(String, Option<String>, Option<String>)> {
+    let mut said = Vec::new();
+    for (key, value) in values {
+        let Some(spec) = plugin.keys().get(key) else { continue };
+        if spec.strategy == Strategy::None {
+            said.push((key.clone(), None, None));
+            continue;
+        }
+        let shown = spec.items.members.iter().filter(|(_, member)| member.is_only_shown).map(|(name, _)| name);
+        let items = value.as_object().filter(|_| spec.strategy.has_items());
+        for member in shown {
+            let has = items.into_iter().flatten().filter(|(_, item)| item.get(member).is_some());
+            said.extend(has.map(|(item, _)| (key.clone(), Some(item.clone()), Some(member.clone()))));
+        }
+    }
+    said
 }
 
 /// How the services of the plugins that act keep their state themselves.
@@ -191,9 +259,12 @@ fn check_prune<'c>(options: &Options, changes: impl Iterator<Item = &'c Change>)
     if going.len() > 20 {
         shown.push_str(", ...");
     }
-    Err(Error::refused(format!("--prune expects {expected} removals, but {} would happen", going.len()))
-        .on(shown)
-        .hint(format!("look at the list; if that is what you want, say --prune {}", going.len())))
+    let s = if expected == 1 { "" } else { "s" };
+    let error = Error::refused(format!("--prune expects {expected} removal{s}, but {} would happen", going.len()));
+    Err(match going.len() {
+        0 => error.hint("nothing is there that is not listed: leave --prune out"),
+        going => error.on(shown).hint(format!("look at the list; if that is what you want, say --prune {going}")),
+    })
 }
 
 /// Plugin names so that each comes after those it depends on; alphabetical otherwise.

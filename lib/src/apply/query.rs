@@ -149,7 +149,7 @@ fn query_one(
     progress: &mut dyn Progress,
     found: &mut Found,
 ) {
-    let plugin = match plugin_called(catalog, name, found) {
+    let plugin = match plugin_called(bus, catalog, name, want, found) {
         Ok(plugin) => plugin,
         Err(error) => {
             found.problems.push(error);
@@ -175,14 +175,15 @@ fn query_one(
     }
 }
 
-fn plugin_called(catalog: &Catalog, name: &str, found: &mut Found) -> Result<GenericPlugin> {
+fn plugin_called(bus: &Bus, catalog: &Catalog, name: &str, want: &Want, found: &mut Found) -> Result<GenericPlugin> {
     if name.contains('.') {
-        return Ok(GenericPlugin::ad_hoc(name));
+        return Ok(catalog.ad_hoc(bus, name));
     }
     let mut entry = catalog.entry(name)?;
     found.problems.append(&mut entry.problems);
     found.warnings.append(&mut entry.contradictions);
-    Ok(entry.plugin())
+    let sees_all = *want == Want::All || entry.mapping.is_none();
+    Ok(if sees_all { catalog.keeping_secrets(entry.plugin()) } else { entry.plugin() })
 }
 
 /// The plugins that are queried when nobody names any: those installed, and those shipped whose service is there.

@@ -67,6 +67,10 @@ impl StateManager<'_> {
             }
             hidden.extend(entry.mapping.as_ref().map(secrets::of).unwrap_or_default());
         }
+        for (name, state) in take.documents.iter().flat_map(|(_, document)| &document.plugins) {
+            let mapping = self.catalog.entry(name).ok().and_then(|entry| entry.mapping);
+            hidden.extend(mapping.map(|mapping| secrets::said(&mapping, state)).unwrap_or_default());
+        }
         if names::owner_of(self.bus, &take.service).is_err() {
             names::start(self.bus, &take.service)?;
         }
@@ -109,7 +113,13 @@ impl StateManager<'_> {
 
     /// Asks one object for everything it shows. What a property or the manager answers is for the recorder alone.
     fn ask_object(&self, service: &str, path: &str) -> Result<()> {
-        let node = read::introspect(self.bus, service, path, MANNER)?;
+        let node = read::introspect(self.bus, service, path, MANNER).map_err(|error| match error.kind {
+            // Whoever named it is mistaken, not the service.
+            Kind::InterfaceChanged => Error::bad_input(format!("the service has no such object: {}", error.message))
+                .on(path)
+                .hint(format!("op-discover {service} shows its objects")),
+            _ => error,
+        })?;
         for (name, interface) in &node.interfaces {
             let call = |interface: &str, member: &str| Call::new(service, path, interface, member).in_manner(MANNER);
             if name == "org.freedesktop.DBus.ObjectManager" {

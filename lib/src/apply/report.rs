@@ -76,6 +76,9 @@ pub struct Report {
     pub run: String,
     /// How it ended.
     pub outcome: RunOutcome,
+    /// Until when it waits to be confirmed; then it is taken back.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub confirm_by: Option<String>,
     /// The actions in order.
     pub actions: Vec<ActionReport>,
     /// What remains, when not everything could be undone.
@@ -100,6 +103,7 @@ impl Report {
             version: 1,
             run: run.into(),
             outcome: RunOutcome::Unchanged,
+            confirm_by: None,
             actions: actions.iter().map(of_action).collect(),
             residue: Vec::new(),
         }

@@ -128,6 +128,24 @@ fn extend(value: &mut Value, more: &Value) {
 }
 
 impl StateManager<'_> {
+    /// What does not read as `target` leads back to.
+    pub(super) fn not_back(&mut self, target: &Target, plugins: &Plugins) -> Vec<Change> {
+        let mut left = Vec::new();
+        for (name, plugin) in plugins {
+            let mine: Vec<&Change> = target.changes.iter().filter(|change| change.resource().plugin == *name).collect();
+            let want = Want::of_changes(mine.iter().copied());
+            let mut now = plugin.query(self.bus, &want, self.progress);
+            // What cannot be completed differs, and is said to.
+            let _ = self.complete(plugin.as_ref(), &want, &mut now);
+            let differs = |change: &&Change| {
+                let spec = plugin.keys().get(change.key());
+                spec.is_some_and(|spec| change.holds_in(&now.values, spec) != Some(true))
+            };
+            left.extend(mine.into_iter().filter(differs).map(|change| from_now(change, &now.values)));
+        }
+        left
+    }
+
     /// The plan that goes back to before the runs of `target`.
     pub(super) fn compute_rollback(&mut self, target: &Target) -> Result<Planned> {
         let mut plugins: Plugins = BTreeMap::new();
@@ -151,7 +169,7 @@ impl StateManager<'_> {
             let plugin = &plugins[name];
             self.bus.allow(plugin.safe_calls());
             let mine: Vec<&Change> = target.changes.iter().filter(|change| change.resource().plugin == *name).collect();
-            let now = plugin.query(self.bus, &Want::of_changes(mine.iter().copied()), self.progress);
+            let now = self.read(plugin.as_ref(), &Want::of_changes(mine.iter().copied()))?;
             let mut changes = Vec::new();
             for change in mine {
                 let Some(spec) = plugin.keys().get(change.key()) else {

@@ -1,9 +1,9 @@
 //! Taking back what a failed run did: the reverse of each change, newest first, planned and made by the same code as
 //! the changes themselves, then read again. What cannot be proven to be as it was is residue.
 
-use super::StateManager;
 use super::planning::Planned;
 use super::report::{ActionResult, Report, Residue};
+use super::{StateManager, vault};
 use crate::base::Error;
 use crate::bus::Consent;
 use crate::plugin::{StatePlugin, Touched, Want};
@@ -21,6 +21,17 @@ pub struct Begun {
     pub kept: BTreeMap<String, Value>,
     /// The action that failed, and what is known about it.
     pub failed: Option<(usize, Touched)>,
+    /// Whether nobody knows which of the actions were made: then only what shows is taken back.
+    pub is_guess: bool,
+}
+
+/// What is known of an action that is to be undone.
+struct Trace {
+    touched: Touched,
+    /// Whether it failed, so that it was perhaps not made at all.
+    was_begun_only: bool,
+    /// Whether it may have changed something although all reads as before.
+    may_hide: bool,
 }
 
 impl StateManager<'_> {
@@ -45,8 +56,13 @@ impl StateManager<'_> {
             }
             let Some(plugin) = planned.plugins.get(&action.plugin) else { continue };
             let was_begun_only = begun.failed.is_some_and(|(failed, _)| failed == position);
-            let (has_reversed, residue) =
-                self.undo_action(consent, plugin.as_ref(), action, &planned.current, touched, was_begun_only);
+            let is_unseen = !was_begun_only && report.actions[position].error.is_some();
+            let trace = Trace {
+                touched,
+                was_begun_only,
+                may_hide: !begun.is_guess && (is_unseen || !begun.kept.contains_key(&action.plugin)),
+            };
+            let (has_reversed, residue) = self.undo_action(consent, plugin.as_ref(), action, &planned.current, trace);
             // A failed action that turned out to have changed nothing stays a failed one.
             if residue.is_empty() && (has_reversed || !was_begun_only) {
                 report.actions[position].result = ActionResult::Undone;
@@ -62,8 +78,7 @@ impl StateManager<'_> {
         plugin: &dyn StatePlugin,
         action: &Action,
         before: &BTreeMap<String, Map<String, Value>>,
-        touched: Touched,
-        was_begun_only: bool,
+        Trace { touched, was_begun_only, may_hide }: Trace,
     ) -> (bool, Vec<Residue>) {
         if action.changes.is_empty() {
             return (false, Vec::new());
@@ -72,11 +87,14 @@ impl StateManager<'_> {
             // What came of it may take as long to show as a success.
             std::thread::sleep(settle(plugin, &action.changes));
         }
-        let now = plugin.query(self.bus, &Want::of_changes(&action.changes), self.progress);
+        let now = match self.read(plugin, &Want::of_changes(&action.changes)) {
+            Ok(now) => now,
+            Err(error) => return (false, action.resources.iter().map(|r| residue_of(r, &error.message)).collect()),
+        };
         let empty = Map::new();
         let before = before.get(&action.plugin).unwrap_or(&empty);
         let mut residue = Vec::new();
-        let mut reverse: Vec<Change> = Vec::new();
+        let (mut reverse, mut unseen): (Vec<Change>, Vec<Change>) = Default::default();
         for change in action.changes.iter().map(Change::reverse) {
             let resource = change.resource();
             let Some(spec) = plugin.keys().get(&resource.key) else { continue };
@@ -91,6 +109,12 @@ impl StateManager<'_> {
                     &resource.to_string(),
                     "the service had begun to change it when it failed; it may be half done",
                 )),
+                // The service said that it did it. What does not show, or not yet, is taken back all the same.
+                Some(true)
+                    if touched == Touched::Surely && may_hide && action.undo.class != UndoClass::Irreversible =>
+                {
+                    unseen.push(change);
+                }
                 Some(true) => {}
                 Some(false) if action.undo.class == UndoClass::Irreversible => {
                     residue.push(residue_of(&resource.to_string(), "it was changed, and this cannot be undone"));
@@ -108,6 +132,17 @@ impl StateManager<'_> {
             };
             residue.push(residue_of(&change.resource().to_string(), &message));
         }
+        for change in unseen {
+            let made = self.make(consent, plugin, std::slice::from_ref(&change), &now.values);
+            // Whether an item is there is seen; what else a call did may not be.
+            if let (Err(error), false) = (made, change.brings_item() || change.takes_item()) {
+                let message = format!(
+                    "the service accepted the call, shows nothing of it, and did not take it back: {}",
+                    error.message
+                );
+                residue.push(residue_of(&change.resource().to_string(), &message));
+            }
+        }
         (!reverse.is_empty(), residue)
     }
 
@@ -122,7 +157,8 @@ impl StateManager<'_> {
         let actions = plugin.plan_back(self.bus, changes, current, self.progress)?;
         for action in &actions {
             let outcome = self.bus.acting(consent, || plugin.perform(self.bus, action, self.progress));
-            outcome.map_err(|failure| failure.error)?;
+            outcome.map_err(|failure| vault::concealed(action, failure.error))?;
+            let _ = self.note_secrets(&action.changes);
         }
         Ok(())
     }
@@ -130,19 +166,18 @@ impl StateManager<'_> {
     /// The changes that reading again does not show, after bounded retries: some services settle late.
     pub(super) fn not_holding(&mut self, plugin: &dyn StatePlugin, changes: &[Change]) -> Vec<Change> {
         let mut left: Vec<Change> = changes.to_vec();
-        let longest = settle(plugin, changes);
-        let started = Instant::now();
-        let usual = [0, 20, 50, 100, 200, 400, 800].map(Duration::from_millis);
-        let more = std::iter::repeat(Duration::from_secs(1)).take_while(|_| started.elapsed() < longest);
-        for wait in usual.into_iter().chain(more) {
+        for wait in waits(settle(plugin, changes)) {
             if left.is_empty() {
                 break;
             }
             std::thread::sleep(wait);
             let want = Want::of_changes(&left);
-            let now = plugin.query(self.bus, &want, self.progress);
+            let mut now = plugin.query(self.bus, &want, self.progress);
             if let Some(cache) = &self.cache {
                 cache.keep(plugin, &want, &now);
+            }
+            if self.complete(plugin, &want, &mut now).is_err() {
+                break;
             }
             left.retain(|change| {
                 let spec = plugin.keys().get(&change.resource().key);
@@ -153,8 +188,16 @@ impl StateManager<'_> {
     }
 }
 
+/// How long to wait before each time of reading again: some services settle late.
+pub fn waits(longest: Duration) -> impl Iterator<Item = Duration> {
+    let started = Instant::now();
+    let usual = [0, 20, 50, 100, 200, 400, 800].map(Duration::from_millis);
+    let more = std::iter::repeat(Duration::from_secs(1)).take_while(move |_| started.elapsed() < longest);
+    usual.into_iter().chain(more)
+}
+
 /// How long the service may take to show these changes, beyond what is usual.
-fn settle(plugin: &dyn StatePlugin, changes: &[Change]) -> Duration {
+pub fn settle(plugin: &dyn StatePlugin, changes: &[Change]) -> Duration {
     let of_change = |change: &Change| plugin.keys().get(change.key()).map_or(Duration::ZERO, |spec| spec.settle);
     changes.iter().map(of_change).max().unwrap_or_default()
 }

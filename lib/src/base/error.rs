@@ -128,6 +128,11 @@ impl Error {
         Self::new(Kind::Refused, message)
     }
 
+    /// [`Kind::Untrusted`].
+    pub fn untrusted(message: impl Into<String>) -> Self {
+        Self::new(Kind::Untrusted, message)
+    }
+
     /// [`Kind::Usage`].
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
@@ -139,7 +144,13 @@ impl Error {
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Kind::Denied,
             _ => Kind::Failed,
         };
-        Self::new(kind, format!("could not {attempt}: {error}")).on(path.display().to_string())
+        let failure = Self::new(kind, format!("could not {attempt}: {error}")).on(path.display().to_string());
+        match error.kind() {
+            std::io::ErrorKind::ReadOnlyFilesystem => {
+                failure.hint("it is mounted read-only: mount it for writing, or choose another place")
+            }
+            _ => failure,
+        }
     }
 
     /// Says what it happened to.

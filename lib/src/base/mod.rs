@@ -6,8 +6,11 @@ pub mod error;
 pub mod name;
 pub mod nearest;
 pub mod progress;
+pub mod secret;
+pub mod size;
 pub mod time;
 
 pub use call::{Call, Manner};
 pub use error::{Error, Kind, Result};
 pub use progress::{Progress, Silent};
+pub use secret::Secrets;

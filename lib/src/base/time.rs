@@ -1,5 +1,6 @@
 //! Time as text: RFC 3339 in UTC, independent of locale and time zone.
 
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// `2025-01-15T10:00:00Z` for a moment; moments before 1970 count as 1970.
@@ -53,6 +54,68 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
+/// The inverse of [`civil_date`], for dates from 1970 on.
+fn days_before(year: u64, month: u64, day: u64) -> u64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+    let year_of_era = year % 400;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    year / 400 * 146_097 + day_of_era - 719_468
+}
+
+/// An hour of UTC, written `2025-01-15-10:00`: how snapshots that are taken hourly are told apart.
+///
+/// Good: `2025-01-15-10:00`. Bad: `2025-1-15-10:00`, `2025-02-30-10:00`, `2025-01-15-10:30`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hour(u64);
+
+impl Hour {
+    /// The hour a moment lies in; moments before 1970 count as 1970.
+    #[must_use]
+    pub fn of(moment: SystemTime) -> Self {
+        Self(moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 3600)
+    }
+
+    /// Reads what [`fmt::Display`] writes; `None` for everything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u64>().ok();
+        let (year, month, day, hour) = (number(0..4)?, number(5..7)?, number(8..10)?, number(11..13)?);
+        if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 {
+            return None;
+        }
+        let days = days_before(year, month, day);
+        let read = Self(days * 24 + hour);
+        (read.to_string() == text).then_some(read)
+    }
+
+    /// The hour that is `hours` later, or earlier when that is negative.
+    #[must_use]
+    pub fn plus(self, hours: i64) -> Self {
+        Self(self.0.saturating_add_signed(hours))
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn began(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.0.saturating_mul(3600))
+    }
+
+    /// How many hours after `earlier` it is; 0 when it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl fmt::Display for Hour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = civil_date(self.0 / 24);
+        write!(f, "{year:04}-{month:02}-{day:02}-{:02}:00", self.0 % 24)
+    }
+}
+
 /// `30s`, `500ms`, `2m`, `1h` or a bare number of seconds as a duration.
 pub fn parse_duration(text: &str) -> super::Result<Duration> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -100,6 +163,39 @@ mod tests {
         {
             assert_eq!(parse_rfc3339(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn hours() {
+        for (seconds, text) in
+            [(0, "1970-01-01-00:00"), (951_868_799, "2000-02-29-23:00"), (1_736_935_200, "2025-01-15-10:00")]
+        {
+            let hour = Hour::of(UNIX_EPOCH + Duration::from_secs(seconds));
+            assert_eq!((hour.to_string().as_str(), Hour::parse(text)), (text, Some(hour)));
+        }
+        for hours in (0..1_000_000).step_by(997) {
+            assert_eq!(Hour::parse(&Hour(hours).to_string()), Some(Hour(hours)));
+        }
+        for bad in [
+            "",
+            "2025",
+            "2025-01-15-10:30",
+            "2025-1-15-10:00",
+            "2025-02-30-10:00",
+            "2025-00-15-10:00",
+            "2025-13-15-10:00",
+            "2025-01-00-10:00",
+            "2025-01-15-24:00",
+            "1969-12-31-23:00",
+            "2025-01-15T10:00",
+            "2025-01-15-10:00 ",
+            "+025-01-15-10:00",
+            "2025-01-15-1\u{e9}:00",
+        ] {
+            assert_eq!(Hour::parse(bad), None, "{bad}");
+        }
+        assert_eq!(Hour(5).plus(-7), Hour(0));
+        assert_eq!((Hour(7).since(Hour(5)), Hour(5).since(Hour(7))), (2, 0));
     }
 
     #[test]

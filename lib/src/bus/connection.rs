@@ -9,7 +9,7 @@ use super::pump::Received;
 use super::recording::{Recorder, Recording, Replay};
 use super::wire::Wire;
 use super::{Call, Reply, Signal, value};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, Secrets};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -52,6 +52,7 @@ pub struct Bus {
     timeout: Option<Duration>,
     is_remote: bool,
     interrupts: RefCell<Arc<AtomicUsize>>,
+    secrets: RefCell<Option<Arc<dyn Secrets>>>,
 }
 
 /// What answers.
@@ -91,6 +92,29 @@ impl Bus {
             timeout,
             is_remote: matches!(target, Target::Host(_)),
             interrupts: RefCell::default(),
+            secrets: RefCell::default(),
+        })
+    }
+
+    /// Asks `secrets` for what references in arguments stand for.
+    pub fn resolve_with(&self, secrets: Arc<dyn Secrets>) {
+        *self.secrets.borrow_mut() = Some(secrets);
+    }
+
+    /// The secret of that name.
+    pub fn secret(&self, name: &str) -> Result<String> {
+        match &*self.secrets.borrow() {
+            Some(secrets) => secrets.get(name),
+            None => Err(Error::refused("nothing here resolves secrets").on(name)),
+        }
+    }
+
+    /// The arguments with their secrets, if they have any. Only what was agreed to gets one.
+    fn resolved(&self, args: &[serde_json::Value]) -> Result<Option<Vec<serde_json::Value>>> {
+        let is_open = self.gate.borrow().is_open();
+        crate::base::secret::resolved(args, &|name| match is_open {
+            true => self.secret(name),
+            false => Err(Error::refused("a secret leaves only with a call that was agreed to").on(name)),
         })
     }
 
@@ -280,11 +304,15 @@ impl Bus {
         let types = value::complete_types(&call.type_signature)?;
         let places: Vec<String> = (0..call.args.len()).map(|i| format!("argument {i}")).collect();
         let variants = value::VariantTypes::none();
-        let values =
-            value::encode_body(&call.args, &value::body_signature(&types), &places, &variants).map_err(|e| {
-                let place = e.subject.clone().unwrap_or_default();
-                e.on(format!("{place} of {}", call.label()))
-            })?;
+        let signature = value::body_signature(&types);
+        let values = match self.resolved(&call.args)? {
+            None => value::encode_body(&call.args, &signature, &places, &variants),
+            Some(args) => value::encode_secret_body(&args, &signature, &places, &variants),
+        };
+        let values = values.map_err(|e| {
+            let place = e.subject.clone().unwrap_or_default();
+            e.on(format!("{place} of {}", call.label()))
+        })?;
         builder.build(&value::to_body(values)?).map_err(invalid)
     }
 }

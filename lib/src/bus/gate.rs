@@ -80,6 +80,12 @@ impl Gate {
         self.is_open = false;
     }
 
+    /// Whether calls that change things may leave.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
     /// Whether `call` may leave now; the error says why not.
     pub fn check(&self, call: &Call) -> Result<()> {
         if self.is_open || is_standard(call) || self.safe.iter().any(|safe| safe.covers(call)) {

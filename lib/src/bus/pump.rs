@@ -3,10 +3,11 @@
 //! The whole of a pump runs inside one entry into the runtime: entering and leaving it for each message costs more than
 //! the message.
 
+use super::call::{self, Refusal};
 use super::connection::{Bus, Link, MAX_IN_FLIGHT};
 use super::recording::Replay;
 use super::wire::Wire;
-use super::{Call, Reply, call, value};
+use super::{Call, Reply, value};
 use crate::base::{Error, Kind, Result};
 use futures_core::Stream;
 use std::collections::{HashMap, VecDeque};
@@ -195,7 +196,7 @@ impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
             if let Some(recorder) = self.bus.recorder.borrow_mut().as_mut() {
                 recorder.answered(serial.get(), message);
             }
-            let reply = reply_of(&pending.call, message);
+            let reply = reply_of(&pending.call, message, self.bus.is_remote());
             self.answer(pending.tag, reply);
         }
     }
@@ -227,13 +228,18 @@ impl<T, F: FnMut(T, Result<Reply>) -> Vec<(T, Call)>> Pump<'_, T, F> {
     }
 }
 
-fn reply_of(call: &Call, message: &Message) -> Result<Reply> {
+fn reply_of(call: &Call, message: &Message, is_remote: bool) -> Result<Reply> {
     let values = value::decode_message(message).map_err(|error| error.or_on(call.label()))?;
     if message.message_type() == Type::Error {
         let header = message.header();
         let name = header.error_name().map_or("unknown", |name| name.as_str());
         let text = values.first().and_then(serde_json::Value::as_str).unwrap_or_default();
-        return Err(call::error_of_reply(&call.label(), name, text));
+        let refusal = Refusal {
+            is_by_bus: header.sender().is_some_and(|sender| sender.as_str() == super::names::BUS_NAME),
+            // Who one is on another machine is not known here.
+            is_to_root: !is_remote && rustix::process::geteuid().is_root(),
+        };
+        return Err(call::error_of_reply(&call.label(), name, text, refusal));
     }
     Ok(Reply { values, message: message.clone() })
 }

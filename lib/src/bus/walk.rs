@@ -57,38 +57,36 @@ pub enum Want {
 /// Fails when the root cannot be introspected at all; a part that fails later is listed in [`Tree::problems`].
 pub fn walk(bus: &Bus, service: &str, want: Want, manner: Manner, on_object: &mut dyn FnMut(usize)) -> Result<Tree> {
     super::names::check(service)?;
-    let mut walker = Walker {
-        service,
-        want,
-        manner,
-        tree: Tree::default(),
-        parsed: HashMap::new(),
-        visited: HashSet::new(),
-        managed: HashMap::new(),
-        sampled: HashMap::new(),
-        held_back: HashMap::new(),
-        guessed: HashMap::new(),
-        bytes: 0,
-        root_error: None,
-    };
-    // The root, and at the same time the path that services have by convention: usually right, and then the walk is
-    // one round trip long instead of one for each level.
-    let mut first: Vec<(Step, Call)> = walker.introspect("/".to_owned()).into_iter().collect();
-    let conventional = format!("/{}", service.replace('.', "/"));
-    for (at, _) in conventional.match_indices('/').skip(1).chain(std::iter::once((conventional.len(), ""))) {
-        let path = &conventional[..at];
-        walker.guessed.insert(path.to_owned(), None);
-        first.extend(walker.introspect(path.to_owned()));
-    }
+    let mut walker = Walker::new(service, want, manner);
+    let first = walker.first();
     bus.pump(first, |step, reply| {
         let more = walker.take(step, reply);
         on_object(walker.tree.objects.len());
         more
     });
-    match walker.root_error {
-        Some(error) => Err(error),
-        None => Ok(walker.tree),
-    }
+    walker.end()
+}
+
+/// Walks many services at the same time, as [`walk`] walks one: they all take as long as the slowest of them.
+pub fn walk_all(
+    bus: &Bus,
+    services: &[String],
+    want: Want,
+    manner: Manner,
+    on_object: &mut dyn FnMut(usize),
+) -> Vec<Result<Tree>> {
+    let mut walkers: Vec<Walker> = services.iter().map(|service| Walker::new(service, want, manner)).collect();
+    let of = |at: usize, steps: Vec<(Step, Call)>| steps.into_iter().map(move |(step, call)| ((at, step), call));
+    let first = walkers.iter_mut().enumerate().flat_map(|(at, walker)| of(at, walker.first())).collect();
+    let mut seen = 0;
+    bus.pump(first, |(at, step), reply| {
+        let known = walkers[at].tree.objects.len();
+        let more = walkers[at].take(step, reply);
+        seen += walkers[at].tree.objects.len() - known;
+        on_object(seen);
+        of(at, more).collect()
+    });
+    walkers.into_iter().map(Walker::end).collect()
 }
 
 enum Step {
@@ -127,7 +125,41 @@ enum Sample {
     Branch,
 }
 
-impl Walker<'_> {
+impl<'a> Walker<'a> {
+    fn new(service: &'a str, want: Want, manner: Manner) -> Self {
+        Self {
+            service,
+            want,
+            manner,
+            tree: Tree::default(),
+            parsed: HashMap::new(),
+            visited: HashSet::new(),
+            managed: HashMap::new(),
+            sampled: HashMap::new(),
+            held_back: HashMap::new(),
+            guessed: HashMap::new(),
+            bytes: 0,
+            root_error: None,
+        }
+    }
+
+    /// The root, and at the same time the path that services have by convention: usually right, and then the walk is
+    /// one round trip long instead of one for each level.
+    fn first(&mut self) -> Vec<(Step, Call)> {
+        let mut first: Vec<(Step, Call)> = self.introspect("/".to_owned()).into_iter().collect();
+        let conventional = format!("/{}", self.service.replace('.', "/"));
+        for (at, _) in conventional.match_indices('/').skip(1).chain(std::iter::once((conventional.len(), ""))) {
+            let path = &conventional[..at];
+            self.guessed.insert(path.to_owned(), None);
+            first.extend(self.introspect(path.to_owned()));
+        }
+        first
+    }
+
+    fn end(self) -> Result<Tree> {
+        self.root_error.map_or(Ok(self.tree), Err)
+    }
+
     fn call(&self, path: &str, interface: &str, member: &str) -> Call {
         Call::new(self.service, path, interface, member).in_manner(self.manner)
     }

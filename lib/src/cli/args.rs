@@ -94,10 +94,8 @@ pub(super) fn prepare(program: &Program, info: &CommandInfoWithArgs, argv: Vec<O
     let mut pass =
         Pass { program, command: info, collected: Collected::default(), path: vec![], args: vec![], lost: false };
     let mut argv: Vec<String> = argv.into_iter().map(|token| pass.utf8(token)).collect();
-    let literal = match argv.iter().position(|token| token == "--") {
-        Some(at) => argv.drain(at..).skip(1).collect(),
-        None => vec![],
-    };
+    let literal: Option<Vec<String>> =
+        argv.iter().position(|token| token == "--").map(|at| argv.drain(at..).skip(1).collect());
     let mut words = vec![];
     let mut tokens = argv.iter().map(String::as_str).peekable();
     while let Some(token) = tokens.next() {
@@ -109,7 +107,8 @@ pub(super) fn prepare(program: &Program, info: &CommandInfoWithArgs, argv: Vec<O
             tokens.next();
         }
     }
-    words.extend(literal);
+    pass.collected.common.words_before_dashes = literal.is_some().then_some(words.len());
+    words.extend(literal.into_iter().flatten());
     pass.settle(&words);
     if !words.is_empty() {
         pass.args.push("--".to_owned());
@@ -166,7 +165,9 @@ impl Pass<'_> {
     /// Takes one option and says whether the next token was its value.
     fn option(&mut self, token: &str, next: Option<&str>) -> bool {
         let (name, inline) = split_inline(token);
-        if let Some(took_next) = self.collected.take(name, inline, next) {
+        // A command's own option wins: what --version means to `publish` is for publish to say.
+        let is_own = name != "--help" && self.flag(name).is_some();
+        if !is_own && let Some(took_next) = self.collected.take(name, inline, next) {
             return took_next;
         }
         if self.lost {

@@ -184,7 +184,8 @@ fn common_options_anywhere() {
     assert_eq!(common("--json a").json, Some(true));
     assert_eq!(common("a --no-json").json, Some(false));
     assert!(common("--plugin p --quiet").quiet);
-    assert_eq!(common("-- --json --session"), Common::default());
+    assert_eq!(common("-- --json --session"), Common { words_before_dashes: Some(0), ..Common::default() });
+    assert_eq!(common("a -- b c").words_before_dashes, Some(1));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::base::Result;
 use crate::bus::{Bus, Manner, names, offline, walk};
 use crate::plugin::author::learn::{LearnedChange, LearnedKey};
 use crate::plugin::author::lint::fingerprint_text;
-use crate::plugin::author::{DraftDocument, LearnedCommand, Level, LintReport, Surface};
+use crate::plugin::author::{DraftDocument, LearnedCommand, LearnedService, Level, LintReport, Surface};
 use std::path::PathBuf;
 
 impl Cli {
@@ -68,6 +68,12 @@ pub fn draft(out: &mut Out, draft: &DraftDocument) -> Result<()> {
         for call in &lessons.calls {
             let args = call.args.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             say(&one_line(&format!("  {}({args}) on {}: {}", call.member, call.path, call.became)));
+        }
+        if !lessons.is_before_known {
+            say("  the service was not running before, so that nothing could be compared");
+        }
+        for LearnedService { service, calls, keys } in &lessons.others {
+            say(&one_line(&format!("  {service} too, calls: {calls}, learnt: {}", keys.join(", "))));
         }
         for change in &lessons.changes {
             let LearnedChange { path, property, from, to, .. } = change;

@@ -19,6 +19,8 @@ pub struct Common {
     pub quiet: bool,
     /// `--timeout`: the longest any one call may take, connecting included.
     pub timeout: Option<Duration>,
+    /// How many words came before `--`, when there was one: what follows it may be a command of its own.
+    pub words_before_dashes: Option<usize>,
 }
 
 /// What was collected from the common options so far, and every mistake in them.

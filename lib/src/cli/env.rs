@@ -25,6 +25,14 @@ impl Env {
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(OsStr::to_str)
     }
+
+    /// Every variable whose name begins so, when it is UTF-8.
+    #[must_use]
+    pub fn beginning(&self, prefix: &str) -> Vec<(String, String)> {
+        let text =
+            |(name, value): (&OsString, &OsString)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()));
+        self.0.iter().filter_map(text).filter(|(name, _)| name.starts_with(prefix)).collect()
+    }
 }
 
 impl<const N: usize> From<[(&str, &str); N]> for Env {

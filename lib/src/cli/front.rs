@@ -16,8 +16,8 @@ const VERBS: &[(&str, &str)] = &[
     ("discover", "services on a bus; one service's objects, interfaces, members"),
     ("query", "the current state of plugins, as JSON"),
     ("apply", "make the state so: plan, confirm, apply, verify, undo on failure"),
-    ("install", "create, list and remove plugins"),
-    ("snapshot", "the state root, its subvolumes and their snapshots"),
+    ("install", "create, install, list, roll back and remove plugins; registries"),
+    ("snapshot", "the state root, its subvolumes and their snapshots; publish plugins"),
     ("embed", "texts to vectors through the cache; search"),
     ("audit", "the audit trail: log, show, verify, search, export"),
 ];

@@ -58,6 +58,22 @@ pub fn read_optional(path: Option<&str>) -> Result<Option<Input>> {
     text_of(bytes, STDIN).map(Some)
 }
 
+/// The text of a file that holds a secret, which nobody else may read.
+pub fn secret_file(path: &str) -> Result<String> {
+    use std::os::unix::fs::MetadataExt;
+    let file = File::open(path).map_err(|e| unreadable(path, &e))?;
+    let mode = file.metadata().map_err(|e| unreadable(path, &e))?.mode();
+    if mode & 0o077 != 0 {
+        return Err(Error::new(Kind::Denied, "others can read this secret").on(path).hint(format!("chmod 600 {path}")));
+    }
+    read_from(file, path).map(|input| input.text)
+}
+
+/// A password: the first line of a file that nobody else may read.
+pub fn password(path: &str) -> Result<String> {
+    Ok(secret_file(path)?.lines().next().unwrap_or_default().to_owned())
+}
+
 fn read_file(path: &str) -> Result<Input> {
     let file = File::open(path).map_err(|e| unreadable(path, &e))?;
     if Path::new(path).is_dir() {

@@ -3,7 +3,9 @@
 use super::confirm::{Terminal, no_terminal};
 use super::{Cli, Interrupt, Out, Progress};
 use crate::apply::cached::Cache;
-use crate::apply::{Confirm, Witness};
+use crate::apply::{Confirm, Trail, Witness};
+use crate::audit::Actor;
+use crate::audit::keys::Signer;
 use crate::base::{Error, Kind, Result, time};
 use crate::bus::{Bus, Call, Target};
 use crate::plugin::Catalog;
@@ -12,10 +14,15 @@ use crate::store::{StateRoot, Store, Wait};
 use serde_json::Value;
 use std::path::Path;
 
+/// The key that signs heads of the audit trail when no other is named.
+const AUDIT_KEY: &str = "/etc/op-dbus/audit.key";
+
 impl Cli {
     /// Connects to the bus the options chose.
     pub fn connect(&self) -> Result<Bus> {
-        Bus::connect(&self.common.bus, self.common.timeout)
+        let bus = Bus::connect(&self.common.bus, self.common.timeout)?;
+        bus.resolve_with(self.secrets());
+        Ok(bus)
     }
 
     /// The state root the options or the environment chose.
@@ -25,14 +32,52 @@ impl Cli {
 
     /// The state root, locked to change its volumes. Another run is waited for as long as `lock_timeout` says.
     pub fn store(&mut self, root: &StateRoot, lock_timeout: Option<&str>) -> Result<Store> {
+        self.waiting(lock_timeout, |wait| Store::open(root, wait))
+    }
+
+    /// Does what waits for locks, saying so. Nothing counts signals meanwhile: they end the program, and what it leaves
+    /// unfinished is swept.
+    pub fn waiting<T>(&mut self, lock_timeout: Option<&str>, act: impl FnOnce(&mut Wait) -> Result<T>) -> Result<T> {
         let timeout = time::parse_duration(lock_timeout.unwrap_or("10s"))?;
         let mut on_wait = |text: &str| self.out.note(text);
-        Store::open(root, &mut Wait { timeout, on_wait: &mut on_wait, is_interrupted: &|| false })
+        act(&mut Wait { timeout, on_wait: &mut on_wait, is_interrupted: &|| false })
+    }
+
+    /// Goes on when `has_said_yes`, or when the person at the terminal says so of what `text` says.
+    pub fn confirm(&self, has_said_yes: bool, text: &str) -> Result<()> {
+        if has_said_yes {
+            return Ok(());
+        }
+        let mut terminal = Terminal::open(&Interrupt::install()?).ok_or_else(no_terminal)?;
+        terminal.ask_yes_no(text, "Proceed?")?.or_refused()
     }
 
     /// The plugins there are.
     pub fn catalog(&self, root: &StateRoot) -> Result<Catalog> {
         Catalog::open(root, &StateRoot::mappings())
+    }
+
+    /// Who runs this program.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor::of_process(self.env.text("SSH_CONNECTION"))
+    }
+
+    /// The key that signs heads: the given one, else `$OP_DBUS_AUDIT_KEY`, else the machine's, if it has one.
+    pub fn audit_key(&self, given: Option<&str>, password_file: Option<&str>) -> Result<Option<Signer>> {
+        let file = match given.or_else(|| self.env.text("OP_DBUS_AUDIT_KEY")) {
+            Some(file) => file,
+            None if Path::new(AUDIT_KEY).exists() => AUDIT_KEY,
+            None => return Ok(None),
+        };
+        let text = super::input::secret_file(file)?;
+        let password = password_file.map(super::input::password).transpose()?;
+        Signer::parse(&text, password.as_deref(), file).map(Some)
+    }
+
+    /// Where runs are recorded.
+    pub fn trail(&self, root: &StateRoot) -> Result<Trail> {
+        Trail::open(root, self.actor(), &self.program)
     }
 
     /// Where process information of the services lies; nowhere when the bus is another machine's, or a recording.

@@ -18,11 +18,18 @@ mod interrupt;
 mod json;
 pub mod learn;
 pub mod machine;
+pub mod named;
 mod out;
 pub mod output;
+pub mod packages;
 mod progress;
+mod secrets;
 pub mod show;
+pub mod show_packages;
+pub mod show_registries;
+pub mod show_store;
 mod table;
+pub mod timer;
 pub mod tree;
 pub mod wizard;
 
@@ -68,6 +75,8 @@ pub struct Cli {
     pub env: Env,
     /// Standard output and standard error.
     pub out: Out,
+    /// The program's name and version.
+    pub program: String,
 }
 
 /// A program: parses the command line, runs, reports, and says how it ended.
@@ -105,7 +114,7 @@ pub struct Cli {
 pub fn main<T: FromArgs + ArgsInfo>(program: &Program, run: impl FnOnce(T, &mut Cli) -> Result<Outcome>) -> ExitCode {
     match parse(program, std::env::args_os().skip(1)) {
         Ok(Parsed { args, common }) => {
-            let mut cli = Cli::new(common);
+            let mut cli = Cli::new(common, &format!("{} {}", program.name, program.version));
             match run(args, &mut cli) {
                 Ok(outcome) => outcome.into(),
                 Err(error) => cli.out.fail(&error),
@@ -116,10 +125,10 @@ pub fn main<T: FromArgs + ArgsInfo>(program: &Program, run: impl FnOnce(T, &mut 
 }
 
 impl Cli {
-    fn new(common: Common) -> Self {
+    fn new(common: Common, program: &str) -> Self {
         let env = Env::of_process();
         let out = Out::of_process(Look::of_process(&common, &env));
-        Self { common, env, out }
+        Self { common, env, out, program: program.to_owned() }
     }
 }
 
@@ -128,10 +137,10 @@ impl Exit {
     pub fn report(self) -> ExitCode {
         match self {
             Self::Text(text) => {
-                let mut out = Cli::new(Common::default()).out;
+                let mut out = Cli::new(Common::default(), "op-dbus").out;
                 out.text(&text).map_or_else(|error| out.fail(&error), |()| ExitCode::SUCCESS)
             }
-            Self::Failure { error, common } => Cli::new(common).out.fail(&error),
+            Self::Failure { error, common } => Cli::new(common, "op-dbus").out.fail(&error),
         }
     }
 }

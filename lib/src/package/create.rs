@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Names of plugins that are, or will be, part of the programs: nobody else may have them.
-const BUILT_IN: [&str; 4] = ["lxc", "net", "openflow", "netmaker"];
+pub const BUILT_IN: [&str; 4] = ["lxc", "net", "openflow", "netmaker"];
 
 /// The introspection document: what `op-discover SERVICE` prints and `op-install create NAME -` reads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

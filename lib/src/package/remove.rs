@@ -7,7 +7,8 @@ use crate::store::{StateRoot, Store};
 /// Removes the installed plugin `name`, out of sight in one step: nobody reads half a plugin.
 pub fn remove(store: &Store, name: &PluginName) -> Result<()> {
     must_be_installed(store.root(), name)?;
-    store.volumes().delete(&store.root().plugin(name))
+    store.volumes().delete(&store.root().plugin(name))?;
+    super::versions::remove_all(store, name)
 }
 
 /// Refuses to remove what is not there.

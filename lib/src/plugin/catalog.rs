@@ -4,6 +4,7 @@
 use super::{GenericPlugin, Manifest, Mapping};
 use crate::base::name::PluginName;
 use crate::base::{Error, Kind, Result};
+use crate::bus::{Bus, names};
 use crate::store::{StateRoot, file, layout};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -152,6 +153,35 @@ impl Catalog {
             }
         }
         by_service
+    }
+
+    /// The service of this bus name, read without a plugin, but for what any mapping of it calls secret. A unique name stands
+    /// for the well-known names of its owner.
+    #[must_use]
+    pub fn ad_hoc(&self, bus: &Bus, name: &str) -> GenericPlugin {
+        let plugin = GenericPlugin::ad_hoc(name);
+        if !name.starts_with(':') {
+            return self.keeping_secrets(plugin);
+        }
+        let owned = names::services(bus, None).unwrap_or_default();
+        let owned = owned.into_iter().filter(|service| service.owner.as_deref() == Some(name));
+        owned.fold(plugin, |plugin, service| plugin.keeping(&self.mappings_of(&service.name)))
+    }
+
+    /// The plugin, keeping to itself what any mapping of its service calls secret.
+    #[must_use]
+    pub fn keeping_secrets(&self, plugin: GenericPlugin) -> GenericPlugin {
+        let mappings = self.mappings_of(plugin.service());
+        plugin.keeping(&mappings)
+    }
+
+    fn mappings_of(&self, service: &str) -> Vec<Mapping> {
+        let is_of = |folder: &Path| {
+            let text = file::read(&folder.join("plugin.toml")).ok().flatten();
+            text.and_then(|text| Manifest::parse(&text, "").ok()?.plugin.dbus_service).as_deref() == Some(service)
+        };
+        let places = self.folders.values().flatten().filter(|(_, folder)| is_of(folder));
+        places.filter_map(|(origin, folder)| read_entry(folder, *origin).ok()?.mapping).collect()
     }
 
     fn shipped_for(&self, name: &str, service: Option<&str>) -> Option<Entry> {

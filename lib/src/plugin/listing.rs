@@ -33,6 +33,12 @@ pub struct ListedPlugin {
     pub mapping: Option<String>,
     /// Whether it can write.
     pub can_apply: bool,
+    /// How far it is trusted: `core`, `community` or `generated`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<String>,
+    /// The versions that are installed, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<String>,
     /// What is wrong with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
@@ -51,6 +57,8 @@ pub fn list(catalog: &Catalog) -> Listing {
                 service: entry.manifest.plugin.dbus_service.clone(),
                 mapping: entry.mapping_origin.map(|origin| origin.as_str().into()),
                 can_apply: entry.can_apply(),
+                trust: None,
+                versions: Vec::new(),
                 problems: entry.problems.iter().map(ToString::to_string).chain(entry.contradictions).collect(),
             },
             Err(error) => ListedPlugin {
@@ -60,6 +68,8 @@ pub fn list(catalog: &Catalog) -> Listing {
                 service: None,
                 mapping: None,
                 can_apply: false,
+                trust: None,
+                versions: Vec::new(),
                 problems: vec![error.to_string()],
             },
         })

@@ -15,7 +15,8 @@ pub struct Manifest {
     /// `[capabilities]`: what the author believes the plugin can do. Derived in truth; a contradiction is reported.
     #[serde(default)]
     pub capabilities: Capabilities,
-    /// `[dependencies]`: plugins to be applied first, with the versions that will do.
+    /// `[dependencies]`: plugins to be applied first, with the versions that will do; bus names that must be there;
+    /// `op-dbus` itself.
     #[serde(default)]
     pub dependencies: BTreeMap<String, String>,
 }
@@ -86,6 +87,11 @@ impl Manifest {
                 .hint("write a semantic version, for example 1.0.0")
         })?;
         for (name, requirement) in &manifest.dependencies {
+            if PluginName::new(name).is_err() && !is_bus_name(name) {
+                return Err(Error::bad_input("this is neither a plugin nor a bus name")
+                    .on(format!("{file}: dependencies.{name}"))
+                    .hint("write a plugin's name, a bus name, or op-dbus"));
+            }
             semver::VersionReq::parse(requirement).map_err(|error| {
                 Error::bad_input(format!("{requirement:?} is no version requirement: {error}"))
                     .on(format!("{file}: dependencies.{name}"))

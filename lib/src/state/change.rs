@@ -182,7 +182,7 @@ impl Change {
         match self {
             Self::Set { key, from, to, .. } => current.get(key).map(|now| {
                 let is_merged = spec.strategy == Strategy::MergeStrategy;
-                satisfies(to, now, spec) && !(is_merged && keeps_removed(from, to, now))
+                satisfies(to, now, spec) && !(is_merged && keeps_removed(from, to, now, &|_, _| false, ""))
             }),
             Self::Add { key, item, .. } => contains(current.get(key)?, item),
             Self::Remove { key, item, .. } => contains(current.get(key)?, item).map(|there| !there),

@@ -4,7 +4,7 @@
 use super::change::Change;
 use super::diff::{Removal, check_writable, overlay};
 use super::document::{PluginState, wrong};
-use super::holding::{has, holds, is_nothing};
+use super::holding::{bare, has, holds, is_nothing};
 use super::spec::{KeySpec, MemberSpec, Strategy};
 use crate::base::{Error, Kind, Result};
 use serde_json::{Map, Value};
@@ -134,6 +134,11 @@ impl Diff<'_> {
     fn create(&self, item: &str, mut members: Map<String, Value>) -> Result<Change> {
         let spec = &self.spec.items;
         members.retain(|name, _| spec.members.get(name).is_none_or(|member| !member.is_only_shown));
+        for (name, value) in &mut members {
+            if let (true, Value::Array(list)) = (spec.members.get(name).is_some_and(|member| member.is_set), value) {
+                *list = once(list);
+            }
+        }
         if self.spec.strategy == Strategy::ServiceStateDiff {
             let hint = "check the spelling; this key changes what is there and makes nothing new";
             return Err(Error::bad_input(format!("the service knows no {item:?}"))
@@ -274,6 +279,7 @@ impl Diff<'_> {
                 return Err(Error::refused(format!("{kept} is protected and is never removed from {item:?}"))
                     .hint("the mapping lists what is protected and why; use the service's own tool if it must go"));
             }
+            let wanted = once(&wanted);
             let mut list: Vec<Value> = before.iter().filter(|item| !has(&absent, item)).cloned().collect();
             let is_shorter = list.len() < before.len();
             list.extend(wanted.iter().filter(|item| !has(&before, item)).cloned());
@@ -283,7 +289,11 @@ impl Diff<'_> {
             Value::Array(list)
         } else {
             let Some(wanted) = wanted else { return Ok(None) };
-            let is_so = if there.is_null() { is_nothing(wanted) } else { holds(wanted, there, Some(spec)) };
+            if there.is_array() && !items.is_open && !bare(wanted).is_array() && !wanted.is_null() {
+                return Err(wrong(&self.place(item, name), "a list", wanted));
+            }
+            let is_so =
+                if there.is_null() { is_nothing(wanted) } else { holds(wanted, there, Some(spec), items, name) };
             if is_so {
                 return Ok(None);
             }
@@ -298,8 +308,14 @@ impl Diff<'_> {
             return Err(Error::refused(format!("{item:?} is protected and keeps {name} = {there}"))
                 .hint("the mapping lists what is protected and why"));
         }
-        if spec.forbids(item, &to) {
-            return Err(Error::refused(format!("{item:?} is never given {name} = {to}"))
+        let given: Vec<&Value> = match (&to, there.as_array()) {
+            (Value::Array(list), before) if spec.is_set => {
+                list.iter().filter(|one| !before.is_some_and(|before| has(before, one))).collect()
+            }
+            (to, _) => vec![to],
+        };
+        if let Some(never) = given.into_iter().find(|one| spec.forbids(item, one)) {
+            return Err(Error::refused(format!("{item:?} is never given {name} = {never}"))
                 .hint("the mapping lists which items are not, and why"));
         }
         check_choice(spec, &to)?;
@@ -317,6 +333,17 @@ fn check_choice(spec: &MemberSpec, value: &Value) -> Result<()> {
         return Ok(());
     }
     Err(Error::bad_input(format!("{value} is none of {}", list_of(&spec.values))))
+}
+
+/// A set: what is listed twice is in it once.
+fn once(list: &[Value]) -> Vec<Value> {
+    let mut set: Vec<Value> = Vec::new();
+    list.iter().for_each(|item| {
+        if !has(&set, item) {
+            set.push(item.clone())
+        }
+    });
+    set
 }
 
 fn list_of(values: &[Value]) -> String {

@@ -4,6 +4,7 @@
 use super::change::Change;
 use super::collection;
 use super::document::{PluginState, items_of, wrong};
+use super::holding::{bare, join, typed_like};
 use super::spec::{KeySpec, Strategy, Writable};
 use crate::base::{Error, Kind, Result};
 use serde_json::{Map, Value};
@@ -81,7 +82,7 @@ fn diff_value(at: &str, key: &str, desired: &Value, current: Option<&Value>, spe
         return Ok(Vec::new());
     }
     check_writable(spec)?;
-    let to = match (spec.strategy, desired, from) {
+    let to = match (spec.strategy, bare(desired), from) {
         (Strategy::MergeStrategy, Value::Object(_), Value::Object(_)) => overlay(from, desired),
         (Strategy::MergeStrategy, Value::Object(_), _) => desired.clone(),
         (Strategy::MergeStrategy, _, _) => return Err(wrong(&format!("plugins.{at}.{key}"), "an object", desired)),
@@ -172,7 +173,7 @@ pub(super) fn check_writable(spec: &KeySpec) -> Result<()> {
 
 /// Whether `now` is what `desired` asks for.
 pub(super) fn satisfies(desired: &Value, now: &Value, spec: &KeySpec) -> bool {
-    match (spec.strategy, desired, now) {
+    match (spec.strategy, bare(desired), bare(now)) {
         (Strategy::MergeStrategy, Value::Object(want), Value::Object(have)) => {
             want.iter().all(|(key, value)| have.get(key).is_some_and(|now| satisfies(value, now, spec)))
         }
@@ -187,19 +188,28 @@ pub(super) fn satisfies(desired: &Value, now: &Value, spec: &KeySpec) -> bool {
     }
 }
 
-/// Whether `now` still has a key of `from` that `to` has not.
-pub(super) fn keeps_removed(from: &Value, to: &Value, now: &Value) -> bool {
-    let (Value::Object(from), Value::Object(to), Value::Object(now)) = (from, to, now) else { return false };
+/// Whether `now` still has a key of `from` that `to` has not, and that is no more than `is_gone` says: of a path and what
+/// is there.
+pub(super) fn keeps_removed(
+    from: &Value,
+    to: &Value,
+    now: &Value,
+    is_gone: &dyn Fn(&str, &Value) -> bool,
+    path: &str,
+) -> bool {
+    let (Value::Object(from), Value::Object(to), Value::Object(now)) = (bare(from), bare(to), bare(now)) else {
+        return false;
+    };
     from.iter().any(|(key, from)| match (to.get(key), now.get(key)) {
-        (None, Some(_)) => true,
-        (Some(to), Some(now)) => keeps_removed(from, to, now),
+        (None, Some(now)) => !is_gone(&join(path, key), now),
+        (Some(to), Some(now)) => keeps_removed(from, to, now, is_gone, &join(path, key)),
         (_, None) => false,
     })
 }
 
 /// Equal, where an integer and its decimal text are the same value: large integers travel as text.
 pub(super) fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
+    match (bare(a), bare(b)) {
         (Value::Number(n), Value::String(text)) | (Value::String(text), Value::Number(n)) => {
             !n.is_f64() && n.to_string() == *text
         }
@@ -208,20 +218,20 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
         (Value::Object(x), Value::Object(y)) => {
             x.len() == y.len() && x.iter().all(|(key, x)| y.get(key).is_some_and(|y| same(x, y)))
         }
-        _ => a == b,
+        (a, b) => a == b,
     }
 }
 
 /// `base` with the keys of `top` in its place, objects key by key.
 pub(super) fn overlay(base: &Value, top: &Value) -> Value {
-    match (base, top) {
-        (Value::Object(base), Value::Object(top)) => {
+    match (bare(base), bare(top)) {
+        (Value::Object(base), Value::Object(keys)) => {
             let mut merged = base.clone();
-            for (key, value) in top {
+            for (key, value) in keys {
                 let value = merged.get(key).map_or_else(|| value.clone(), |under| overlay(under, value));
                 merged.insert(key.clone(), value);
             }
-            Value::Object(merged)
+            typed_like(top, Value::Object(merged))
         }
         _ => top.clone(),
     }

@@ -1,6 +1,7 @@
 //! Desired state, current state, their difference, and the plan: pure values, no I/O. Given the same documents, the
 //! same answer, on every machine.
 
+pub mod acknowledged;
 pub mod change;
 mod collection;
 pub mod diff;

@@ -205,7 +205,9 @@ impl Plan {
             now.base.keys().filter(|r| !self.base.contains_key(*r)).map(|r| format!("{r} differs now as well")),
         );
         for (plugin, digest) in &self.mappings {
-            if now.mappings.get(plugin) != Some(digest) {
+            // A plugin that has nothing to do any more has no mapping in the new plan.
+            let acts = now.actions.iter().any(|action| action.plugin == *plugin);
+            if acts && now.mappings.get(plugin) != Some(digest) {
                 moved.push(format!("the mapping of {plugin} is another one now"));
             }
         }

@@ -67,6 +67,8 @@ pub struct KeySpec {
     pub name_hint: Option<String>,
     /// How long the service may take to show what was written, beyond what is usual.
     pub settle: Duration,
+    /// Paths within the value, or within each item, that the service takes and never tells; an empty one is all of it.
+    pub secrets: Vec<String>,
     /// For a collection: what its items are made of.
     pub items: ItemSpec,
 }
@@ -94,6 +96,8 @@ pub struct ItemSpec {
     pub can_delete: bool,
     /// Paths of members whose content the service does not tell: an item that has one is not written as a whole.
     pub hidden: Vec<String>,
+    /// By path, what the service says by itself where it was told nothing; `*` stands for any text.
+    pub filled_in: BTreeMap<String, serde_json::Value>,
 }
 
 /// What the diff needs to know about one member of an item.
@@ -124,11 +128,12 @@ pub struct MemberSpec {
 }
 
 impl MemberSpec {
-    /// Whether `item` is never given `to`.
+    /// Whether `item` is never given `to`: the member's value, or what joins it when it is a set.
     #[must_use]
     pub fn forbids(&self, item: &str, to: &serde_json::Value) -> bool {
         let text = to.as_str().map_or_else(|| to.to_string(), str::to_owned);
-        self.never.get(&text).is_some_and(|patterns| patterns.iter().any(|pattern| matches(pattern, item)))
+        let never = self.never.iter().filter(|(value, _)| matches(value, &text));
+        never.flat_map(|(_, items)| items).any(|pattern| matches(pattern, item))
     }
 
     /// Whether a protected item must not be given `to`.

@@ -14,6 +14,10 @@ const MAX_BYTES: u64 = 16 << 20;
 pub enum Durability {
     /// On the disk before this returns.
     Durable,
+    /// The same, and its pages leave the memory again: nobody reads it soon, and others need the room.
+    Recorded,
+    /// After a power cut there is this file or the one before, whole.
+    Whole,
     /// Losing it costs time, never data.
     Cache,
 }
@@ -27,11 +31,15 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> 
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staging)?;
         file.write_all(bytes)?;
-        if durability == Durability::Durable {
+        if durability != Durability::Cache {
             file.sync_all()?;
         }
+        if durability == Durability::Recorded {
+            // Only a wish: a file system that cannot do it keeps the pages.
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
         fs::rename(&staging, path)?;
-        if durability == Durability::Durable {
+        if matches!(durability, Durability::Durable | Durability::Recorded) {
             File::open(parent)?.sync_all()?;
         }
         Ok(())
@@ -42,6 +50,18 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> 
     })
 }
 
+/// Takes a file away, durably; one that is not there is no failure.
+pub fn remove(path: &Path) -> Result<()> {
+    let removed = fs::remove_file(path).and_then(|()| match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    });
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, &error)),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a text file of a bounded size; `None` when there is none.
 pub fn read(path: &Path) -> Result<Option<String>> {
     read_up_to(path, MAX_BYTES)
@@ -50,6 +70,10 @@ pub fn read(path: &Path) -> Result<Option<String>> {
 /// [`read`] for a file that may be larger or must be smaller.
 pub fn read_up_to(path: &Path, max_bytes: u64) -> Result<Option<String>> {
     let attempt = |e: &std::io::Error| Error::io("read", path, e);
+    // A pipe that nobody writes to would be waited for without end, by opening it already.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(Error::bad_input("this is no plain file").on(path.display().to_string()));
+    }
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -78,6 +102,10 @@ mod tests {
         replace(&path, b"two", Durability::Cache).unwrap();
         assert_eq!(read(&path).unwrap().as_deref(), Some("two"));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(read(folder.path()).unwrap_err().message, "this is no plain file");
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(read(&pipe).unwrap_err().kind, crate::base::Kind::BadInput);
         assert!(replace(&folder.path().join("missing/a"), b"x", Durability::Cache).is_err());
     }
 }

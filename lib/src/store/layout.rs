@@ -1,5 +1,6 @@
 //! Where things lie under the state root. The only room beside `cli` that reads the environment.
 
+use super::volumes;
 use crate::base::name::PluginName;
 use crate::base::{Error, Kind, Result};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -7,6 +8,12 @@ use std::path::{Path, PathBuf};
 
 /// Where shipped mappings lie unless `$OP_DBUS_MAPPINGS` says otherwise.
 pub const MAPPINGS: &str = "/usr/share/op-dbus/mappings";
+
+/// Where the keys of trusted publishers lie unless `$OP_DBUS_TRUSTED_KEYS` says otherwise.
+pub const TRUSTED_KEYS: &str = "/etc/op-dbus/trusted-keys.d";
+
+/// Where the GPG keyrings of trusted publishers lie unless `$OP_DBUS_TRUSTED_GPG` says otherwise.
+pub const TRUSTED_GPG: &str = "/etc/op-dbus/trusted-gpg";
 
 /// A state root whose owner and permissions were looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +40,11 @@ impl StateRoot {
         };
         let path = std::path::absolute(&path).map_err(|e| Error::io("find the state root", &path, &e))?;
         check_owner(&path)?;
+        if path.exists() && !path.is_dir() {
+            return Err(Error::bad_input("the state root is a folder, and this is none")
+                .on(path.display().to_string())
+                .hint("say --root DIR; it is made when it is needed"));
+        }
         let state = path.join("@state");
         Ok(Self { path, state })
     }
@@ -86,6 +98,38 @@ impl StateRoot {
         self.plugin_snapshots().join(format!("{name}@v{version}"))
     }
 
+    /// The folder of what is known about installed packages, and of the packages themselves.
+    #[must_use]
+    pub fn packages(&self) -> PathBuf {
+        self.path.join("@state").join("packages")
+    }
+
+    /// Where downloads that were cut off are kept.
+    #[must_use]
+    pub fn downloads(&self) -> PathBuf {
+        self.cache().join("downloads")
+    }
+
+    /// Where the keys lie whose signatures count: `$OP_DBUS_TRUSTED_KEYS`, else [`TRUSTED_KEYS`].
+    #[must_use]
+    pub fn trusted_keys() -> PathBuf {
+        let given = std::env::var_os("OP_DBUS_TRUSTED_KEYS").filter(|v| !v.is_empty());
+        given.map_or_else(|| TRUSTED_KEYS.into(), PathBuf::from)
+    }
+
+    /// Where the GPG keyrings lie that count: `$OP_DBUS_TRUSTED_GPG`, else [`TRUSTED_GPG`].
+    #[must_use]
+    pub fn trusted_gpg() -> PathBuf {
+        let given = std::env::var_os("OP_DBUS_TRUSTED_GPG").filter(|v| !v.is_empty());
+        given.map_or_else(|| TRUSTED_GPG.into(), PathBuf::from)
+    }
+
+    /// What is known of registries of packages: a folder for each.
+    #[must_use]
+    pub fn registries(&self) -> PathBuf {
+        self.path.join("@state").join("registries")
+    }
+
     /// The volumes that are always there once the root was made.
     #[must_use]
     pub fn fixed(&self) -> [PathBuf; 6] {
@@ -111,6 +155,12 @@ impl StateRoot {
         self.state.join("ownership.json")
     }
 
+    /// Which secrets were written where, by name and digest.
+    #[must_use]
+    pub fn secrets(&self) -> PathBuf {
+        self.state.join("secrets.json")
+    }
+
     /// The folder of checkpoints.
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {
@@ -127,6 +177,60 @@ impl StateRoot {
     #[must_use]
     pub fn models(&self) -> PathBuf {
         self.path.join("models")
+    }
+
+    /// The folder of runs that wait to be confirmed.
+    #[must_use]
+    pub fn pending_folder(&self) -> PathBuf {
+        self.state.join("pending")
+    }
+
+    /// A run that waits to be confirmed.
+    #[must_use]
+    pub fn pending(&self, run: &str) -> PathBuf {
+        self.pending_folder().join(format!("{run}.json"))
+    }
+
+    /// What the services call the checkpoints that they keep themselves for a run.
+    #[must_use]
+    pub fn kept(&self, run: &str) -> PathBuf {
+        self.state.join("kept").join(format!("{run}.json"))
+    }
+
+    /// Which machine's state this is, as a path below the root.
+    #[must_use]
+    pub fn target(&self) -> String {
+        self.state.strip_prefix(&self.path).unwrap_or(&self.state).display().to_string()
+    }
+
+    /// The folder of the audit trail's blocks.
+    #[must_use]
+    pub fn blocks(&self) -> PathBuf {
+        self.path.join("@timing").join("blocks")
+    }
+
+    /// The lock of those who write blocks.
+    #[must_use]
+    pub fn audit_lock(&self) -> PathBuf {
+        self.path.join("@timing").join("lock")
+    }
+
+    /// Room that is kept for the block that says how a run ended.
+    #[must_use]
+    pub fn audit_reserve(&self, run: &str) -> PathBuf {
+        self.path.join("@timing").join(format!(".reserve-{run}"))
+    }
+
+    /// The folder of what is derived from the blocks.
+    #[must_use]
+    pub fn audit_cache(&self) -> PathBuf {
+        self.path.join("@cache").join("blocks")
+    }
+
+    /// Where the number of the newest block is remembered.
+    #[must_use]
+    pub fn audit_hint(&self) -> PathBuf {
+        self.path.join("@cache").join("blocks").join("head")
     }
 
     /// Where a computed difference is kept for people to look at.
@@ -159,12 +263,44 @@ impl StateRoot {
     pub fn make_parent(&self, file: &Path) -> Result<()> {
         let Some(parent) = file.parent() else { return Ok(()) };
         if !parent.is_dir() {
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent);
-            made.map_err(|e| Error::io("make a folder of the state root", parent, &e))?;
+            let volume = parent.strip_prefix(&self.path).ok().and_then(|below| below.components().next());
+            if let Some(volume) = volume.filter(|name| name.as_os_str().as_encoded_bytes().starts_with(b"@")) {
+                self.make_volume(&self.path.join(volume))?;
+            }
+            make_folder(parent)?;
         }
         check_owner(&self.path)?;
         check_owner(parent)
     }
+
+    /// Makes one of the root's volumes unless it is there.
+    fn make_volume(&self, path: &Path) -> Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        make_folder(&self.path)?;
+        let volumes = volumes::at(&self.path)?;
+        match volumes.create(path) {
+            // Somebody else was faster.
+            Err(_) if path.is_dir() => return Ok(()),
+            made => made?,
+        }
+        if self.is_compressed(path) {
+            volumes.compress(path)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a volume is to be compressed. Packages are not: a published stream would carry the property.
+    #[must_use]
+    pub fn is_compressed(&self, volume: &Path) -> bool {
+        self.fixed().iter().any(|fixed| fixed == volume) && volume != self.plugin_snapshots()
+    }
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.map_err(|e| Error::io("make a folder of the state root", path, &e))
 }
 
 /// A folder that decides what is safe must be the effective user's own.
@@ -193,6 +329,13 @@ pub fn check_owner(path: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whether root ignores what lies at `path`, since others than its owner can write it.
+#[must_use]
+pub fn is_open_to_others(path: &Path) -> bool {
+    let is_open = |metadata: std::fs::Metadata| metadata.mode() & 0o022 != 0;
+    rustix::process::geteuid().is_root() && std::fs::metadata(path).is_ok_and(is_open)
 }
 
 /// Whether what lies at `path` may decide what is safe: for root, only what root owns and nobody else can write.

@@ -4,7 +4,7 @@ use crate::base::{Error, Kind, Result};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -32,20 +32,18 @@ impl Lock {
         is_interrupted: &dyn Fn() -> bool,
     ) -> Result<Self> {
         let attempt = |e: &std::io::Error| Error::io("take the lock", path, e);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|e| attempt(&e))?;
+        let mut file = open(path).map_err(|e| attempt(&e))?;
         let deadline = Instant::now() + timeout;
         let mut has_said_so = false;
         let mut pause = Duration::from_millis(1);
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
+                Ok(()) if is_at(&file, path) => break,
+                // The folder was replaced meanwhile, and others take the lock that is there now.
+                Ok(()) => {
+                    file = open(path).map_err(|e| attempt(&e))?;
+                    continue;
+                }
                 Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(attempt(&error.into())),
             }
@@ -75,9 +73,40 @@ impl Lock {
     }
 }
 
+fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Whether `file` is what lies at `path`.
+fn is_at(file: &File, path: &Path) -> bool {
+    let id = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((&file.metadata(), &path.metadata()), (Ok(held), Ok(there)) if id(held) == id(there))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_whose_folder_was_replaced_is_taken_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+        std::fs::create_dir(&old).unwrap();
+        std::fs::create_dir(&new).unwrap();
+        let path = old.join("lock");
+        let first = Lock::take(&path, Duration::ZERO, &mut |_| {}, &|| false).unwrap();
+        let waiting = std::thread::spawn({
+            let path = path.clone();
+            move || Lock::take(&path, Duration::from_secs(60), &mut |_| {}, &|| false).unwrap()
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        crate::store::volumes::Volumes::exchange(&crate::store::volumes::Directories, &old, &new).unwrap();
+        drop(first);
+        let second = waiting.join().unwrap();
+        let error = Lock::take(&path, Duration::ZERO, &mut |_| {}, &|| false).unwrap_err();
+        assert_eq!(error.kind, Kind::Locked, "the one who waited holds the lock that is there now");
+        drop(second);
+    }
 
     #[test]
     fn the_second_waits_and_then_gives_up_or_gets_it() {

@@ -20,9 +20,15 @@
 //!
 //! Every `@...` in the root is a volume, and so is each entry of the two snapshot folders: see [`volumes`].
 
+pub mod boot;
+pub mod cache;
+pub mod doctor;
 pub mod file;
+pub mod image;
+pub mod init;
 pub mod layout;
 pub mod lock;
+pub mod mounts;
 mod opened;
 pub mod stream;
 pub mod sweep;

@@ -20,12 +20,17 @@ pub struct Store {
 impl Store {
     /// Makes the root when there is none, takes its lock, and sweeps.
     pub fn open(root: &StateRoot, wait: &mut Wait) -> Result<Self> {
+        let mut store = Self::unswept(root, wait)?;
+        store.swept = sweep::sweep(root, &*store.volumes)?;
+        Ok(store)
+    }
+
+    /// The same without sweeping, for who looks at what is left.
+    pub(super) fn unswept(root: &StateRoot, wait: &mut Wait) -> Result<Self> {
         let lock = root.volumes_lock();
         root.make_parent(&lock)?;
         let lock = Lock::take(&lock, wait.timeout, wait.on_wait, wait.is_interrupted)?;
-        let volumes = volumes::at(root.path())?;
-        let swept = sweep::sweep(root, &*volumes)?;
-        Ok(Self { root: root.clone(), volumes, swept, _lock: lock })
+        Ok(Self { root: root.clone(), volumes: volumes::at(root.path())?, swept: Vec::new(), _lock: lock })
     }
 
     /// Where everything lies.

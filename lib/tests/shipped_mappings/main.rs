@@ -50,6 +50,7 @@ const SAFE: &[&str] = &[
     "resolved get_link",
     "systemd get_default_target",
     "systemd get_unit_file_state",
+    "systemd list_aliases",
     "systemd list_failed_units",
     "systemd list_unit_files",
     "systemd list_unit_files_by_patterns",
@@ -182,7 +183,10 @@ impl Plugin {
         for column in columns.filter(|column| !section.fields.contains(column)) {
             let Some(own) = own else { continue };
             let is_joined = section.read.iter().flat_map(|read| &read.join).any(|join| join.fields.contains(column));
-            let is_there = is_joined || self.interfaces[own].properties.contains_key(column);
+            // A manager tells properties of other interfaces too, by their whole names.
+            let of_other = column.rsplit_once('.').and_then(|(other, name)| Some((self.interfaces.get(other)?, name)));
+            let is_of_other = of_other.is_some_and(|(other, name)| other.properties.contains_key(name));
+            let is_there = is_joined || is_of_other || self.interfaces[own].properties.contains_key(column);
             assert!(is_there, "{}", self.place(&format!("no property {column}")));
         }
         for (name, member) in &section.members {

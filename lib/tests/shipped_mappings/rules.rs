@@ -83,6 +83,9 @@ fn shipped_rules_accept_and_refuse() {
         ("firewalld", "permanent_zones.target", &["default", "DROP", "%%REJECT%%"], &["", "drop", "REJECT"]),
         ("login1", "linger", &["alice", "1000", "Alice@example.org"], &["", "a b", "a/b", "a:b"]),
         ("login1", "wall_message", &["", "Back at 8\tsharp\n"], &["\u{1b}[2J"]),
+        ("networkmanager", "connections", &["br0", "lo0", "my lo"], &["lo"]),
+        ("networkmanager", "networking", &["true"], &["false"]),
+        ("resolved", "links.dns", &["192.0.2.53"], &[]),
         ("resolved", "links.dns_over_tls", &["yes", "opportunistic"], &["", "maybe"]),
         ("resolved", "links.dnssec", &["no", "allow-downgrade"], &[""]),
         (
@@ -93,7 +96,21 @@ fn shipped_rules_accept_and_refuse() {
         ),
         ("resolved", "links.llmnr", &["resolve"], &["maybe"]),
         ("resolved", "links.multicast_dns", &["resolve"], &["maybe"]),
-        ("systemd", "default_target", &["graphical.target"], &["", "x.service", "poweroff.target", "a/b.target"]),
+        (
+            "systemd",
+            "default_target",
+            &["graphical.target", "multi-user.target", "kiosk.target", "sound-studio.target"],
+            &[
+                "",
+                "x.service",
+                "poweroff.target",
+                "a/b.target",
+                "rescue.target",
+                "rescue-ssh.target",
+                "runlevel0.target",
+            ],
+        ),
+        ("systemd", "units.active", &["true", "false"], &["activating", "maintenance", "yes"]),
         ("systemd", "log_level", &["debug", "emerg"], &["", "loud", "7"]),
         ("udisks2", "block_devices.label", &["", "data", "Büro 2"], &["a/b", "a\nb"]),
         ("udisks2", "block_devices.partition_name", &["", "EFI system"], &["a\nb", &long]),
@@ -113,11 +130,12 @@ fn shipped_rules_accept_and_refuse() {
         let (key, member) = key.split_once('.').map_or((*key, None), |(key, member)| (key, Some(member)));
         let section = &plugin.mapping.file.state_mapping[key];
         let rules = member.map_or(&section.validate, |member| &section.members[member].validate);
+        let value = |text: &str| serde_json::from_str::<bool>(text).map_or_else(|_| json!(text), |is_so| json!(is_so));
         for text in *good {
-            check_value(key, &json!(text), rules).unwrap_or_else(|error| panic!("{name}: {error}"));
+            check_value(key, &value(text), rules).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
         for text in *bad {
-            assert!(check_value(key, &json!(text), rules).is_err(), "{name} {key} accepts {text:?}");
+            assert!(check_value(key, &value(text), rules).is_err(), "{name} {key} accepts {text:?}");
         }
     }
 }

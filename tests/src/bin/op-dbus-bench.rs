@@ -1,6 +1,7 @@
 //! Times whole programs beside each other: each round runs every command once, so that drift hits all alike.
 //!
-//! `op-dbus-bench TITLE ROUNDS NAME=COMMAND...`: a command is split at spaces and run without a shell; one that begins
+//! `op-dbus-bench [--before SCRIPT] TITLE ROUNDS NAME=COMMAND...`: the script is run by `sh -c` before each command, and
+//! its time is not counted; a command is split at spaces and run without a shell; one that begins
 //! with `!` is run by `sh -c`. `NAME<=MS=COMMAND` states a target: missing it is said, not hidden.
 //! Prints the median, the fastest and the slowest tenth in milliseconds, from fork to wait.
 
@@ -18,14 +19,19 @@ struct Entry {
 }
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args().skip(1).peekable();
+    let before = args.next_if_eq("--before").and_then(|_| args.next()).map(|script| format!("!{script}"));
     let (Some(title), Some(rounds)) = (args.next(), args.next().and_then(|n| n.parse::<usize>().ok())) else {
-        eprintln!("usage: op-dbus-bench TITLE ROUNDS NAME[<=MS]=COMMAND...");
+        eprintln!("usage: op-dbus-bench [--before SCRIPT] TITLE ROUNDS NAME[<=MS]=COMMAND...");
         return ExitCode::from(64);
     };
     let mut entries: Vec<Entry> = args.filter_map(|arg| parse(&arg)).collect();
     for round in 0..=rounds {
         for entry in &mut entries {
+            if let Some(before) = &before {
+                // It puts things back, and may find that there is nothing to put back.
+                run(before);
+            }
             let started = Instant::now();
             let is_ok = run(&entry.command);
             let took_ms = started.elapsed().as_secs_f64() * 1e3;

@@ -175,6 +175,10 @@ impl Spec {
                 };
                 let _ = writeln!(out, "write = {{ method = {}{args}{merge} }}", quote(&method.name));
             }
+            Writing::Switch(on, off) => {
+                let call = |method: usize| format!("{{ method = {}, args = [] }}", quote(&self.methods[method].name));
+                let _ = writeln!(out, "[state_mapping.{key}.write.when]\ntrue = {}\nfalse = {}", call(on), call(off));
+            }
         }
     }
 

@@ -50,6 +50,7 @@ pub fn spec(seed: u64) -> Spec {
     for free in [&[][..], &["s"]] {
         maker.method(free, vec![], Role::Trap);
     }
+    maker.switches();
     let hooks = Hooks { key: sets[1].key.clone(), before, after };
     let has_fingerprint = maker.rng.one_in(2);
     Spec {
@@ -230,6 +231,15 @@ impl Maker {
         let method = self.method(&free, vec![], Role::Set(members.clone()));
         for property in members {
             self.properties[property].writing = Writing::Method(method);
+        }
+    }
+
+    /// Booleans that one method makes true and another one false.
+    fn switches(&mut self) {
+        for initial in [false, true] {
+            let property = self.property(Val::B(initial), Access::Read, Writing::Never);
+            let [on, off] = [true, false].map(|is_on| self.method(&[], vec![], Role::Switch(property, is_on)));
+            self.properties[property].writing = Writing::Switch(on, off);
         }
     }
 

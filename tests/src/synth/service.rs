@@ -434,6 +434,10 @@ impl Service {
                 self.set(*property, &Val::A("{sv}".into(), entries), name);
                 Ok(Vec::new())
             }
+            Role::Switch(property, is_on) => {
+                self.set(*property, &Val::B(*is_on), name);
+                Ok(Vec::new())
+            }
             Role::Query(number) => {
                 let query = &self.spec.queries[*number];
                 let row: String = query.columns.iter().map(|column| column.sig.as_str()).collect();

@@ -65,6 +65,8 @@ pub enum Writing {
     Property,
     /// By a method of its own, or together with others (call pattern 1b): an index into [`Spec::methods`].
     Method(usize),
+    /// By one method that makes it true, and another that makes it false (call pattern 1c).
+    Switch(usize, usize),
 }
 
 /// How the mapping compares a dictionary.
@@ -108,6 +110,8 @@ pub enum Role {
     Set(Vec<usize>),
     /// Merges its free argument into a property.
     Merge(usize),
+    /// Makes a boolean property true, or false.
+    Switch(usize, bool),
     /// Answers the rows of a query.
     Query(usize),
     /// Answers what there is for a set: rows, or the names that are in.
@@ -380,6 +384,9 @@ impl Spec {
                 Writing::Never => Vec::new(),
                 Writing::Property => vec!["Set".into()],
                 Writing::Method(method) => vec![self.methods[method].member.clone()],
+                Writing::Switch(on, off) => {
+                    [on, off].into_iter().map(|method| self.methods[method].member.clone()).collect()
+                }
             };
         }
         let Some(set) = self.sets.iter().find(|set| set.key == key) else { return Vec::new() };

@@ -5,7 +5,7 @@ mod write;
 
 pub use compare::compare;
 
-use super::{Confirm, Desired, Options, RunOutcome, StateManager, Witness};
+use super::{Confirm, Desired, Options, RunOutcome, StateManager, Trail, Witness};
 use crate::base::{Error, Progress, Result};
 use crate::bus::{Bus, Target};
 use crate::plugin::scenario::Scenario;
@@ -109,6 +109,8 @@ pub struct Runner<'a> {
     pub catalog: &'a Catalog,
     /// The plugin's name.
     pub plugin: &'a str,
+    /// Where live runs are recorded.
+    pub trail: &'a Trail,
     /// Hears how far it is.
     pub progress: &'a mut dyn Progress,
     /// Counts the times a person asked to stop.
@@ -230,8 +232,8 @@ impl Runner<'_> {
     }
 
     fn manager<'m>(&'m mut self, bus: &'m Bus, root: &'m StateRoot) -> StateManager<'m> {
-        let interrupts = self.interrupts.clone();
-        StateManager { bus, catalog: self.catalog, root, cache: None, progress: &mut *self.progress, interrupts }
+        let (trail, interrupts) = (self.trail.clone(), self.interrupts.clone());
+        StateManager { bus, catalog: self.catalog, root, trail, cache: None, progress: &mut *self.progress, interrupts }
     }
 }
 

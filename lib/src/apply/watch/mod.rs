@@ -82,7 +82,7 @@ pub fn watch(
     options: &Options<'_>,
     listener: &mut Listener<'_>,
 ) -> Result<()> {
-    let tasks = tasks(catalog, selected)?;
+    let tasks = tasks(&bus, catalog, selected)?;
     if tasks.is_empty() {
         return Err(Error::new(Kind::Partial, "there is nothing to watch")
             .hint("name a plugin, or a service by its bus name; see op-install list and op-discover"));
@@ -165,11 +165,11 @@ fn listen(
 }
 
 /// The parts of each plugin.
-fn tasks(catalog: &Catalog, selected: &[(String, Want)]) -> Result<Vec<Task>> {
+fn tasks(bus: &Bus, catalog: &Catalog, selected: &[(String, Want)]) -> Result<Vec<Task>> {
     let mut tasks = Vec::new();
     let mut errors = Vec::new();
     for (name, want) in selected {
-        let plugin = match plugin_called(catalog, name) {
+        let plugin = match plugin_called(bus, catalog, name) {
             Ok(plugin) => plugin,
             Err(error) => {
                 errors.push(error);
@@ -220,14 +220,15 @@ fn parts(plugin: &GenericPlugin, want: &Want) -> Vec<Task> {
     parts.filter(|(_, keys)| !keys.is_empty()).map(|(part, keys)| task(part, keys)).collect()
 }
 
-fn plugin_called(catalog: &Catalog, name: &str) -> Result<GenericPlugin> {
+fn plugin_called(bus: &Bus, catalog: &Catalog, name: &str) -> Result<GenericPlugin> {
     if name.contains('.') {
         names::check(name)?;
-        return Ok(GenericPlugin::ad_hoc(name));
+        return Ok(catalog.ad_hoc(bus, name));
     }
     let entry = catalog.entry(name)?;
     match entry.problems.first() {
         Some(problem) => Err(problem.clone()),
+        None if entry.mapping.is_none() => Ok(catalog.keeping_secrets(entry.plugin())),
         None => Ok(entry.plugin()),
     }
 }

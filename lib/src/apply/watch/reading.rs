@@ -202,6 +202,9 @@ fn observed(watched: &mut Watched<'_>, how: Option<Freshness>) -> bool {
         for (interface, properties) in interfaces.as_object().into_iter().flatten() {
             let described = tree.interfaces.get(interface);
             for (name, value) in properties.as_object().into_iter().flatten() {
+                if watched.plugin.is_secret(path, interface, name) {
+                    continue;
+                }
                 let class = described.and_then(|interface| interface.properties.get(name));
                 let class = class.map_or(Freshness::Signal, |property| class_of(property.emits_changed));
                 let place = (path.clone(), interface.clone(), name.clone());

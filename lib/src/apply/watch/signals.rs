@@ -95,7 +95,8 @@ impl Watched<'_> {
     fn property_changed(&mut self, signal: &Signal, interface: &str, name: &str, value: Option<&Value>) {
         let place = (signal.path.clone(), interface.to_owned(), name.to_owned());
         let mut positions = self.index.get(&place).cloned().unwrap_or_default();
-        if positions.is_empty() && self.part == Part::Observed {
+        if positions.is_empty() && self.part == Part::Observed && !self.plugin.is_secret(&signal.path, interface, name)
+        {
             positions.push(self.add(reading::observed_cell(&self.plugin, place, Freshness::Signal)));
         }
         for position in positions {

@@ -101,7 +101,7 @@ pub fn run(context: &Context<'_>, tasks: &[Task]) -> Result<()> {
 
 impl<'a> Watched<'a> {
     fn new(context: &'a Context<'a>, task: &Task) -> Result<Self> {
-        let plugin = super::plugin_called(context.catalog, &task.plugin)?;
+        let plugin = super::plugin_called(context.bus, context.catalog, &task.plugin)?;
         let cells = cells_of(&plugin, task);
         let now = Instant::now();
         let mut watched = Self {
@@ -185,7 +185,7 @@ impl<'a> Watched<'a> {
             self.return_at = None;
             self.hints.forget();
             // It may be another version, and what the plugin knows of it may be what it said when it had just started.
-            if let Ok(plugin) = super::plugin_called(self.context.catalog, self.plugin.name()) {
+            if let Ok(plugin) = super::plugin_called(self.context.bus, self.context.catalog, self.plugin.name()) {
                 self.plugin = plugin;
             }
             reading::classify(self);

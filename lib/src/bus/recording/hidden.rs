@@ -22,11 +22,14 @@ pub enum Hidden {
         /// Why it must not.
         why: String,
     },
+    /// A text that a document said: each call that says it, or is answered with it.
+    Text(String),
 }
 
 impl Hidden {
     pub(super) fn left_out(&self) -> LeftOut {
         match self {
+            Self::Text(_) => LeftOut { what: "calls that say it".into(), why: "a document says it as a secret".into() },
             Self::Member { interface, name, why } => LeftOut { what: format!("{interface}.{name}"), why: why.clone() },
             Self::Keys { keys, why } => LeftOut { what: keys.join("."), why: why.clone() },
         }
@@ -43,6 +46,32 @@ pub(super) fn asked_for<'h>(all: &'h [Hidden], call: &RecordedCall) -> Option<&'
     let is_get = call.is(PROPERTIES, "Get");
     all.iter()
         .find(|hidden| hidden.is_member(&call.interface, &call.member) || (is_get && hidden.is_member(arg(0), arg(1))))
+}
+
+/// Whether a call, or what came back, says what is hidden where nothing can be taken out: a call with other arguments is
+/// another call.
+pub(super) fn is_said_by(all: &[Hidden], call: &RecordedCall) -> bool {
+    let has_keys = |keys: &[String]| call.args.iter().any(|arg| remove_keys(&mut arg.clone(), keys) > 0);
+    let reply = call.reply.iter().flat_map(|reply| &reply.values);
+    let said = || call.args.iter().chain(reply.clone()).chain(call.signals.iter().flat_map(|signal| &signal.args));
+    let is_in = |part: &str, text: &str| part == text || (text.len() > 3 && part.contains(text));
+    let in_error = |text: &str| call.error.as_ref().is_some_and(|error| is_in(&error.message, text));
+    all.iter().any(|hidden| match hidden {
+        Hidden::Member { .. } => false,
+        Hidden::Keys { keys, .. } => has_keys(keys),
+        Hidden::Text(text) => is_in(&call.path, text) || in_error(text) || said().any(|value| says(value, text)),
+    })
+}
+
+/// Whether a value has the text in it. A short one is looked for as a whole: "1" is in everything.
+fn says(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(said) => said == text || (text.len() > 3 && said.contains(text)),
+        Value::Array(items) => items.iter().any(|item| says(item, text)),
+        Value::Object(fields) => fields.iter().any(|(name, field)| name == text || says(field, text)),
+        Value::Number(number) => number.to_string() == text,
+        _ => false,
+    }
 }
 
 /// Takes out of the values of a reply what is hidden in them, and says what that was.
@@ -103,6 +132,31 @@ fn inside(value: &mut Value) -> Option<&mut Map<String, Value>> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn texts_are_found_wherever_they_are_said() {
+        let call = |args: Value, reply: Value| RecordedCall {
+            service: None,
+            path: "/".into(),
+            interface: "a.b".into(),
+            member: "M".into(),
+            type_signature: String::new(),
+            args: vec![args],
+            reply: Some(super::super::Values { type_signature: String::new(), values: vec![reply] }),
+            error: None,
+            signals: Vec::new(),
+        };
+        let hidden = |text: &str| [Hidden::Text(text.into())];
+        for (text, is_said) in [("hunter2", true), ("hunter", true), ("1", false), ("7", true), ("none", false)] {
+            let asked = call(json!([{"a": "with hunter2 in it", "b": 7}, "12"]), json!(null));
+            assert_eq!(is_said_by(&hidden(text), &asked), is_said, "{text} in arguments");
+            let answered = call(json!(null), json!({"hunter2": 1, "hunter": 2, "7": "x"}));
+            assert_eq!(is_said_by(&hidden(text), &answered), is_said || text == "1", "{text} in a reply");
+        }
+        let keys = [Hidden::Keys { keys: vec!["wifi".into(), "psk".into()], why: String::new() }];
+        assert!(is_said_by(&keys, &call(json!({"wifi": {"psk": "x"}}), json!(null))));
+        assert!(!is_said_by(&keys, &call(json!({"wifi": {"ssid": "x"}}), json!(null))));
+    }
 
     #[test]
     fn keys_are_removed_wherever_they_begin() {

@@ -139,13 +139,26 @@ impl Recorder {
                 self.left_out.insert(LeftOut { what, why: "no reply came".into() });
             }
         }
-        let mut calls: Vec<RecordedCall> =
-            self.calls.into_iter().filter(|noted| noted.answered).map(|noted| noted.call).collect();
+        let mut calls: Vec<RecordedCall> = std::mem::take(&mut self.calls)
+            .into_iter()
+            .filter(|noted| noted.answered)
+            .map(|noted| noted.call)
+            .collect();
+        calls.retain(|call| {
+            let is_said = hidden::is_said_by(&self.hidden, call);
+            if is_said {
+                let what = format!("{}.{}", call.interface, call.member);
+                self.left_out.insert(LeftOut { what, why: "it says a secret of a document or a mapping".into() });
+            }
+            !is_said
+        });
         one_object_of_each_factory(&mut calls);
+        let repeated = repeated(&calls);
         let mut seen = BTreeSet::new();
         let mut introspection: BTreeMap<String, Vec<String>> = BTreeMap::new();
         calls.retain(|call| {
-            if !seen.insert(identity(call)) {
+            let identity = identity(call);
+            if !repeated.contains(&identity) && !seen.insert(identity) {
                 return false;
             }
             let is_own = call.service.is_none() && call.is(INTROSPECTABLE, "Introspect");
@@ -192,6 +205,27 @@ fn identity(call: &RecordedCall) -> Identity {
     let args = Value::Array(call.args.clone()).to_string();
     let service = call.service.clone().unwrap_or_default();
     [service, call.path.clone(), call.interface.clone(), call.member.clone(), call.type_signature.clone(), args]
+}
+
+/// The calls that were answered differently each time, all of which are kept in order. What shows properties shows one
+/// moment, the first: nothing was changed meanwhile, and clocks and counters that went on tell nothing.
+fn repeated(calls: &[RecordedCall]) -> BTreeSet<Identity> {
+    let mut first: BTreeMap<Identity, &RecordedCall> = BTreeMap::new();
+    let mut differ = BTreeSet::new();
+    let is_moment = |call: &RecordedCall| is_standard(&call.interface);
+    for call in calls.iter().filter(|call| !is_moment(call)) {
+        let identity = identity(call);
+        match first.get(&identity) {
+            Some(known)
+                if (&known.reply, &known.error, &known.signals) != (&call.reply, &call.error, &call.signals) =>
+            {
+                differ.insert(identity);
+            }
+            Some(_) => {}
+            None => drop(first.insert(identity, call)),
+        }
+    }
+    differ
 }
 
 /// The children alone, of an object that is there only for them: what all objects say fills pages and says nothing.

@@ -6,6 +6,7 @@ use super::{INTROSPECTABLE, MAX_BYTES, PROPERTIES, RecordedCall, RecordedError, 
 use crate::base::{Error, Kind, Result};
 use crate::store::file;
 use serde_json::{Map, Value, json};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use zbus::Message;
@@ -20,8 +21,9 @@ pub(super) enum Answer {
 pub struct Replay {
     recording: Recording,
     name: String,
-    /// Position of each call by what it looks like on the wire, so that only the very same call is it.
-    calls: HashMap<Wire, usize>,
+    /// Positions of each call by what it looks like on the wire, so that only the very same call is it, and how many of
+    /// them were asked for.
+    calls: HashMap<Wire, (Vec<usize>, Cell<usize>)>,
     described: BTreeMap<String, usize>,
     /// Typed values by object path, interface and property, from every reply that holds properties.
     properties: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
@@ -66,11 +68,10 @@ impl Replay {
             }
         }
         for (position, call) in replay.recording.calls.iter().enumerate() {
-            // The first answer counts, as it did for whoever asked first.
             let service = call.service.as_ref().unwrap_or(&replay.recording.service);
             let wire = wire(service, &call.request(&super::at("calls", position))?);
             replay.services.insert(service.clone());
-            replay.calls.entry(wire).or_insert(position);
+            replay.calls.entry(wire).or_default().0.push(position);
         }
         replay.learn_properties();
         let known = replay.described.keys().chain(replay.managed.keys()).chain(replay.properties.keys());
@@ -115,8 +116,11 @@ impl Replay {
         let service = if call.service == bus::OWNER { own } else { &call.service };
         let answer = if call.service == BUS_NAME {
             bus::answer(&self.services, call)
-        } else if let Some(position) = self.calls.get(&wire(service, message)) {
-            return self.recorded(*position, message);
+        } else if let Some((positions, asked)) = self.calls.get(&wire(service, message)) {
+            // One answer after the other, as they came, and then the last one again and again.
+            let at = asked.get().min(positions.len() - 1);
+            asked.set(at + 1);
+            return self.recorded(positions[at], message);
         } else if service == own {
             self.derived(call)
         } else if self.services.contains(service) {

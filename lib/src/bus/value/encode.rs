@@ -25,7 +25,17 @@ pub fn encode(
     at: &str,
     variants: &VariantTypes,
 ) -> Result<Variant<'static>> {
-    encode_with(value, type_signature, at, variants, Report::new())
+    encode_with(value, type_signature, at, variants, Report::new(), false)
+}
+
+/// [`encode`] for a value in which secrets are named: something stands for each, to see whether all of it fits.
+pub fn encode_planned(
+    value: &Value,
+    type_signature: &Signature,
+    at: &str,
+    variants: &VariantTypes,
+) -> Result<Variant<'static>> {
+    encode_with(value, type_signature, at, variants, Report::new(), true)
 }
 
 /// [`encode`] for a value that holds resolved secrets: errors name places and types, and repeat no value.
@@ -35,7 +45,7 @@ pub fn encode_secret(
     at: &str,
     variants: &VariantTypes,
 ) -> Result<Variant<'static>> {
-    encode_with(value, type_signature, at, variants, Report::concealing())
+    encode_with(value, type_signature, at, variants, Report::concealing(), false)
 }
 
 /// The arguments of a call: `values` by the body's type signature (see [`super::args_of`], [`super::body_signature`]),
@@ -47,6 +57,28 @@ pub fn encode_body(
     type_signature: &Signature,
     at: &[String],
     variants: &VariantTypes,
+) -> Result<Vec<Variant<'static>>> {
+    encode_body_with(values, type_signature, at, variants, encode)
+}
+
+/// [`encode_body`] for arguments that hold resolved secrets: errors repeat no value.
+pub fn encode_secret_body(
+    values: &[Value],
+    type_signature: &Signature,
+    at: &[String],
+    variants: &VariantTypes,
+) -> Result<Vec<Variant<'static>>> {
+    encode_body_with(values, type_signature, at, variants, encode_secret)
+}
+
+type Encode = fn(&Value, &Signature, &str, &VariantTypes) -> Result<Variant<'static>>;
+
+fn encode_body_with(
+    values: &[Value],
+    type_signature: &Signature,
+    at: &[String],
+    variants: &VariantTypes,
+    encode: Encode,
 ) -> Result<Vec<Variant<'static>>> {
     let types = args_of(type_signature);
     if types.len() != values.len() {
@@ -76,8 +108,9 @@ fn encode_with(
     at: &str,
     variants: &VariantTypes,
     report: Report,
+    names_secrets: bool,
 ) -> Result<Variant<'static>> {
-    let mut encoder = Encoder { variants, report };
+    let mut encoder = Encoder { variants, report, names_secrets };
     let encoded = encoder.value(value, type_signature, &Path::root(at), 0);
     match (Error::all(encoder.report.into_errors()), encoded) {
         (None, Some(variant)) => Ok(variant),
@@ -89,6 +122,7 @@ fn encode_with(
 struct Encoder<'a> {
     variants: &'a VariantTypes,
     report: Report,
+    names_secrets: bool,
 }
 
 /// The value of the object whose only key is `tag`.
@@ -102,8 +136,8 @@ impl Encoder<'_> {
         if depth > MAX_DEPTH {
             return self.report.refuse(at, "this is nested more than 64 deep");
         }
-        if tagged(value, "$secret").is_some() {
-            return self.report.refuse(at, "this program resolves no secrets yet, so write the value itself");
+        if let Some(name) = tagged(value, "$secret") {
+            return self.secret(name, signature, at);
         }
         let encoded = match signature {
             Signature::Variant => return self.variant(value, at, depth),
@@ -115,6 +149,23 @@ impl Encoder<'_> {
             basic => scalar(value, basic),
         };
         encoded.or_else(|| self.report.misfit(value, signature, at))
+    }
+
+    /// What stands for a secret while it is only looked whether everything fits: before a call it is resolved.
+    fn secret(&mut self, name: &Value, signature: &Signature, at: &Path<'_>) -> Option<Variant<'static>> {
+        if !self.names_secrets {
+            return self.report.refuse(at, "a secret has no place here");
+        }
+        if name.as_str().is_none_or(str::is_empty) {
+            return self.report.refuse(at, "the secret that is there is not known, so it cannot be written");
+        }
+        match signature {
+            Signature::Str => Some(Variant::Str("".into())),
+            Signature::Array(element) if *element.signature() == Signature::U8 => {
+                Some(Variant::Array(Array::new(&Signature::U8)))
+            }
+            _ => self.report.refuse(at, &format!("a secret is text or bytes, and this is {signature}")),
+        }
     }
 
     fn variant(&mut self, value: &Value, at: &Path<'_>, depth: u8) -> Option<Variant<'static>> {

@@ -22,7 +22,7 @@ mod reader;
 mod variant_types;
 
 pub use decode::{decode_args, decode_body, decode_message, decode_message_typed, decode_one};
-pub use encode::{bytes as bytes_of, encode, encode_body, encode_secret};
+pub use encode::{bytes as bytes_of, encode, encode_body, encode_planned, encode_secret, encode_secret_body};
 pub use variant_types::{VariantTypes, decode_variant_types, signature_of_variant};
 
 use crate::base::{Error, Result};

@@ -90,6 +90,23 @@ pub struct Lessons {
     /// The keys of the plugin's own mapping, if it has one, that read differently afterwards.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub keys: Vec<LearnedKey>,
+    /// Whether the service was looked at before: one that the command's call started was not there to be.
+    pub is_before_known: bool,
+    /// Other services that the command may have changed something of, when none was named.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub others: Vec<LearnedService>,
+}
+
+/// A service that was called too, and that the draft is not for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct LearnedService {
+    /// The service.
+    pub service: String,
+    /// How many calls were made to it that may have changed something.
+    pub calls: usize,
+    /// The keys that were learnt of it.
+    pub keys: Vec<String>,
 }
 
 /// What was drafted: the document of `op-install map`.
@@ -139,6 +156,7 @@ impl DraftDocument {
                 readme: ("README.md".into(), Some("-".into())),
                 examples: Vec::new(),
                 has_scenarios: true,
+                untrusted: Vec::new(),
                 surface: Some(surface.clone()),
             })
         };

@@ -12,7 +12,7 @@ pub mod places;
 pub mod surface;
 pub mod words;
 
-pub use check::{DraftDocument, LearnedCommand, Lessons, RoundTrip};
+pub use check::{DraftDocument, LearnedCommand, LearnedService, Lessons, RoundTrip};
 pub use draft::Draft;
 pub use finding::{Finding, Level, LintReport};
 pub use surface::Surface;

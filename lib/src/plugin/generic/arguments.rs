@@ -1,6 +1,6 @@
 //! Arguments as the service wants them: variants given their types, everything checked to fit before any call.
 
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, secret};
 use crate::bus::value::{self, VariantTypes};
 use crate::bus::{Bus, read};
 use crate::plugin::mapping::{Mapping, Method, StateSection};
@@ -54,6 +54,8 @@ fn with_types(value: &Value, signature: &Signature, types: &VariantTypes, keys: 
                 let value = with_types(value, inner, types, keys);
                 json!({"$variant": {"signature": inner.to_string(), "value": value}})
             }
+            // Whatever is secret is text unless the mapping knows better.
+            None if secret::name(value).is_some() => json!({"$variant": {"signature": "s", "value": value}}),
             None => value.clone(),
         },
         (Signature::Array(child), Value::Array(items)) => {
@@ -84,7 +86,7 @@ pub fn check_args(args: &[Value], type_signature: &str, places: &[String], metho
         .zip(places)
         .enumerate()
         .filter_map(|(position, ((arg, signature), at))| {
-            let error = value::encode(arg, signature, at, &VariantTypes::none()).err()?;
+            let error = value::encode_planned(arg, signature, at, &VariantTypes::none()).err()?;
             let hint = error.hint.clone().unwrap_or_else(|| format!("it is argument {position} of {}", method.member));
             Some(error.hint(hint))
         })
@@ -94,5 +96,5 @@ pub fn check_args(args: &[Value], type_signature: &str, places: &[String], metho
 
 /// Whether `value` fits the property's type.
 pub fn check_property(value: &Value, type_signature: &str, at: &str) -> Result<()> {
-    value::encode(value, &value::single_type(type_signature)?, at, &VariantTypes::none()).map(|_| ())
+    value::encode_planned(value, &value::single_type(type_signature)?, at, &VariantTypes::none()).map(|_| ())
 }

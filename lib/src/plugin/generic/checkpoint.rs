@@ -1,10 +1,12 @@
 //! A service's own checkpoint: made before the first change, let go when all is well, gone back to when not.
 
 use super::{perform, reading};
-use crate::base::{Call, Result};
+use crate::base::{Call, Error, Result};
 use crate::bus::Bus;
+use crate::bus::read::{self, PropertyGroup};
 use crate::plugin::mapping::{Mapping, Operation, template};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The call that makes the checkpoint; none when the service keeps none.
 pub fn call(mapping: &Mapping) -> Result<Option<Call>> {
@@ -16,7 +18,31 @@ pub fn call(mapping: &Mapping) -> Result<Option<Call>> {
 pub fn create(bus: &Bus, mapping: &Mapping) -> Result<Option<Value>> {
     let Some(call) = call(mapping)? else { return Ok(None) };
     let label = call.label();
-    bus.call(call)?.single(&label).map(Some)
+    let made = bus.call(call).and_then(|reply| reply.single(&label));
+    made.map(Some).map_err(|error| with_pending(bus, mapping, error))
+}
+
+/// The error of a checkpoint that could not be made, with what there is to know about one that is there already: that of a
+/// run that died.
+fn with_pending(bus: &Bus, mapping: &Mapping, error: Error) -> Error {
+    let pending = || {
+        let section = mapping.file.checkpoint.as_ref()?;
+        let (name, hint) = (section.pending.as_ref()?, section.pending_hint.as_ref()?);
+        let group = PropertyGroup {
+            service: mapping.service.clone(),
+            path: mapping.path.clone(),
+            interface: mapping.interface.clone(),
+        };
+        let wanted = BTreeMap::from([(group.clone(), vec![name.clone()])]);
+        let mut found = read::properties(bus, &wanted, mapping.manner(None));
+        let list = found.remove(&group)?.remove(name)?.ok()?;
+        let first = list.as_array()?.first()?.as_str()?.to_owned();
+        Some(template::text(hint, &[("checkpoint", &first)]))
+    };
+    match pending() {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
 }
 
 /// Lets the checkpoint go.

@@ -1,7 +1,7 @@
 //! The four pre-checks a mapping can ask for before a call. Each one blocks.
 
 use super::perform::method_of;
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, size};
 use crate::bus::{Bus, names};
 use crate::plugin::mapping::Mapping;
 use crate::state::Action;
@@ -61,8 +61,8 @@ fn disk_space(path: &Path, needed: u64) -> Result<()> {
     Err(Error::refused(format!(
         "{} has {} free, and {} are needed",
         disk.mount_point().display(),
-        human_bytes(free),
-        human_bytes(needed)
+        size::for_people(free),
+        size::for_people(needed)
     ))
     .hint("free some space, then run it again"))
 }
@@ -102,24 +102,6 @@ fn root(is_root: bool) -> Result<()> {
     if is_root { Ok(()) } else { Err(Error::refused("this needs root").hint("run it with sudo")) }
 }
 
-/// `150 MB` for 150,000,000: as people and package managers say it.
-#[must_use]
-pub fn human_bytes(bytes: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
-    #[expect(clippy::cast_precision_loss, reason = "a rounded number for people")]
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit < units.len() - 1 {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 || value >= 10.0 {
-        format!("{value:.0} {}", units[unit])
-    } else {
-        format!("{value:.1} {}", units[unit])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,12 +130,5 @@ mod tests {
     fn root_blocks() {
         assert!(root(true).is_ok());
         assert!(root(false).is_err());
-    }
-
-    #[test]
-    fn bytes_for_people() {
-        for (bytes, text) in [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (150_000_000, "150 MB")] {
-            assert_eq!(human_bytes(bytes), text);
-        }
     }
 }

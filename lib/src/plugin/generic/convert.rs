@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use std::net::IpAddr;
 
 /// The codecs there are; `join:X` stands for any separator, `mark:X` for any mark.
-pub const CODECS: [&str; 9] = ["label", "link", "user", "ip", "bytestring", "join:X", "mark:X", "not", "usec"];
+pub const CODECS: [&str; 10] =
+    ["label", "link", "user", "ip", "ports", "bytestring", "join:X", "mark:X", "not", "usec"];
 
 /// The codecs that know the names of the machine they run on.
 const OF_THIS_MACHINE: [&str; 2] = ["link", "user"];
@@ -74,6 +75,8 @@ fn read_one(codec: &str, value: &Value) -> Result<Value> {
             let text = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
             json!(std::str::from_utf8(text).map_err(|_| fail())?)
         }
+        // The service's own spelling is the right one.
+        "ports" => value.clone(),
         "not" => json!(!value.as_bool().ok_or_else(fail)?),
         "usec" => match number(value).ok_or_else(fail)? {
             whole if whole.is_multiple_of(1_000_000) => json!(whole / 1_000_000),
@@ -97,7 +100,7 @@ fn read_one(codec: &str, value: &Value) -> Result<Value> {
 
 fn write_one(codec: &str, value: &Value) -> Result<Value> {
     let fail = || unfit(codec, value);
-    let text = || value.as_str().ok_or_else(fail);
+    let text = || value.as_str().ok_or_else(|| Error::bad_input(format!("expected a text, found {value}")));
     Ok(match codec {
         "label" => json!(to_label(text()?)),
         "link" => json!(link_index(text()?)?),
@@ -110,6 +113,10 @@ fn write_one(codec: &str, value: &Value) -> Result<Value> {
                 IpAddr::V4(v4) => json!([2, v4.octets()]),
                 IpAddr::V6(v6) => json!([10, v6.octets()]),
             }
+        }
+        "ports" => {
+            let parts: Result<Vec<String>> = text()?.split('/').map(port_or_range).collect();
+            json!(parts?.join("/"))
         }
         "bytestring" => json!([text()?.as_bytes(), &[0]].concat()),
         "not" => json!(!value.as_bool().ok_or_else(fail)?),
@@ -128,6 +135,23 @@ fn write_one(codec: &str, value: &Value) -> Result<Value> {
             json!(text()?.split(separator).collect::<Vec<_>>())
         }
     })
+}
+
+/// A port, or a range of ports, as services that know their order write it: `080` is `80`, `80-80` too, and `90-80` is
+/// `80-90`. Anything else is as it is.
+fn port_or_range(text: &str) -> Result<String> {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    if !is_number(low) || !is_number(high) {
+        return Ok(text.to_owned());
+    }
+    let port = |text: &str| {
+        let port = text.trim_start_matches('0');
+        let port = if port.is_empty() { "0" } else { port };
+        port.parse::<u16>().map_err(|_| Error::bad_input(format!("{text} is no port")).hint("a port is 0 to 65535"))
+    };
+    let (low, high) = (port(low)?, port(high)?);
+    Ok(if low == high { low.to_string() } else { format!("{}-{}", low.min(high), low.max(high)) })
 }
 
 fn number(value: &Value) -> Option<u64> {
@@ -199,10 +223,19 @@ fn user_name(uid: u64) -> Result<String> {
 }
 
 fn user_id(name: &str) -> Result<u64> {
-    passwd(|known, id| (known == name).then_some(id))?.or_else(|| name.parse().ok()).ok_or_else(|| {
-        Error::bad_input(format!("/etc/passwd has no user {name:?}"))
-            .hint("check the spelling; users from elsewhere are named by their number")
-    })
+    if let Some(id) = passwd(|known, id| (known == name).then_some(id))? {
+        return Ok(id);
+    }
+    let Ok(id) = name.parse() else {
+        return Err(Error::bad_input(format!("/etc/passwd has no user {name:?}"))
+            .hint("check the spelling; users from elsewhere are named by their number"));
+    };
+    // It would read as the name, and could never be seen to hold.
+    match passwd(|known, other| (other == id).then(|| known.to_owned()))? {
+        Some(known) => Err(Error::bad_input(format!("/etc/passwd calls the user {id} {known:?}"))
+            .hint(format!("write {known:?}, which is how it reads"))),
+        None => Ok(id),
+    }
 }
 
 fn passwd<T>(find: impl Fn(&str, u64) -> Option<T>) -> Result<Option<T>> {
@@ -252,6 +285,7 @@ mod tests {
             ("join:/", json!([["80", "tcp"], ["53", "udp"]]), json!(["80/tcp", "53/udp"])),
             ("mark:~", json!(["example.org", false]), json!("example.org")),
             ("mark:~", json!([["corp", true], [".", true]]), json!(["~corp", "~."])),
+            ("join:/ ports", json!([["80", "tcp"], ["1-65535", "udp"]]), json!(["80/tcp", "1-65535/udp"])),
             ("not", json!(true), json!(false)),
             ("usec", json!(1_500_000), json!(1.5)),
             ("usec", json!(2_000_000), json!(2)),
@@ -268,6 +302,31 @@ mod tests {
             Some(&json!(0))
         );
         assert_eq!(read(json!([]), &codecs("ip")).unwrap(), json!([]));
+    }
+
+    #[test]
+    fn ports_are_written_as_they_read() {
+        for (given, written) in [
+            ("080/tcp", "80/tcp"),
+            ("80-80/tcp", "80/tcp"),
+            ("90-80/tcp", "80-90/tcp"),
+            ("0/tcp", "0/tcp"),
+            ("00443/tcp/08443/192.0.2.7", "443/tcp/8443/192.0.2.7"),
+            ("80/tcp//2001:db8::1", "80/tcp//2001:db8::1"),
+            ("80/tcp//", "80/tcp//"),
+        ] {
+            assert_eq!(write(json!(given), &codecs("ports")).unwrap(), json!(written), "{given}");
+        }
+        for wrong in ["99999/tcp", "1-65536/tcp", "123456789012345678901234567890/tcp"] {
+            let error = write(json!(wrong), &codecs("join:/ ports")).unwrap_err();
+            assert!(error.message.contains("is no port"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_has_a_name_goes_by_its_name() {
+        let error = write(json!("0"), &codecs("user")).unwrap_err();
+        assert_eq!(error.hint.as_deref(), Some("write \"root\", which is how it reads"));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::bus::{Bus, SafeCall};
 use crate::state::{Action, Change, KeySpec};
 use interface::LiveInterfaces;
 use serde_json::{Map, Value};
+use sources::SecretProperty;
 use std::collections::BTreeMap;
 
 /// A plugin made of data: a service's name and, when there is one, its mapping.
@@ -37,6 +38,7 @@ pub struct GenericPlugin {
     mapping: Option<Mapping>,
     no_keys: BTreeMap<String, KeySpec>,
     live: LiveInterfaces,
+    secrets: Vec<SecretProperty>,
 }
 
 impl GenericPlugin {
@@ -47,6 +49,7 @@ impl GenericPlugin {
             name: manifest.plugin.name.clone(),
             service: manifest.plugin.dbus_service.clone().unwrap_or_default(),
             dependencies: manifest.dependencies.keys().cloned().collect(),
+            secrets: mapping.as_ref().map(sources::secrets).unwrap_or_default(),
             mapping,
             no_keys: BTreeMap::new(),
             live: LiveInterfaces::default(),
@@ -63,13 +66,37 @@ impl GenericPlugin {
             mapping: None,
             no_keys: BTreeMap::new(),
             live: LiveInterfaces::default(),
+            secrets: Vec::new(),
         }
+    }
+
+    /// The same, keeping to itself also what other mappings of the service call secret: a secret is one whoever asks.
+    #[must_use]
+    pub fn keeping<'m>(mut self, mappings: impl IntoIterator<Item = &'m Mapping>) -> Self {
+        self.secrets.extend(mappings.into_iter().flat_map(sources::secrets));
+        self
+    }
+
+    /// Whether a property of the service must not be shown.
+    #[must_use]
+    pub fn is_secret(&self, path: &str, interface: &str, name: &str) -> bool {
+        self.secrets.iter().any(|secret| secret.is(path, interface, name))
+    }
+
+    /// Takes what must not be shown out of everything that was seen: objects of interfaces of properties.
+    pub fn hide_secrets(&self, observed: &mut Value) {
+        sources::hide(&self.secrets, observed);
     }
 
     /// Bus name of the service.
     #[must_use]
     pub fn service(&self) -> &str {
         &self.service
+    }
+
+    /// Compares the mapping's fingerprint with the live service, without anything else.
+    pub fn check_fingerprint(&self, bus: &Bus) -> Result<()> {
+        self.mapping.as_ref().map_or(Ok(()), |mapping| self.live.check_fingerprint(bus, mapping))
     }
 
     fn need_mapping(&self) -> Result<&Mapping> {
@@ -152,9 +179,7 @@ impl StatePlugin for GenericPlugin {
         if sees_all {
             match observe::everything(bus, &self.service, self.mapping.is_some(), progress) {
                 Ok((mut observed, problems)) => {
-                    if let Some(mapping) = &self.mapping {
-                        sources::hide_secrets(mapping, &mut observed);
-                    }
+                    self.hide_secrets(&mut observed);
                     queried.observed = Some(observed);
                     queried.problems.extend(problems.into_iter().map(|error| error.or_on(self.name.clone())));
                 }

@@ -1,6 +1,7 @@
 //! From changes to exact calls. Makes only safe calls: introspection, resolving names, simulations.
 
 use super::arguments;
+use super::convert;
 use super::interface::LiveInterfaces;
 use super::sets::Direction;
 use crate::base::{Call, Error, Progress, Result};
@@ -120,14 +121,18 @@ impl Planner<'_> {
     }
 
     fn writes(&mut self, key: &str, section: &StateSection, of_key: &[&Change], all: &[Change]) -> Result<Vec<Action>> {
-        let Some(operation) = &section.write else { return Ok(Vec::new()) };
+        let Some(write) = &section.write else { return Ok(Vec::new()) };
         let mut actions = Vec::new();
         for change in of_key {
             let Change::Set { from, to, .. } = change else { continue };
+            let operation = chosen(write, to).map_err(|error| error.or_on(self.place(key)))?;
+            if !self.is_back {
+                self.check_refusal_at(&self.place(key), operation, &convert::to_text(to))?;
+            }
             let title = operation.title.clone().unwrap_or_else(|| "Set {key} to {value}".to_owned());
             let title = template::text(&title, &[("key", key), ("value", &short(to))]);
             let now = self.write_call(key, section, operation, to, all, false)?;
-            let back = self.write_call(key, section, operation, from, all, true);
+            let back = chosen(write, from).and_then(|back| self.write_call(key, section, back, from, all, true));
             let (class, back) = match (operation.method.as_deref(), back) {
                 (Some(method), Ok(call)) => {
                     let class = self.mapping.method(method)?.section.undo.unwrap_or(UndoClass::Exact);
@@ -287,6 +292,17 @@ impl Planner<'_> {
             changes: Vec::new(),
         }
     }
+}
+
+/// The call for this value.
+pub(super) fn chosen<'o>(write: &'o Operation, value: &Value) -> Result<&'o Operation> {
+    if write.when.is_empty() {
+        return Ok(write);
+    }
+    write.when.get(&convert::to_text(value)).ok_or_else(|| {
+        let known = write.when.keys().cloned().collect::<Vec<_>>().join(", ");
+        Error::bad_input(format!("there is no way to make it {value}")).hint(format!("it can be made: {known}"))
+    })
 }
 
 /// Two calls with the same wrong argument are one mistake.

@@ -182,8 +182,8 @@ impl Planner<'_> {
         }
         let count = items.len() + preview.also.len();
         let size = match (preview.download_bytes.filter(|n| *n > 0), preview.installed_bytes.filter(|n| *n > 0)) {
-            (Some(download), _) => format!(" (~{} download)", super::checks::human_bytes(download)),
-            (None, Some(installed)) => format!(" (~{} on disk)", super::checks::human_bytes(installed)),
+            (Some(download), _) => format!(" (~{} download)", crate::base::size::for_people(download)),
+            (None, Some(installed)) => format!(" (~{} on disk)", crate::base::size::for_people(installed)),
             (None, None) => String::new(),
         };
         preview.text = template::text(

@@ -169,4 +169,8 @@ pub struct CheckpointSection {
     pub commit: Operation,
     /// Goes back to it.
     pub rollback: Operation,
+    /// The property that lists those there are.
+    pub pending: Option<String>,
+    /// What helps when none can be made while there is another, for people; `{checkpoint}` is filled in.
+    pub pending_hint: Option<String>,
 }

@@ -6,6 +6,8 @@
 use super::collection::{
     CheckpointSection, JobSection, JoinSection, KeySection, MemberSection, Query, RefuseSection, Target,
 };
+use crate::base::name::matches;
+use crate::plugin::generic::convert;
 use crate::state::{Strategy, UndoClass};
 use serde::Deserialize;
 use serde_json::Value;
@@ -204,15 +206,17 @@ pub struct SignalSection {
     pub percent: Option<String>,
 }
 
-/// One value, a list of accepted ones, or the numbers between two.
+/// One value, a list of accepted ones, the numbers between two, or lists that have one of some texts.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(untagged, expecting = "expected a value, a list of values, or a table with min and max")]
+#[serde(untagged, expecting = "expected a value, a list of values, or a table with min and max, or has")]
 pub enum Accepted {
     /// Any of these.
     Any(Vec<Value>),
     /// Numbers.
     Range(Range),
+    /// Lists.
+    Has(Has),
     /// Exactly this.
     One(Value),
 }
@@ -228,6 +232,26 @@ pub struct Range {
     pub max: Option<f64>,
 }
 
+/// `{ has = ["/", "/boot*"], convert = ["bytestring"] }`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Has {
+    /// Texts of which the list has one at least; `*` stands for any text.
+    pub has: Vec<String>,
+    /// How the list becomes what people write.
+    #[serde(default)]
+    pub convert: Vec<String>,
+}
+
+impl Has {
+    fn accepts(&self, value: &Value) -> bool {
+        let is_it = |text: &str| self.has.iter().any(|pattern| matches(pattern, text));
+        let list = convert::read(value.clone(), &self.convert).unwrap_or_default();
+        list.as_array().is_some_and(|list| list.iter().any(|item| item.as_str().is_some_and(is_it)))
+    }
+}
+
 impl Accepted {
     /// Whether `value` is accepted.
     #[must_use]
@@ -237,6 +261,7 @@ impl Accepted {
             Self::Range(Range { min, max }) => value
                 .as_f64()
                 .is_some_and(|number| min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max)),
+            Self::Has(has) => has.accepts(value),
             Self::One(one) => one == value,
         }
     }
@@ -293,6 +318,10 @@ pub struct StateSection {
     pub protected: Vec<String>,
     /// The values of columns by which items of a collection are protected too.
     pub protected_if: BTreeMap<String, Accepted>,
+    /// Paths of an item's value that null does not take away.
+    pub required: Vec<String>,
+    /// By path of an item's value, what no item is given.
+    pub never: BTreeMap<String, Vec<Value>>,
     /// Methods called before the key's first change.
     pub before: Vec<Operation>,
     /// Methods called after the key's last change.
@@ -369,6 +398,8 @@ pub struct ReadSection {
     pub derived: BTreeMap<String, String>,
     /// Paths that the service takes and never tells: a document does not have them.
     pub secret: Vec<String>,
+    /// By path, what the service says by itself where it was told nothing; `*` stands for any text.
+    pub filled_in: BTreeMap<String, Value>,
 }
 
 impl ReadSection {
@@ -431,6 +462,13 @@ pub struct Operation {
     pub refuse_if: Option<RefuseSection>,
     /// Items in one call at most.
     pub batch_size: Option<usize>,
+}
+
+impl Operation {
+    /// The calls it stands for: itself, or one for each value.
+    pub fn choices(&self) -> Box<dyn Iterator<Item = &Self> + '_> {
+        if self.when.is_empty() { Box::new(std::iter::once(self)) } else { Box::new(self.when.values()) }
+    }
 }
 
 /// How a merged object is written.
@@ -515,8 +553,10 @@ pub struct SizesSection {
 pub struct Rules {
     /// One of these.
     pub one_of: Option<Vec<Value>>,
-    /// None of these.
+    /// None of these; in texts, `*` stands for any text.
     pub none_of: Vec<Value>,
+    /// Whether a list has nothing twice.
+    pub unique: bool,
     /// A regular expression the whole text, or each item, must match.
     pub pattern: Option<String>,
     /// Characters at most.
@@ -531,4 +571,29 @@ pub struct Rules {
     pub unused_path: bool,
     /// What a right value looks like, for people.
     pub hint: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_accepted() {
+        let bytes = |text: &str| json!({"$bytes": text});
+        let home = json!([bytes("L21udAA="), bytes("L2hvbWUA")]);
+        for (accepted, value, is_so) in [
+            (json!(1), json!(1), true),
+            (json!([1, 2]), json!(3), false),
+            (json!({"min": 1, "max": 9}), json!(10), false),
+            (json!({"has": ["/"], "convert": ["bytestring"]}), home.clone(), false),
+            (json!({"has": ["/", "/ho*"], "convert": ["bytestring"]}), home.clone(), true),
+            (json!({"has": ["/home"]}), home, false),
+            (json!({"has": ["/home"]}), json!("/home"), false),
+            (json!({"has": ["/home"]}), json!([]), false),
+        ] {
+            let read: Accepted = serde_json::from_value(accepted.clone()).unwrap();
+            assert_eq!(read.accepts(&value), is_so, "{accepted} of {value}");
+        }
+    }
 }

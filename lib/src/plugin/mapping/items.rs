@@ -1,7 +1,7 @@
 //! What a mapping's words about collections mean together, and which of them contradict each other.
 
 use super::collection::{KeySection, MemberSection};
-use super::file::{MappingFile, MergeWrite, Operation, Pattern, ReadSection, StateSection};
+use super::file::{Accepted, MappingFile, MergeWrite, Operation, Pattern, ReadSection, StateSection};
 use super::{rules, template};
 use crate::base::{Error, Result};
 use crate::plugin::generic::convert;
@@ -82,7 +82,7 @@ pub fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         members: section
             .members
             .iter()
-            .filter(|(_, member)| !member.internal && !member.secret)
+            .filter(|(_, member)| !member.internal)
             .map(|(name, member)| (name.clone(), member_spec(name, member, section)))
             .collect(),
         is_open: section.members.is_empty() && read.get.is_some(),
@@ -90,7 +90,10 @@ pub fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         can_create: section.create.is_some(),
         can_delete: section.delete.is_some(),
         hidden: if is_replaced { read.hidden.clone() } else { Vec::new() },
+        filled_in: read.filled_in.clone(),
     };
+    let of_members = section.members.iter().filter(|(_, member)| member.secret).map(|(name, _)| name.clone());
+    let secrets = read.secret.iter().cloned().chain(of_members);
     let can_write = items.can_create
         || items.can_delete
         || items.can_update
@@ -110,6 +113,7 @@ pub fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         protected: section.protected.clone(),
         name_hint: section.validate.hint.clone(),
         settle: super::settle(section),
+        secrets: if section.secret { vec![String::new()] } else { secrets.collect() },
         items,
         ..KeySpec::default()
     })
@@ -174,6 +178,23 @@ pub fn problems(section: &StateSection) -> Vec<(String, Error)> {
     }
     if let Some(part) = &section.item {
         found.extend(convert::check(&part.convert).err().map(|error| (".item.convert".to_owned(), error)));
+    }
+    // A condition that cannot be read would protect nothing.
+    let of_member = |(name, member): (&String, &'_ MemberSection)| {
+        member
+            .needs
+            .iter()
+            .map(|(column, one)| (format!(".members.{name}.needs.{column}"), one.clone()))
+            .collect::<Vec<_>>()
+    };
+    let of_key = [("filter", &section.filter), ("exclude", &section.exclude), ("protected_if", &section.protected_if)];
+    let of_key = of_key
+        .into_iter()
+        .flat_map(|(word, all)| all.iter().map(move |(column, one)| (format!(".{word}.{column}"), one.clone())));
+    for (at, one) in of_key.chain(section.members.iter().flat_map(of_member)) {
+        if let Accepted::Has(has) = one {
+            found.extend(convert::check(&has.convert).err().map(|error| (at, error)));
+        }
     }
     for (name, member) in &section.members {
         let at = format!(".members.{name}");

@@ -329,10 +329,18 @@ fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
     if !is_set && section.write.is_some() && strategy == Strategy::SetDifference {
         return Err(Error::bad_input("a set is written item by item: say add and remove, or another diff_strategy"));
     }
-    let operations = section.write.iter().chain(&section.add).chain(&section.remove);
+    let operations = section.write.iter().flat_map(Operation::choices).chain(&section.add).chain(&section.remove);
     for operation in operations {
-        if operation.method.is_some() == operation.property.is_some() {
+        if operation.method.is_some() == operation.property.is_some() || !operation.when.is_empty() {
             return Err(Error::bad_input("a key is written by a method or to a property: say exactly one"));
+        }
+    }
+    if let Some(write) = section.write.as_ref().filter(|write| !write.when.is_empty()) {
+        if write.method.is_some() || write.property.is_some() {
+            return Err(Error::bad_input("say a method or a property, or when = { ... }: exactly one"));
+        }
+        if strategy == Strategy::MergeStrategy {
+            return Err(Error::bad_input("an object has no call for each value it may have: leave out when, or merge"));
         }
     }
     let can_write = (section.write.is_some() || is_set) && strategy != Strategy::None;
@@ -352,6 +360,7 @@ fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
         can_remove: section.remove.is_some(),
         protected: section.protected.clone(),
         settle: settle(section),
+        secrets: if section.secret { vec![String::new()] } else { Vec::new() },
         ..KeySpec::default()
     })
 }

@@ -1,6 +1,7 @@
 //! Validation rules: what a desired value must look like, checked before anything is called.
 
 use super::file::Rules;
+use crate::base::name::matches;
 use crate::base::{Error, Result};
 use serde_json::Value;
 
@@ -15,11 +16,17 @@ pub(super) fn compile(rules: &Rules) -> Result<Option<regex_lite::Regex>> {
 /// Checks `value`, or each item of a list, against the rules; `at` is its place in the document.
 pub fn check_value(at: &str, value: &Value, rules: &Rules) -> Result<()> {
     if let Value::Array(items) = value {
-        let errors =
-            items.iter().enumerate().filter_map(|(i, item)| check_one(&format!("{at}[{i}]"), item, rules).err());
+        let again = |(i, item): (usize, &Value)| (rules.unique && items[..i].contains(item)).then_some(i);
+        let again = items.iter().enumerate().filter_map(again).map(|i| twice(&format!("{at}[{i}]"), &items[i]));
+        let wrong = |(i, item): (usize, &Value)| check_one(&format!("{at}[{i}]"), item, rules).err();
+        let errors = items.iter().enumerate().filter_map(wrong).chain(again);
         return Error::all(errors.collect()).map_or(Ok(()), Err);
     }
     check_one(at, value, rules)
+}
+
+fn twice(at: &str, item: &Value) -> Error {
+    Error::bad_input(format!("{item} is there twice, and the service would keep one")).on(at).hint("say it once")
 }
 
 fn check_one(at: &str, value: &Value, rules: &Rules) -> Result<()> {
@@ -34,11 +41,12 @@ fn check_one(at: &str, value: &Value, rules: &Rules) -> Result<()> {
         let list = allowed.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
         return fail(format!("is none of {list}"));
     }
-    if rules.none_of.contains(value) {
+    if rules.none_of.iter().any(|other| is_forbidden(other, value)) {
         return fail("is not allowed".into());
     }
-    if let (Some(regex), Some(text)) = (compile(rules)?, value.as_str())
-        && !regex.is_match(text)
+    let text = value.as_str().map(str::to_owned).or_else(|| value.as_number().map(ToString::to_string));
+    if let (Some(regex), Some(text)) = (compile(rules)?, text)
+        && !regex.is_match(&text)
     {
         return fail(format!("does not look like {}", rules.pattern.as_deref().unwrap_or_default()));
     }
@@ -68,6 +76,14 @@ fn check_one(at: &str, value: &Value, rules: &Rules) -> Result<()> {
     Ok(())
 }
 
+/// Whether a value is the forbidden one, or a text that its `*` stands for.
+fn is_forbidden(forbidden: &Value, value: &Value) -> bool {
+    match (forbidden, value) {
+        (Value::String(pattern), Value::String(text)) => matches(pattern, text),
+        _ => forbidden == value,
+    }
+}
+
 fn is_executable(path: &str) -> bool {
     use std::os::unix::fs::PermissionsExt;
     let path = std::path::Path::new(path);
@@ -85,6 +101,11 @@ mod tests {
         for (rule, good, bad) in [
             ("one_of = ['', 'vm']", json!("vm"), json!("cat")),
             ("none_of = ['cat']", json!("vm"), json!("cat")),
+            ("none_of = ['cat*']", json!("my-cat"), json!("cats")),
+            ("none_of = [false]", json!(true), json!(false)),
+            ("unique = true", json!(["a", "b"]), json!(["a", "b", "a"])),
+            ("pattern = '[0-9]+/tcp'", json!("80/tcp"), json!(80)),
+            ("pattern = '[0-9]+'", json!(80), json!(-80)),
             ("pattern = '[a-z]+'", json!("abc"), json!("abc1")),
             ("max_length = 2", json!("äb"), json!("abc")),
             ("executable = true", json!("/bin/sh"), json!("/etc/passwd")),

@@ -36,7 +36,8 @@ impl Volumes for Subvolumes {
             std::fs::set_permissions(path, Permissions::from_mode(path.metadata()?.mode() & 0o755))
         });
         made.map_err(|e| Error::io("make a subvolume", path, &e))?;
-        rename::sync_names(folder)
+        // What is unfinished need not survive anything: its name is written when it gets its own.
+        if super::is_staging(name) { Ok(()) } else { rename::sync_names(folder) }
     }
 
     fn snapshot(&self, from: &Path, to: &Path, access: Access) -> Result<()> {

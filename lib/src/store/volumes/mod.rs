@@ -27,8 +27,8 @@ mod tree;
 
 pub use btrfs::Subvolumes;
 pub use plain::Directories;
-pub use rename::interrupted;
-pub use tree::names;
+pub use rename::{can_exchange, interrupted};
+pub use tree::{copy_entry, names};
 
 use crate::base::{Error, Result};
 use std::fmt::Debug;

@@ -41,6 +41,12 @@ pub fn exchange(a: &Path, b: &Path) -> Result<()> {
     }
 }
 
+/// Exchanges two names, and says whether the file system can: in one step or not at all.
+#[must_use]
+pub fn can_exchange(a: &Path, b: &Path) -> bool {
+    renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).is_ok()
+}
+
 /// What is done where the file system cannot exchange: `a` is missing for a moment. A crash in that moment is mended by
 /// the sweep, which sees it with [`interrupted`]; after it `b` is what is missing, and what was `a` may go.
 pub fn exchange_in_steps(a: &Path, b: &Path) -> Result<()> {

@@ -51,7 +51,8 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     stamped.map_err(|e| Error::io("copy the folder", from, &e))
 }
 
-fn copy_entry(source: &Path, target: &Path) -> Result<()> {
+/// Copies a file, a folder with everything in it, or a symbolic link to `target`, where nothing is.
+pub fn copy_entry(source: &Path, target: &Path) -> Result<()> {
     let attempt = |e: &std::io::Error| Error::io("copy it", source, e);
     let metadata = source.symlink_metadata().map_err(|e| attempt(&e))?;
     let kind = metadata.file_type();

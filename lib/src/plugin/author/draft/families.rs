@@ -1,6 +1,7 @@
 //! Methods that belong together: what gets and sets a value, and what adds to, removes from and lists a set.
 
 use super::pairs::{Free, pinned, write};
+use super::switches::SWITCHES;
 use super::{Drafter, Entry, Kind, MethodDraft, Safe, Sureness, Table, described};
 use crate::bus::introspection::{Arg, Interface, Method};
 use crate::bus::value::complete_types;
@@ -41,10 +42,17 @@ impl Drafter<'_> {
             if noun.is_empty() || !self.is_free(name, member) {
                 continue;
             }
+            let noun = noun.join("_");
             if ["set", "switch", "select", "change"].contains(&verb.as_str()) {
-                self.getter_and_setter(path, name, &interface, member, method, &noun.join("_"));
-            } else if let Some((_, opposites)) = OPPOSITES.iter().find(|(word, _)| word == verb) {
-                self.set(path, name, &interface, (member, method), opposites, &noun.join("_"));
+                self.getter_and_setter(path, name, &interface, member, method, &noun);
+                continue;
+            }
+            let off = SWITCHES.iter().find(|(word, _)| word == verb);
+            if off.is_some_and(|(_, off)| self.switch(path, name, &interface, (member, method), off, &noun)) {
+                continue;
+            }
+            if let Some((_, opposites)) = OPPOSITES.iter().find(|(word, _)| word == verb) {
+                self.set(path, name, &interface, (member, method), opposites, &noun);
             }
         }
     }
@@ -251,7 +259,7 @@ impl Drafter<'_> {
     }
 }
 
-type Pins = (BTreeMap<usize, Value>, Vec<String>, usize);
+pub(super) type Pins = (BTreeMap<usize, Value>, Vec<String>, usize);
 
 /// The one argument of type `wanted`, all others pinned; nothing when that cannot be.
 fn value_and_pins(inputs: &[Arg], wanted: &str) -> Option<Pins> {
@@ -265,7 +273,8 @@ fn item_and_pins(inputs: &[Arg]) -> Option<Pins> {
     pins(inputs, at)
 }
 
-fn pins(inputs: &[Arg], at: usize) -> Option<Pins> {
+/// All but the argument at `at` pinned; with none there, all of them.
+pub(super) fn pins(inputs: &[Arg], at: usize) -> Option<Pins> {
     let mut fixed = BTreeMap::new();
     let mut notes = Vec::new();
     for (position, arg) in inputs.iter().enumerate().filter(|(position, _)| *position != at) {

@@ -11,6 +11,8 @@ mod named;
 mod others;
 mod pairs;
 mod render;
+mod switches;
+mod twins;
 
 pub use families::OPPOSITES;
 pub use model::{Choice, Entry, Kind, MethodDraft, Safe, Sureness, Table};
@@ -23,6 +25,7 @@ use crate::plugin::mapping::default_path;
 use model::signature;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use twins::Twin;
 
 /// A mapping to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +46,8 @@ pub struct Draft {
     pub unused: Vec<String>,
     /// Whether it is of calls that were seen, not of everything there is.
     pub is_learned: bool,
+    /// What has to be known before anything of it is used.
+    pub notes: Vec<String>,
 }
 
 impl Draft {
@@ -114,6 +119,8 @@ struct Drafter<'a> {
     singles: Vec<(String, String)>,
     /// Interfaces that items of a collection have.
     items: BTreeSet<String>,
+    /// What is there a second time under another name, and not drafted again.
+    twins: Vec<Twin>,
     entries: Vec<Entry>,
     /// `INTERFACE.MEMBER` of what is used already.
     used: BTreeSet<String>,
@@ -139,8 +146,11 @@ impl<'a> Drafter<'a> {
             };
             (by_name, *path != home, path.clone(), name.clone())
         });
+        let (singles, mut twins) = twins::singles(surface, singles);
+        let (items, more) = twins::items(surface, items);
+        twins.extend(more);
         let main = singles.first().cloned().unwrap_or((home, surface.service.clone()));
-        Self { surface, main, singles, items, entries: Vec::new(), used: BTreeSet::new() }
+        Self { surface, main, singles, items, twins, entries: Vec::new(), used: BTreeSet::new() }
     }
 
     fn interface(&self, name: &str) -> Interface {
@@ -211,7 +221,8 @@ impl<'a> Drafter<'a> {
     fn finish(mut self) -> Draft {
         self.entries.sort_by_key(|entry| (entry.kind, entry.sureness));
         let mut unused = Vec::new();
-        for (name, interface) in &self.surface.interfaces {
+        let drafted = |name: &String| !self.twins.iter().any(|twin| twin.interface == *name && twin.of.1 != *name);
+        for (name, interface) in self.surface.interfaces.iter().filter(|(name, _)| drafted(name)) {
             if is_standard(name) {
                 continue;
             }
@@ -229,6 +240,7 @@ impl<'a> Drafter<'a> {
             fingerprint: BTreeMap::new(),
             unused,
             is_learned: false,
+            notes: self.twins.iter().map(Twin::note).collect(),
         }
     }
 }
@@ -259,7 +271,8 @@ fn item_interfaces(surface: &Surface, placed: &BTreeMap<String, BTreeSet<String>
             (last.ends_with(|c: char| c.is_ascii_digit()) && **path != home) || below > 1
         };
         let is_listed = surface.objects_with(name).next().is_none() && collections::lister(surface, name).is_some();
-        if paths.len() > 1 || paths.iter().any(is_one_of_many) || is_listed {
+        if (paths.len() > 1 && !twins::are_one(surface, &paths, name)) || paths.iter().any(is_one_of_many) || is_listed
+        {
             items.insert(name.clone());
         }
     }

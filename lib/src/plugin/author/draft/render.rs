@@ -68,6 +68,10 @@ pub fn mapping(draft: &Draft) -> String {
     };
     prose(&mut text, &intro);
     text.push_str("#\n");
+    for note in &draft.notes {
+        prose(&mut text, note);
+        text.push_str("#\n");
+    }
     prose(
         &mut text,
         "sure: names and types fit; what a method really does, they cannot say. likely: something was assumed. guess: \

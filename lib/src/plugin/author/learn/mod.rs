@@ -9,6 +9,7 @@ mod sets;
 use super::draft::Draft;
 use super::{Surface, words};
 use crate::bus::SeenCall;
+use crate::bus::walk::is_standard;
 use calls::Learner;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -73,15 +74,29 @@ pub struct Learned {
     pub changes: Vec<LearnedChange>,
 }
 
-/// Learns from `calls` between two looks at a service.
+/// Whether a call may have changed something: it was no question by its name, and it did not fail.
 #[must_use]
-pub fn learn(before: &Surface, after: &Surface, calls: &[SeenCall]) -> Learned {
+pub fn may_write(call: &SeenCall) -> bool {
+    call.error.is_none() && (!is_standard(&call.interface) || call.member == "Set") && !words::is_reading(&call.member)
+}
+
+/// Learns from `calls` between two looks at a service; without the first when it was started only by them.
+#[must_use]
+pub fn learn(before: Option<&Surface>, after: &Surface, calls: &[SeenCall]) -> Learned {
     let mut draft = Draft::of(after);
     let drafted = std::mem::take(&mut draft.entries);
     draft.unused.clear();
     draft.is_learned = true;
-    let changes = changes(before, after);
-    let is_new = |path: &&String| !before.objects.contains_key(*path);
+    draft.notes.clear();
+    if before.is_none() {
+        draft.notes.push(format!(
+            "{} was not there before the command, so that nothing could be compared: what a call did is taken from names \
+             and from what is there now. Now that it runs, learning once more, with other values, shows it.",
+            after.service
+        ));
+    }
+    let changes = before.map(|before| changes(before, after)).unwrap_or_default();
+    let is_new = |path: &&String| before.is_some_and(|before| !before.objects.contains_key(*path));
     let new_objects = after.objects.keys().filter(is_new).map(String::as_str).collect();
     let mut learner = Learner { after, drafted, new_objects, changes: &changes, draft: &mut draft };
     let calls = calls.iter().map(|call| learner.call(call)).collect();

@@ -28,6 +28,17 @@ pub fn manifest(subject: &Subject, findings: &mut Vec<Finding>) -> Option<Manife
     }
 }
 
+/// What others can write decides nothing for root.
+pub fn untrusted(subject: &Subject, findings: &mut Vec<Finding>) {
+    for file in &subject.untrusted {
+        findings.push(
+            Finding::new(Level::Warning, "untrusted", file.clone(), "others can write this")
+                .why("root ignores the plugin: what it calls safe could be anything")
+                .hint(format!("chmod go-w {file}")),
+        );
+    }
+}
+
 /// There has to be something to check against.
 pub fn introspection(subject: &Subject, findings: &mut Vec<Finding>) {
     if subject.surface.is_none() {

@@ -4,6 +4,7 @@ use super::Lint;
 use crate::bus::introspection::EmitsChanged;
 use crate::bus::value::complete_types;
 use crate::plugin::author::{Level, words};
+use crate::plugin::generic::convert;
 use crate::plugin::mapping::file::{ReadSection, Rules};
 use crate::plugin::mapping::{Operation, StateSection, fixed_of, items};
 use crate::state::UndoClass;
@@ -205,7 +206,8 @@ impl Lint<'_> {
         };
         let emits = property.map(|property| property.emits_changed);
         let is_text = matches!(type_signature.as_deref(), Some("s" | "as")) || section.add.is_some();
-        if is_written && is_text && !section.secret && section.validate == Rules::default() {
+        let is_chosen = section.write.as_ref().is_some_and(|write| !write.when.is_empty());
+        if is_written && is_text && !is_chosen && !section.secret && section.validate == Rules::default() {
             self.add(
                 Level::Advice,
                 "no_validate",
@@ -237,6 +239,46 @@ impl Lint<'_> {
         }
         if let (Some(read), Some(operation)) = (type_signature, &section.write) {
             self.written_type(key, &read, operation, &["state_mapping", key, "write"]);
+            self.choices(key, &read, operation);
+        }
+    }
+
+    /// Another call for each value: whether the key can have these values, and each of them.
+    fn choices(&mut self, key: &str, read: &str, operation: &Operation) {
+        for (value, other) in &operation.when {
+            // A call for one value that is given no argument writes that value: nothing is to be compared.
+            let is_given = other.args.as_ref().is_some_and(|args| args.iter().any(|arg| arg == "$value"));
+            if is_given || other.property.is_some() {
+                self.written_type(key, read, other, &["state_mapping", key, "write", "when", value]);
+            }
+            let is_number = |types: &str| matches!(types, "y" | "n" | "q" | "i" | "u" | "x" | "t" | "d");
+            let fits = match (read, convert::from_text(value)) {
+                ("b", value) => value.is_boolean(),
+                ("s" | "o" | "g", _) => true,
+                (types, value) if is_number(types) => value.is_number(),
+                _ => false,
+            };
+            if !fits {
+                self.add(
+                    Level::Error,
+                    "when",
+                    &["state_mapping", key, "write", "when", value],
+                    format!("{key} is read as {read:?}, and never is {value}"),
+                    "the call would never be made",
+                    "write each value as the key shows it: true and false, a number, or a text",
+                );
+            }
+        }
+        let missing = ["true", "false"].into_iter().find(|value| !operation.when.contains_key(*value));
+        if let (Some(missing), "b", false) = (missing, read, operation.when.is_empty()) {
+            self.add(
+                Level::Warning,
+                "irreversible",
+                &["state_mapping", key, "write", "when"],
+                format!("{key} cannot be made {missing}"),
+                "what the other call does cannot be undone when a later step fails, and each use of it needs its own consent",
+                "say how as well, if there is such a method",
+            );
         }
     }
 

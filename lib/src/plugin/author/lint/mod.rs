@@ -14,7 +14,7 @@ use super::places::Places;
 use super::{Finding, Level, LintReport, Surface};
 use crate::base::{Error, Result};
 use crate::plugin::{Manifest, Mapping};
-use crate::store::file;
+use crate::store::{file, layout};
 pub use fingerprint::to_toml as fingerprint_text;
 use std::path::{Path, PathBuf};
 use uses::Uses;
@@ -32,6 +32,8 @@ pub struct Subject {
     pub examples: Vec<(String, String)>,
     /// Whether there are scenarios, by which the plugin is tested.
     pub has_scenarios: bool,
+    /// What of it root ignores, since others can write it.
+    pub untrusted: Vec<String>,
     /// The service, by its introspection.
     pub surface: Option<Surface>,
 }
@@ -54,7 +56,10 @@ impl Subject {
             true if !path.ends_with("plugin.toml") => (path.display().to_string(), file::read(path)?),
             _ => text("semantic-mapping.toml")?,
         };
+        let files = [folder.to_owned(), folder.join("plugin.toml"), PathBuf::from(&mapping.0)];
+        let is_open = |file: &&PathBuf| file.exists() && layout::is_open_to_others(file);
         let mut subject = Self {
+            untrusted: files.iter().filter(is_open).map(|file| file.display().to_string()).collect(),
             manifest: text("plugin.toml")?,
             mapping,
             readme: text("README.md")?,
@@ -91,6 +96,7 @@ pub fn lint(subject: &Subject) -> LintReport {
     let manifest = folder::manifest(subject, &mut findings);
     let name = manifest.as_ref().map(|manifest| manifest.plugin.name.clone()).unwrap_or_default();
     let source = subject.surface.as_ref().map_or_else(|| "nothing".to_owned(), |surface| surface.source.clone());
+    folder::untrusted(subject, &mut findings);
     folder::introspection(subject, &mut findings);
     let mut pinned = std::collections::BTreeMap::new();
     let service = manifest.as_ref().and_then(|manifest| manifest.plugin.dbus_service.clone());

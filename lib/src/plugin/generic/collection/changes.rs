@@ -1,6 +1,6 @@
 //! From changes of items to exact calls: makes, members in their order, whole items, deletes.
 
-use super::super::planning::Planner;
+use super::super::planning::{Planner, chosen};
 use super::super::{arguments, convert};
 use super::items::{self, Item};
 use super::protection;
@@ -98,7 +98,7 @@ impl Planner<'_> {
                 put(&mut to, name, default.clone());
             }
         }
-        let value = self.new_value(section, &to, wish.name).map_err(|error| error.or_on(at.clone()))?;
+        let value = self.new_value(&at, section, &to, wish.name).map_err(|error| error.or_on(at.clone()))?;
         let method = self.mapping.method(operation.method.as_deref().unwrap_or_default())?;
         self.check_refusal(key, operation, wish.name)?;
         let types = self.types_of(section, None)?;
@@ -366,17 +366,6 @@ pub(super) fn in_members(mut error: Error, section: &StateSection, at: &str) -> 
         Some(place) => error.on(place),
         None => error,
     }
-}
-
-/// The call for this value.
-fn chosen<'o>(write: &'o Operation, value: &Value) -> Result<&'o Operation> {
-    if write.when.is_empty() {
-        return Ok(write);
-    }
-    write.when.get(&convert::to_text(value)).ok_or_else(|| {
-        let known = write.when.keys().cloned().collect::<Vec<_>>().join(", ");
-        Error::bad_input(format!("there is no way to make it {value}")).hint(format!("it can be made: {known}"))
-    })
 }
 
 fn exact() -> Undo {

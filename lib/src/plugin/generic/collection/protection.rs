@@ -63,15 +63,19 @@ fn why(section: &StateSection, item: &Item) -> String {
 impl Planner<'_> {
     /// Refuses a call that another reading says must not be made.
     pub(super) fn check_refusal(&mut self, key: &str, operation: &Operation, name: &str) -> Result<()> {
+        self.check_refusal_at(&format!("{}.{name}", self.place(key)), operation, name)
+    }
+
+    /// The same of an item, or of a key's value, that has a place in the document.
+    pub(in super::super) fn check_refusal_at(&mut self, place: &str, operation: &Operation, name: &str) -> Result<()> {
         let Some(refuse) = &operation.refuse_if else { return Ok(()) };
         let method = self.mapping.method(&refuse.method)?;
         let words = |word: &str| (word == "item").then(|| json!(name));
         let args = template::fill(refuse.args.as_deref().unwrap_or_default(), &words)?;
-        let place = format!("{}.{name}", self.place(key));
         let rows =
             reading::ask(self.bus, self.mapping, &method, args, &refuse.fields, self.progress).map_err(|mut e| {
                 e.message = format!("could not make sure that this may be done: {}", e.message);
-                e.on(place.clone())
+                e.on(place)
             })?;
         if rows.iter().any(|row| rows::part(row, &refuse.r#match).as_deref() == Some(name)) {
             return Err(Error::refused(template::text(&refuse.reason, &[("item", name)])).on(place));

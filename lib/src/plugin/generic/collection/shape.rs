@@ -143,13 +143,27 @@ pub fn to_raw(value: &Value, member: &MemberSection) -> Result<Value> {
             return Ok(convert::from_text(text));
         }
     }
-    let raw = convert::write(value.clone(), &member.convert)?;
+    let hinted = |error: Error| match (&error.hint, &member.validate.hint) {
+        (None, Some(hint)) => error.hint(hint),
+        _ => error,
+    };
+    let raw = convert::write(value.clone(), &member.convert).map_err(hinted)?;
     // What the service will say in other words could never be seen to hold.
     match convert::read(raw.clone(), &member.convert)? {
         same if same == *value => Ok(raw),
-        other => Err(Error::bad_input(format!("{value} is the same as {other}, which is how it reads"))
-            .hint(format!("write {other}"))),
+        // Of a list, the item that reads otherwise.
+        Value::Array(other) if value.as_array().is_some_and(|list| list.len() == other.len()) => {
+            let items = value.as_array().into_iter().flatten().zip(other);
+            let differ = items.filter(|(item, other)| *item != other);
+            let errors = differ.map(|(item, other)| reads_otherwise(item, &other));
+            Err(Error::all(errors.collect()).unwrap_or_else(|| Error::failed("a list differs from itself")))
+        }
+        other => Err(reads_otherwise(value, &other)),
     }
+}
+
+fn reads_otherwise(value: &Value, other: &Value) -> Error {
+    Error::bad_input(format!("{value} is the same as {other}, which is how it reads")).hint(format!("write {other}"))
 }
 
 #[cfg(test)]
@@ -183,6 +197,6 @@ mod tests {
         let member: MemberSection = toml::from_str("property = 'DNS'\nconvert = ['ip']").unwrap();
         assert_eq!(to_raw(&json!(["192.0.2.1"]), &member).unwrap(), json!([[2, [192, 0, 2, 1]]]));
         let error = to_raw(&json!(["2001:DB8:0::53"]), &member).unwrap_err();
-        assert_eq!(error.hint.as_deref(), Some("write [\"2001:db8::53\"]"));
+        assert_eq!(error.hint.as_deref(), Some("write \"2001:db8::53\""));
     }
 }

@@ -42,7 +42,7 @@ impl Planner<'_> {
         }
         if let (Some(read), true) = (&section.read, section.members.is_empty()) {
             errors.extend(
-                misplaced(read, section.key.as_ref(), to).map(|(path, error)| error.on(format!("{place}.{path}"))),
+                misplaced(section, read, to).into_iter().map(|(path, error)| error.on(format!("{place}.{path}"))),
             );
         }
         Error::all(errors).map_or(Ok(()), Err)
@@ -121,7 +121,9 @@ impl Planner<'_> {
             let (path, value) = match section.members.get(name) {
                 Some(member) => {
                     let path = member.path.clone().unwrap_or_else(|| name.clone());
-                    let raw = if value.is_null() { Value::Null } else { to_raw(value, member)? };
+                    let place = || format!("{at}.{name}");
+                    let raw = if value.is_null() { Ok(Value::Null) } else { to_raw(value, member) };
+                    let raw = raw.map_err(|error| error.or_on(place()))?;
                     (path, raw)
                 }
                 None => (name.clone(), merged(has.get(name), old, value)),
@@ -147,13 +149,20 @@ impl Planner<'_> {
     }
 
     /// The value of a new item, its name at the place where the service keeps it.
-    pub(super) fn new_value(&self, section: &StateSection, to: &Map<String, Value>, name: &str) -> Result<Value> {
+    pub(super) fn new_value(
+        &self,
+        at: &str,
+        section: &StateSection,
+        to: &Map<String, Value>,
+        name: &str,
+    ) -> Result<Value> {
         let mut value = Map::new();
         for (member_name, wanted) in to {
             match section.members.get(member_name) {
                 Some(member) => {
                     if let Some(path) = &member.path {
-                        put(&mut value, path, to_raw(wanted, member)?);
+                        let raw = to_raw(wanted, member).map_err(|error| error.or_on(format!("{at}.{member_name}")))?;
+                        put(&mut value, path, raw);
                     }
                 }
                 None => {
@@ -183,11 +192,11 @@ fn drops_hidden(section: &StateSection, now: &Item, call: &Call) -> bool {
 }
 
 /// What a document says in the wrong place: the item's name in the item, what the service makes from something else,
-/// and what it never tells.
-fn misplaced(read: &ReadSection, key: Option<&KeySection>, to: &Value) -> impl Iterator<Item = (String, Error)> {
+/// what no item may have, and what none can be without.
+fn misplaced(section: &StateSection, read: &ReadSection, to: &Value) -> Vec<(String, Error)> {
     let says = |path: &str| mentions(to, path);
     let mut found: Vec<(String, Error)> = Vec::new();
-    if let (Some(KeySection::Column(path)), true) = (key, read.get.is_some())
+    if let (Some(KeySection::Column(path)), true) = (&section.key, read.get.is_some())
         && says(path)
     {
         found.push((
@@ -199,16 +208,27 @@ fn misplaced(read: &ReadSection, key: Option<&KeySection>, to: &Value) -> impl I
         let error = Error::bad_input(format!("the service makes this from {source}"));
         found.push((path.clone(), error.hint(format!("say {source}"))));
     }
-    for path in read.secret.iter().filter(|path| says(path)) {
-        let error = Error::refused(
-            "this is a secret: it would be shown, and could not be verified, since the service never tells it",
-        );
-        found.push((
-            path.clone(),
-            error.hint("give it to the service with its own tool; what is there stays when other members change"),
-        ));
+    for path in section.required.iter().filter(|path| takes_away(to, path)) {
+        let error = Error::bad_input("nothing here can be without this, so it is not taken away");
+        found.push((path.clone(), error.hint("leave it out; null takes away what may be missing")));
     }
-    found.into_iter()
+    for (path, values) in &section.never {
+        if let Some(value) = at_path(to, path).filter(|value| values.contains(value)) {
+            let error = Error::refused(format!("nothing is given {value} here"));
+            found.push((path.clone(), error.hint("the mapping lists what is not given, and why")));
+        }
+    }
+    found
+}
+
+/// Whether null stands at a path, or before it on the way.
+fn takes_away(value: &Value, path: &str) -> bool {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    match (value.get(first), rest) {
+        (Some(Value::Null), _) => true,
+        (Some(value), Some(rest)) => takes_away(value, rest),
+        _ => false,
+    }
 }
 
 /// A value without the members that are null.
@@ -233,6 +253,8 @@ fn has_null(value: &Value) -> bool {
 /// What is there, without what only `old` has, and with what `new` says.
 fn merged(has: Option<&Value>, old: &Value, new: &Value) -> Value {
     match (has, new) {
+        // With its type beside it, it is whole already.
+        (_, Value::Object(typed)) if typed.contains_key("$variant") => new.clone(),
         (Some(Value::Object(has)), Value::Object(new)) => {
             let nothing = Map::new();
             let old = old.as_object().unwrap_or(&nothing);

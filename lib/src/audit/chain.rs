@@ -1,0 +1,220 @@
+//! The chain on disk: finding its end, adding to it, reading it.
+
+use super::actor::Actor;
+use super::block::{self, Block, Header, Kind};
+use crate::base::{Error, Result, time};
+use crate::store::file::{self, Durability};
+use crate::store::{Lock, StateRoot, layout};
+use serde_json::Value;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// How long to wait for another program that writes a block.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a new block is to say; the chain adds where it stands.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Why it is written.
+    pub kind: Kind,
+    /// The run it belongs to.
+    pub run: Option<String>,
+    /// Who does it.
+    pub actor: Actor,
+    /// Program and version.
+    pub program: String,
+    /// What there is to say about the whole.
+    pub detail: Option<Value>,
+    /// What was done, one value each.
+    pub entries: Vec<Value>,
+}
+
+/// The audit trail of a state root.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    root: StateRoot,
+    blocks: PathBuf,
+    lock: PathBuf,
+    hint: PathBuf,
+}
+
+/// Where a chain ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Number of the newest block; 0 when there is none.
+    pub number: u64,
+    /// Its digest.
+    pub digest: String,
+}
+
+impl Chain {
+    /// The trail of `root`. It need not exist.
+    pub fn open(root: &StateRoot) -> Result<Self> {
+        let blocks = root.blocks();
+        layout::check_owner(&blocks)?;
+        Ok(Self { root: root.clone(), blocks, lock: root.audit_lock(), hint: root.audit_hint() })
+    }
+
+    /// The file of a block.
+    #[must_use]
+    pub fn file(&self, number: u64) -> PathBuf {
+        self.blocks.join(format!("{number}.json"))
+    }
+
+    /// The folder of the blocks.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.blocks
+    }
+
+    /// The folder of what is derived from the blocks, and may be deleted.
+    #[must_use]
+    pub fn derived(&self) -> PathBuf {
+        self.root.audit_cache()
+    }
+
+    /// Keeps room on the disk for how `run` ends, so that a full disk shows before the first call and not after the last.
+    pub fn reserve(&self, run: &str, bytes: u64) -> Result<()> {
+        make_folder(&self.blocks)?;
+        let path = self.root.audit_reserve(run);
+        let reserved = fs::File::create(&path).and_then(|file| {
+            let mode = rustix::fs::FallocateFlags::empty();
+            match rustix::fs::fallocate(&file, mode, 0, bytes) {
+                // A file system that cannot keep room says so, and is taken as it is.
+                Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+                other => Ok(other?),
+            }
+        });
+        reserved.map_err(|e| {
+            let _ = fs::remove_file(&path);
+            Error::io("keep room for the outcome", &path, &e)
+        })
+    }
+
+    /// Lets the room go again, to be used.
+    pub fn release(&self, run: &str) {
+        let _ = fs::remove_file(self.root.audit_reserve(run));
+    }
+
+    /// The number of the oldest block that is there: 1, unless older ones were pruned.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        if self.file(1).symlink_metadata().is_ok() {
+            return 1;
+        }
+        let names = fs::read_dir(&self.blocks).into_iter().flatten().flatten().filter_map(|entry| {
+            entry.file_name().to_str()?.strip_suffix(".json")?.parse::<u64>().ok().filter(|number| *number > 0)
+        });
+        names.min().unwrap_or(1)
+    }
+
+    /// The number of the newest block: the last one before the first that is missing.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        let is_there = |number: u64| self.file(number).symlink_metadata().is_ok();
+        let hint = file::read(&self.hint).ok().flatten().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let mut low = if hint > 0 && is_there(hint) { hint } else { self.first() - 1 };
+        let mut step = 1;
+        while is_there(low + step) {
+            low += step;
+            step *= 2;
+        }
+        let mut high = low + step;
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if is_there(middle) { low = middle } else { high = middle }
+        }
+        low
+    }
+
+    /// The newest block, checked in itself.
+    pub fn head(&self) -> Result<Head> {
+        let number = self.last();
+        if number == 0 {
+            return Ok(Head { number, digest: block::genesis() });
+        }
+        let bytes = self.bytes(number)?;
+        let checked = block::check(&bytes, number).map_err(|error| {
+            error.hint("nothing is added to a trail whose end is damaged: op-audit verify says more, op-audit repair mends a torn end")
+        })?;
+        Ok(Head { number, digest: checked.digest })
+    }
+
+    /// Adds a block, durably: once this returns, it is on the disk.
+    ///
+    /// The end is looked for again under the lock, so that two writers never follow the same block.
+    pub fn append(&self, draft: Draft) -> Result<Block> {
+        make_folder(&self.blocks)?;
+        let _lock = Lock::take(&self.lock, PATIENCE, &mut |_| {}, &|| false)?;
+        let head = self.head()?;
+        let header = Header {
+            actor: draft.actor,
+            count: 0,
+            detail: draft.detail,
+            format: block::FORMAT,
+            kind: draft.kind,
+            number: head.number + 1,
+            previous: head.digest,
+            program: draft.program,
+            root: String::new(),
+            run: draft.run,
+            time: time::rfc3339(SystemTime::now()),
+        };
+        let (bytes, block) = block::seal(header, &draft.entries)?;
+        let path = self.file(block.header.number);
+        if path.symlink_metadata().is_ok() {
+            return Err(Error::failed("somebody else wrote this block").on(path.display().to_string()));
+        }
+        file::replace(&path, &bytes, Durability::Recorded)?;
+        if let Some(folder) = self.hint.parent()
+            && (folder.is_dir() || fs::create_dir_all(folder).is_ok())
+        {
+            // Only a hint: without it the end is found a little later.
+            let _ = fs::write(&self.hint, block.header.number.to_string());
+        }
+        Ok(block)
+    }
+
+    /// The bytes of a block's file. A link or anything else that is no plain file is not followed.
+    pub fn bytes(&self, number: u64) -> Result<Vec<u8>> {
+        let path = self.file(number);
+        let attempt = |e: std::io::Error| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::bad_input("there is no such block").on(format!("block {number}")),
+            _ => Error::io("read", &path, &e),
+        };
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
+        let file = rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).map_err(|e| attempt(e.into()))?;
+        let file = fs::File::from(file);
+        let meta = file.metadata().map_err(attempt)?;
+        if !meta.is_file() {
+            return Err(Error::new(crate::base::Kind::Untrusted, "it is no plain file").on(path.display().to_string()));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0).min(block::MAX_BYTES));
+        file.take(block::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(attempt)?;
+        if bytes.len() > block::MAX_BYTES {
+            return Err(Error::new(
+                crate::base::Kind::Untrusted,
+                format!("it is larger than {} bytes", block::MAX_BYTES),
+            )
+            .on(path.display().to_string()));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads one block.
+    pub fn read(&self, number: u64) -> Result<Block> {
+        let bytes = self.bytes(number)?;
+        block::check(&bytes, number)?.open()
+    }
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if !path.is_dir() {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
+        made.map_err(|e| Error::io("make the folder of the audit trail", path, &e))?;
+    }
+    layout::check_owner(path)
+}
