@@ -172,8 +172,9 @@ def search():
         run(name, lambda q: exact_search(small, (q * 127 / np.abs(q).max()).astype(np.int8), 10, MetricKind.Cos, exact=True).keys)
 
     def sqlite_vec_(name):
+        import apsw
         import sqlite_vec
-        db = sqlite3.connect(":memory:")
+        db = apsw.Connection(":memory:")  # Python's own SQLite may be built without extensions
         db.enable_load_extension(True)
         sqlite_vec.load(db)
         db.execute(f"CREATE VIRTUAL TABLE v USING vec0(e int8[{DIM}])")

@@ -3,7 +3,7 @@
 # prints its path. Without pip or its index it prints nothing, says so, and the benchmark goes on without.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-wanted=(numpy==2.4.6 diskcache==5.6.3 lmdb==2.2.1 langchain-classic langchain-core faiss-cpu==1.15.1 usearch sqlite-vec redis)
+wanted=(numpy==2.4.6 diskcache==5.6.3 lmdb==2.2.1 langchain-classic langchain-core faiss-cpu==1.15.1 usearch sqlite-vec apsw redis)
 folder=target/embed-peers-$(printf '%s ' "${wanted[@]}" | sha256sum | cut -c1-16)
 if [ ! -x "$folder/bin/python" ]; then
   staging=$folder.staging

@@ -158,11 +158,19 @@ fn read(folder: &Path, kind: VectorType, numbers: std::ops::Range<u64>, rounds: 
         times.push(begun.elapsed().as_nanos() as u64);
         assert!(hit.is_some());
     }
-    let begun = Instant::now();
-    for text in &texts {
-        std::hint::black_box(cache.get(&keys.of(text), &mut out).unwrap());
-    }
-    let per_s = rounds as f64 / begun.elapsed().as_secs_f64();
+    // Of ten parts the one in the middle: what else the machine does in between is not the cache's.
+    let mut parts: Vec<f64> = texts
+        .chunks(texts.len().div_ceil(10))
+        .map(|part| {
+            let begun = Instant::now();
+            for text in part {
+                std::hint::black_box(cache.get(&keys.of(text), &mut out).unwrap());
+            }
+            part.len() as f64 / begun.elapsed().as_secs_f64()
+        })
+        .collect();
+    parts.sort_by(f64::total_cmp);
+    let per_s = parts[parts.len() / 2];
     json!({"hits": hits, "open_us": open_us, "us": percentiles(&mut times), "per_second": per_s as u64})
 }
 
