@@ -83,6 +83,8 @@ def hits():
             from langchain.storage import LocalFileStore
         from langchain_core.embeddings import Embeddings
 
+        few = min(count, 10_000)
+
         class Given(Embeddings):
             known = {text(i): i for i in range(few)}
             calls = 0
@@ -94,7 +96,6 @@ def hits():
             def embed_query(self, t):
                 return self.embed_documents([t])[0]
 
-        few = min(count, 10_000)
         backed = CacheBackedEmbeddings.from_bytes_store(
             Given(), LocalFileStore(f"{folder}/langchain"), namespace="model", key_encoder="sha256")
         backed.embed_documents([text(i) for i in range(few)])
