@@ -28,7 +28,7 @@ test: deps lint ## everything but the VM: lints, pure logic, programs, real serv
 	@tests/folders.sh
 
 test-vm: test ## the same, and what needs a virtual machine with two NUMA nodes
-	cargo test --locked -p op_dbus_tests --test vm -- --ignored
+	cargo test --locked -p op_dbus_tests --test vm --test vectors_vm -- --ignored
 
 lint: ## formatting and clippy
 	cargo fmt --all --check

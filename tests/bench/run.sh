@@ -8,6 +8,7 @@ bin=$PWD/target/release
 echo "$(uname -sr), $(nproc) CPUs, load $(cut -d' ' -f1-3 /proc/loadavg), $(date -u +%F)"
 bash tests/bench/synthetic.sh "$bin" "$rounds"
 bash tests/bench/packages.sh "$bin" "$rounds"
+bash tests/bench/embed.sh "$bin"
 root=$(tests/root/build.sh path)
 peers=$(tests/bench/peers.sh)
 # The throw-away root lives in memory, where a sync costs nothing: the state root lies on this machine's disk instead.

@@ -109,6 +109,8 @@ pub(super) fn look(path: &Path) -> Look {
     let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap_or_default());
     match (number(68), number(60)) {
         (APPLICATION, VERSION) => Look::Ours,
+        // Somebody is making it.
+        (0, 0) => Look::None,
         (APPLICATION, version) => Look::Version(version),
         _ => Look::Broken,
     }
@@ -145,9 +147,9 @@ impl Db {
         connection.busy_timeout(wait)?;
         let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if version == 0 {
-            // Version and application are in the file's header before the log begins: a look at it is enough.
-            connection.pragma_update(None, "application_id", APPLICATION)?;
-            connection.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+            // In the file's header before the log begins, and both at once: a look at it is enough.
+            let mine = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};");
+            connection.execute_batch(&format!("BEGIN; {SCHEMA} {mine} COMMIT;"))?;
         }
         connection.pragma_update(None, "journal_mode", "wal")?;
         // A lost commit is a miss. What matters is the order: vectors are on the disk before rows that point at them.

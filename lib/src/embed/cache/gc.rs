@@ -79,7 +79,8 @@ impl Cache {
         self.writing(|cache, writer| cache.collect_as(writer, wishes))
     }
 
-    fn collect_as(&self, writer: &mut Writer, wishes: &Collect) -> Result<Collected> {
+    /// As [`Cache::collect`], for who holds the lock.
+    pub(super) fn collect_as(&self, writer: &mut Writer, wishes: &Collect) -> Result<Collected> {
         let attempt = |e: &rusqlite::Error| failed("clean the cache's index", e);
         self.fold_log(&writer.db)?;
         let mut done = Collected { bytes_before: self.bytes(), ..Collected::default() };

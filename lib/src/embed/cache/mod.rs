@@ -56,6 +56,8 @@ pub struct Options {
     pub durability: Durability,
     /// Whether anything may be written: vectors, and when they were used.
     pub may_write: bool,
+    /// The most bytes the cache may take: a save that goes over it evicts what is used least.
+    pub max_bytes: Option<u64>,
     /// How long a save waits for another process's.
     pub lock_timeout: Duration,
     /// What the clock says, for tests and replayed traces; `None`: the machine's.
@@ -64,7 +66,8 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { durability: Durability::Durable, may_write: true, lock_timeout: Duration::from_secs(10), now_s: None }
+        let lock_timeout = Duration::from_secs(10);
+        Self { durability: Durability::Durable, may_write: true, max_bytes: None, lock_timeout, now_s: None }
     }
 }
 

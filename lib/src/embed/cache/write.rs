@@ -4,7 +4,7 @@ use super::db::{self, Db, SegmentRow, failed};
 use super::hash::{HashWriter, Place, Use};
 use super::key::Key;
 use super::segment::{self, Encoding, HEADER, Shape};
-use super::{Cache, held};
+use super::{Cache, Collect, held};
 use crate::base::{Error, Result};
 use crate::embed::codec;
 use crate::store::Lock;
@@ -77,6 +77,9 @@ impl Cache {
         self.writing(|cache, writer| {
             let mut saved = Saved { lock_ns: nanoseconds(begun), ..Saved::default() };
             cache.save(writer, batch, &mut saved)?;
+            if cache.options.max_bytes.is_some_and(|most| saved.saved > 0 && cache.bytes() > most) {
+                cache.collect_as(writer, &Collect { max_bytes: cache.options.max_bytes, compress_from: 2.0 })?;
+            }
             Ok(saved)
         })
     }
@@ -183,6 +186,8 @@ impl Cache {
         for record in &mut placed {
             record.old = index.find(&record.key).map(|found| found.place).next();
         }
+        // In the order of keys, neighbours are on the same page of the table.
+        placed.sort_unstable_by(|a, b| a.key.digest().cmp(b.key.digest()));
         let commits = writer.commit(&segments, &placed).map_err(|e| failed("save vectors in the cache's index", &e))?;
         saved.commit_ns = lap();
         // The vectors are saved. A hash index that could not be written is behind, and made again by the next save.
