@@ -13,8 +13,8 @@ pub mod bus;
 pub mod cli;
 #[cfg(feature = "vectors")]
 pub mod embed;
-pub mod numa;
 pub mod http;
+pub mod numa;
 pub mod package;
 pub mod plugin;
 pub mod state;

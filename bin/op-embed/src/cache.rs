@@ -117,7 +117,7 @@ pub fn topology(args: &Topology, cli: &mut Cli) -> Result<Outcome> {
 }
 
 /// Bytes, with K, M or G for powers of 1024.
-fn size(text: &str, option: &str) -> Result<u64> {
+pub fn size(text: &str, option: &str) -> Result<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match &text[digits.len()..] {
         "" => Some(1),

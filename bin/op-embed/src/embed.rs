@@ -47,6 +47,9 @@ pub struct Embed {
     /// neither ask the cache nor keep anything
     #[argh(switch)]
     no_cache: bool,
+    /// where threads that compute are put: local, node N, most-memory, interleave, replicate or off
+    #[argh(option, arg_name = "STRATEGY")]
+    numa: Option<String>,
     /// say on standard error how long it took
     #[argh(switch)]
     timings: bool,
@@ -63,7 +66,12 @@ pub fn run(args: &Embed, cli: &mut Cli) -> Result<Outcome> {
     if !args.text.is_empty() {
         input = Input::Text;
     }
-    let choice = Choice { vector_type: args.vector_type.clone(), no_cache: args.no_cache, ..choice!(args) };
+    let choice = Choice {
+        vector_type: args.vector_type.clone(),
+        no_cache: args.no_cache,
+        numa: args.numa.clone(),
+        ..choice!(args)
+    };
     let mut embedder = choice.embedder(cli)?;
     let outcome = stream::stream(lines, input, args.format, &mut embedder, cli)?;
     if args.timings {

@@ -3,7 +3,6 @@
 use op_dbus::base::Result;
 use op_dbus::cli::embed::{choice, models};
 use op_dbus::cli::{Cli, Outcome};
-use std::path::Path;
 
 /// Models: list, install, verify, use, remove.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
@@ -28,13 +27,16 @@ enum Command {
 #[argh(subcommand, name = "list")]
 struct List {}
 
-/// Copy a model in: its folder, or a tar archive of that.
+/// Copy a model in: its folder, a tar archive of that, or the address of one.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "install")]
 struct Install {
-    /// the folder or archive
-    #[argh(positional, arg_name = "PATH")]
+    /// the folder, the archive, or its https address
+    #[argh(positional, arg_name = "PATH|URL")]
     path: String,
+    /// the SHA-256 its archive must have; without https it has to be said
+    #[argh(option, arg_name = "SHA256")]
+    digest: Option<String>,
     /// put it in the place of the one of the same name
     #[argh(switch)]
     replace: bool,
@@ -107,12 +109,8 @@ pub fn run(args: &Model, cli: &mut Cli) -> Result<Outcome> {
     match &args.command {
         Command::List(_) => models::list(cli),
         Command::Install(args) => {
-            let shelf = choice::shelf(cli)?;
-            let mut model = shelf.install(Path::new(&args.path), args.replace)?;
-            if args.is_used {
-                model = shelf.set_used(model.name())?;
-            }
-            models::one(&model, args.is_used, cli)
+            let (what, digest) = (args.path.clone(), args.digest.clone());
+            models::install(&models::Install { what, digest, may_replace: args.replace, is_used: args.is_used }, cli)
         }
         Command::Verify(args) => {
             let choice = choice!(args);

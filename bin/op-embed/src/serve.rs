@@ -1,8 +1,9 @@
 //! Answering other programs.
 
+use crate::cache::size;
 use op_dbus::base::{Result, time};
 use op_dbus::cli::embed::serve::{Listening, Server, Where, places};
-use op_dbus::cli::embed::{Choice, choice};
+use op_dbus::cli::embed::{Choice, choice, keep};
 use op_dbus::cli::{Cli, Outcome};
 use op_dbus::embed::kept::Cached;
 
@@ -43,19 +44,34 @@ pub struct Serve {
     /// neither ask the cache nor keep anything
     #[argh(switch)]
     no_cache: bool,
+    /// read ahead what will be asked for, filling so much memory at most, for example 256M
+    #[argh(option, arg_name = "SIZE")]
+    warm: Option<String>,
+    /// where it answers and computes: local, node N, most-memory, interleave, replicate or off
+    #[argh(option, arg_name = "STRATEGY")]
+    numa: Option<String>,
 }
 
 pub fn run(args: &Serve, cli: &mut Cli) -> Result<Outcome> {
     let idle = args.idle.as_deref().map(time::parse_duration).transpose().map_err(|e| e.or_on("--idle"))?;
-    let choice = Choice { vector_type: args.vector_type.clone(), no_cache: args.no_cache, ..choice!(args) };
+    let choice = Choice {
+        vector_type: args.vector_type.clone(),
+        no_cache: args.no_cache,
+        numa: args.numa.clone(),
+        ..choice!(args)
+    };
+    let budget = args.warm.as_deref().map(|text| size(text, "--warm")).transpose()?;
+    // Threads begin where the one is that starts them.
+    let placed = keep::place(args.numa.as_deref(), cli)?;
     let cache = if choice.no_cache { None } else { choice::cache(cli)? };
     let embedder = choice.embedder_with(cache.clone(), cli)?;
     let vector_type = choice.vector_type()?;
+    let warming = cache.as_ref().and_then(|cache| placed.warming(cache, budget));
     let kept = cache.map(|cache| Cached::new(cache, embedder.model(), vector_type));
     let place = Where { socket: args.socket.clone(), http: args.http.clone() };
     let listening = Listening::open(&place, cli)?;
     for place in places(&listening) {
         cli.out.note(&format!("{} answers on {}", embedder.model(), place.as_str().unwrap_or_default()));
     }
-    Server::new(embedder, kept, args.alias.clone()).serve(&listening, idle, cli)
+    Server::new(embedder, kept, args.alias.clone()).warmed(warming).serve(&listening, idle, cli)
 }

@@ -7,7 +7,7 @@ mod common;
 use common::{Host, error, records, values};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
 const TEXT: &str = "Creating container 100";
@@ -180,6 +180,39 @@ fn a_slow_writer_is_answered_line_by_line() {
     }
     drop(stdin);
     assert!(child.wait().unwrap().success());
+}
+
+/// The most memory a process ever had, in kB.
+fn peak_kb(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// However long the stream is, and however slow the one who reads the answers.
+#[test]
+fn memory_does_not_grow_with_the_stream() {
+    let host = Host::new();
+    let lines: String = (0..64).map(|n| format!("line {n} {}\n", "of a long stream ".repeat(20))).collect();
+    host.run(&["--format", "raw"], &lines);
+    let mut command = host.command(&["--format", "raw"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut peaks = vec![];
+    let mut answers = vec![0; 64 * 384 * 4];
+    std::thread::scope(|scope| {
+        let (lines, rounds) = (&lines, [20, 400]);
+        scope.spawn(move || rounds.map(|rounds| (0..rounds).for_each(|_| stdin.write_all(lines.as_bytes()).unwrap())));
+        for rounds in rounds {
+            // Whoever does not read at first makes the other end wait, and not fill up.
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            (0..rounds).for_each(|_| stdout.read_exact(&mut answers).unwrap());
+            peaks.push(peak_kb(child.id()));
+        }
+    });
+    assert!(child.wait().unwrap().success());
+    // 25,600 lines of 350 bytes are 9 MB, and their answers 39 MB.
+    assert!(peaks[1] < peaks[0] + 4096, "{peaks:?} kB");
 }
 
 #[test]

@@ -85,7 +85,10 @@ fn the_machine_and_the_founding_documents_tables() {
     assert_eq!(host.run(&["topology", "--numa", "sideways"], "").code, 64);
     let layers = document(&host.run(&["bench", "--layers"], ""));
     let names: Vec<&str> = layers["layers"].as_array().unwrap().iter().map(|l| l["layer"].as_str().unwrap()).collect();
-    assert_eq!(names, ["caching", "NUMA", "CPU affinity", "btrfs and page cache", "streaming isolation"]);
+    assert_eq!(
+        names,
+        ["caching", "NUMA", "CPU affinity", "btrfs and page cache", "predictive warming", "streaming isolation"]
+    );
     for layer in layers["layers"].as_array().unwrap() {
         assert!(layer["ratio"].is_number() || layer["what"].as_str().unwrap().starts_with("not measurable"), "{layer}");
     }
@@ -101,7 +104,11 @@ fn every_command_of_the_pages_works() {
     let host = Host::new();
     let folder = std::path::Path::new(env!("CARGO_BIN_EXE_op-embed")).parent().unwrap().display().to_string();
     let mut count = 0;
-    for page in [include_str!("../../../docs/embeddings.md"), include_str!("../../../docs/CACHING-IMPLEMENTED.md")] {
+    for page in [
+        include_str!("../../../docs/embeddings.md"),
+        include_str!("../../../docs/CACHING-IMPLEMENTED.md"),
+        include_str!("../../../docs/NUMA-BTRFS-DESIGN.md"),
+    ] {
         for block in page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
             let script = format!("set -eu; PATH={folder}:$PATH; cd \"$HOME\"\n{block}");
             let output = std::process::Command::new("bash")

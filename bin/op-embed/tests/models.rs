@@ -7,6 +7,8 @@ mod common;
 use common::{Host, error, records};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -83,6 +85,47 @@ fn as_one_file() {
     assert!(verified["lowest_cosine"].as_f64().unwrap() > 0.9999, "{verified}");
 }
 
+/// Answers every request with `body`, or says that there is no such file.
+fn serve(body: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 4096];
+            let read = stream.read(&mut head).unwrap_or(0);
+            let is_there = head[..read].starts_with(b"GET /m.tar ");
+            let status = if is_there { "200 OK" } else { "404 Not Found" };
+            let body = if is_there { body.as_slice() } else { b"" };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            // Whoever refuses an answer hangs up.
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn from_a_web_server() {
+    let host = Host::new();
+    let folder = model(&host, "other");
+    let tar = Command::new("tar").arg("-C").arg(folder.parent().unwrap()).args(["-c", "other"]).output().unwrap();
+    let digest = op_dbus::base::digest::Plain::of(&tar.stdout);
+    let server = serve(tar.stdout);
+    let url = format!("{server}/m.tar");
+    let install = |args: &[&str]| host.run(&[&["model", "install"], args].concat(), "");
+    // Without encryption somebody has to say what it must be.
+    assert_eq!(error(&install(&[&url]))["kind"], "refused");
+    assert_eq!(error(&install(&[&url, "--digest", &"0".repeat(64)]))["kind"], "untrusted");
+    assert_eq!(install(&[&url, "--digest", "abc"]).code, 64);
+    assert_eq!(error(&install(&[&format!("{server}/n.tar"), "--digest", &digest]))["kind"], "unavailable");
+    assert_eq!(error(&install(&["http://127.0.0.1:1/m.tar", "--digest", &digest]))["kind"], "unavailable");
+    assert_eq!(names(&host), [("minilm-l6-q4".into(), true)]);
+    let installed = install(&[&url, "--digest", &format!("sha256:{digest}"), "--use"]);
+    assert_eq!(installed.code, 0, "{}", installed.stderr);
+    let answer = host.run(&["--text", "x"], "");
+    assert_eq!((answer.code, &records(&answer)[0]["model"]), (0, &json!("other")), "{}", answer.stderr);
+}
+
 #[test]
 fn what_a_model_says_of_itself_must_be_so() {
     let host = Host::new();
@@ -152,6 +195,9 @@ fn engines_say_what_was_not_taken() {
     let host = Host::new();
     let found: Value = serde_json::from_str(&host.run(&["engines", "--runtime", "tract"], "").text()).unwrap();
     assert_eq!((&found["runtime"], &found["provider"]), (&json!("tract"), &json!("cpu")));
+    for step in found["placement"].as_array().unwrap() {
+        assert!(["applied", "not_needed"].contains(&step["outcome"].as_str().unwrap()), "{found}");
+    }
     let none = host.run(&["engines", "--runtime", "/nonexistent/libonnxruntime.so"], "");
     assert_eq!((none.code, error(&none)["kind"].as_str()), (69, Some("unavailable")));
     // The C library is a library, and not this one.

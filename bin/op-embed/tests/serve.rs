@@ -96,9 +96,30 @@ fn the_pipe_on_a_socket() {
     assert!(socket.exists());
     let (mut server, _) = start(&host, &["--socket", socket.to_str().unwrap()]);
     assert_eq!(ask(&socket, "x")["cached"], true);
+    // Nobody who says nothing is waited for.
+    let silent = UnixStream::connect(&socket).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let asked = Instant::now();
     assert!(Command::new("kill").arg(server.0.id().to_string()).status().unwrap().success());
     assert!(server.0.wait().unwrap().success());
-    assert!(!socket.exists());
+    assert!(!socket.exists() && asked.elapsed() < Duration::from_secs(5));
+    drop(silent);
+}
+
+#[test]
+fn placed_and_warmed_it_answers_the_same() {
+    let host = Host::new();
+    let right = host.run(&["--text", "x"], "");
+    let right = &common::records(&right)[0]["vector"];
+    for args in [&["--numa", "replicate"][..], &["--numa", "0", "--warm", "1M"], &["--numa", "off"]] {
+        let socket = host.root().join("n.sock");
+        let (_server, _) = start(&host, &[&["--socket", socket.to_str().unwrap()], args].concat());
+        let answer = ask(&socket, "x");
+        assert_eq!((&answer["cached"], &answer["vector"]), (&json!(true), right), "{args:?}");
+    }
+    assert_eq!(host.run(&["serve", "--http", "0", "--numa", "node 99"], "").code, 64);
+    assert_eq!(host.run(&["serve", "--http", "0", "--warm", "much"], "").code, 64);
+    assert_eq!(host.run(&["--numa", "sideways", "--text", "x"], "").code, 64);
 }
 
 #[test]

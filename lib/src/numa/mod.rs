@@ -13,6 +13,6 @@ mod place;
 mod sys;
 mod topology;
 
-pub use memory::{NodeMemory, Spread, latency_ns, move_pages, spread};
+pub use memory::{NodeMemory, Spread, latency_ns, move_pages, moved_ns, spread};
 pub use place::{Effect, MemoryPolicy, Place, Plan, Step, Strategy, Wishes};
 pub use topology::{CacheGroup, Machine, Node, Topology};

@@ -122,6 +122,27 @@ pub struct Step {
     pub effect: Effect,
 }
 
+impl Step {
+    /// What came of it, in a word or two.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self.effect {
+            Effect::Applied => "applied",
+            Effect::Denied(_) => "denied",
+            Effect::NotNeeded(_) => "not needed",
+        }
+    }
+
+    /// Why it was not done; empty when it was.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        match &self.effect {
+            Effect::Applied => "",
+            Effect::Denied(why) | Effect::NotNeeded(why) => why,
+        }
+    }
+}
+
 /// Where one worker works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -5,10 +5,10 @@ use crate::base::{Error, Result};
 use crate::cli::{Cli, Outcome};
 use crate::embed::Embedder;
 use crate::embed::cache::{Cache, Options};
+use crate::embed::documents::{BatchRow, Bench, MachineName, Misses};
 use crate::embed::embedder::Kept;
 use crate::embed::kept::Cached;
 use crate::embed::tokenizer::Tokenizer;
-use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,80 +17,6 @@ use std::time::Instant;
 const ROUNDS: usize = 9;
 const SIZES: [usize; 6] = [1, 4, 8, 16, 32, 64];
 const LENGTHS: [usize; 2] = [8, 32];
-
-/// What was measured.
-#[derive(Debug, Serialize)]
-pub struct Bench {
-    /// Always `embed_bench`.
-    pub kind: &'static str,
-    /// Always 1.
-    pub version: u32,
-    /// The machine it was measured on.
-    pub machine: MachineName,
-    /// The model.
-    pub model: String,
-    /// What computed.
-    pub engine: String,
-    /// How long opening it took.
-    pub opening_ms: f64,
-    /// The engine alone.
-    pub batches: Vec<BatchRow>,
-    /// The whole way of texts that are not in the cache.
-    pub misses: Misses,
-}
-
-/// A machine, as far as a measurement depends on it.
-#[derive(Debug, Serialize)]
-pub struct MachineName {
-    /// Its processor.
-    pub cpu: String,
-    /// How many of them this process may use.
-    pub cpus: usize,
-    /// The kernel.
-    pub kernel: String,
-    /// How busy it was: the load of the last minute.
-    pub load: f64,
-}
-
-/// The engine, with so many texts of so many tokens at once.
-#[derive(Debug, Serialize)]
-pub struct BatchRow {
-    /// Tokens of each text.
-    pub tokens: usize,
-    /// Texts at once.
-    pub texts: usize,
-    /// Milliseconds a text, the median.
-    pub ms_per_text: f64,
-}
-
-/// Texts that are not in the cache, from text to saved vector.
-#[derive(Debug, Serialize)]
-pub struct Misses {
-    /// How many texts.
-    pub texts: usize,
-    /// The engine alone, on their tokens.
-    pub engine_ms: f64,
-    /// Tokenizer, engine, pooling, key, and saving.
-    pub whole_ms: f64,
-    /// Whole to engine.
-    pub ratio: f64,
-}
-
-impl MachineName {
-    /// This machine.
-    #[must_use]
-    pub fn here() -> Self {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let cpuinfo = read("/proc/cpuinfo");
-        let cpu = cpuinfo.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(':'));
-        Self {
-            cpu: cpu.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned()),
-            cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-            load: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
-        }
-    }
-}
 
 /// A folder that goes away.
 struct Scratch(PathBuf);

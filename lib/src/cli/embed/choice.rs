@@ -28,6 +28,8 @@ pub struct Choice {
     pub provider: Option<String>,
     /// `--threads`.
     pub threads: Option<usize>,
+    /// `--numa`.
+    pub numa: Option<String>,
     /// `--type`.
     pub vector_type: Option<String>,
     /// `--no-cache`.
@@ -58,7 +60,9 @@ impl Choice {
             Some("tract") => Wanted::BuiltIn,
             Some(path) => Wanted::At(path.into()),
         };
-        let mut options = Options { runtime, places: places(cli), threads: self.threads, ..Options::default() };
+        let placement = Some(super::keep::wishes(self.numa.as_deref(), cli)?);
+        let (places, threads) = (places(cli), self.threads);
+        let mut options = Options { runtime, places, threads, placement, ..Options::default() };
         if self.threads == Some(0) {
             return Err(Error::usage("no thread computes nothing").on("--threads"));
         }

@@ -7,7 +7,7 @@ use crate::base::digest::Plain;
 use crate::base::{Error, Result};
 use crate::cli::{Cli, Outcome, one_line};
 use crate::embed::Model;
-use crate::embed::documents::Document as Printed;
+use crate::embed::documents::{Added, Document as Printed, SearchTimings};
 use crate::embed::search::{Access, Document, Documents, Filter, Search};
 use serde_json::Value;
 
@@ -54,7 +54,7 @@ pub fn add(lines: Lines, mut input: Input, choice: &Choice, cli: &mut Cli) -> Re
         progress.spinner(&format!("{} documents", added + replaced));
     }
     progress.finish();
-    let printed = serde_json::json!({ "added": added, "replaced": replaced, "documents": documents.len() });
+    let printed = Added { added, replaced, documents: documents.len() };
     if cli.out.look().is_json {
         cli.out.document(&Printed::new("documents", &printed))?;
     } else {
@@ -139,10 +139,15 @@ fn print(found: &Search, wanted: &Wanted, cli: &mut Cli) -> Result<Outcome> {
             found.ranked,
             ms(found.rank_ns)
         )];
-        let printed = serde_json::json!({
-            "scanned": found.scanned, "candidates": found.candidates, "ranked": found.ranked, "is_exact": found.is_exact,
-            "filter_ms": ms(found.filter_ns), "scan_ms": ms(found.scan_ns), "rank_ms": ms(found.rank_ns),
-        });
+        let printed = SearchTimings {
+            scanned: found.scanned,
+            candidates: found.candidates,
+            ranked: found.ranked,
+            is_exact: found.is_exact,
+            filter_ms: ms(found.filter_ns),
+            scan_ms: ms(found.scan_ns),
+            rank_ms: ms(found.rank_ns),
+        };
         cli.out.aside_document(&Printed::new("search_timings", &printed), &lines);
     }
     Ok(if found.matches.is_empty() { Outcome::Partial } else { Outcome::Done })

@@ -1,13 +1,15 @@
 //! The cache itself: what it holds, what is wrong with it, room, warmth, and where memory is.
 
 use super::choice::Choice;
+use super::serve::Warming;
 use crate::base::{Error, Kind, Result};
 use crate::cli::{Cli, Interrupt, Outcome};
 use crate::embed::cache::{Cache, Collect, Options, Warm};
-use crate::embed::documents::{Document, bytes, percent};
+use crate::embed::documents::{Document, Latency, Placement, bytes, percent};
 use crate::embed::kept;
-use crate::numa::{Machine, Plan, Strategy, Topology, Wishes, latency_ns};
+use crate::numa::{Effect, Machine, Plan, Strategy, Topology, Wishes, latency_ns};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Memory that a latency is measured in: more than any cache holds.
 const LATENCY_BYTES: usize = 64 << 20;
@@ -161,18 +163,49 @@ pub fn wishes(strategy: Option<&str>, cli: &Cli) -> Result<Wishes> {
     }
 }
 
+/// The machine, who works where on it, and the calling thread in its place.
+#[derive(Debug)]
+pub struct Placed {
+    topology: Topology,
+    plan: Plan,
+}
+
+/// Puts the calling thread, and those it starts, where they answer from; what the kernel refuses is said.
+pub fn place(strategy: Option<&str>, cli: &mut Cli) -> Result<Placed> {
+    let topology = Topology::read(&Machine::default());
+    let plan = Plan::here(&topology, &wishes(strategy, cli)?)?;
+    for step in plan.take(0).iter().filter(|step| matches!(step.effect, Effect::Denied(_))) {
+        cli.out.warn(&format!("could not {}: {}; it works where it is", step.what, step.why()));
+    }
+    Ok(Placed { topology, plan })
+}
+
+impl Placed {
+    /// What is read ahead by a program that goes on: so much as was said, or what a copy on each node needs.
+    #[must_use]
+    pub fn warming(self, cache: &Arc<Cache>, budget: Option<u64>) -> Option<Warming> {
+        let budget_bytes = match budget {
+            None if self.plan.replicas.is_empty() => return None,
+            budget => budget.unwrap_or_else(|| usual_budget(&self.topology)),
+        };
+        Some(Warming { cache: Arc::clone(cache), budget_bytes, topology: self.topology, plan: self.plan })
+    }
+}
+
+/// What warming may fill when nobody says how much.
+pub(super) fn usual_budget(topology: &Topology) -> u64 {
+    let total = topology.nodes.iter().filter_map(|node| node.memory_total_bytes).sum::<u64>();
+    topology.memory_limit_bytes.unwrap_or(total).min(total.max(1)) / WARM_SHARE
+}
+
 /// Reads ahead what will be asked for.
 pub fn warm(budget: Option<u64>, locks: bool, strategy: Option<&str>, cli: &mut Cli) -> Result<Outcome> {
     let cache = open(cli)?;
     let topology = Topology::read(&Machine::default());
     let plan = Plan::here(&topology, &wishes(strategy, cli)?)?;
-    let available = || {
-        let total = topology.nodes.iter().filter_map(|node| node.memory_total_bytes).sum::<u64>();
-        topology.memory_limit_bytes.unwrap_or(total).min(total.max(1)) / WARM_SHARE
-    };
     let interrupt = Interrupt::install()?;
     let warmed = cache.warm(&Warm {
-        budget_bytes: budget.unwrap_or_else(available),
+        budget_bytes: budget.unwrap_or_else(|| usual_budget(&topology)),
         locks,
         plan: Some(&plan),
         should_stop: &|| interrupt.count() > 0,
@@ -215,31 +248,27 @@ pub fn topology(
     let topology = Topology::read(&machine);
     let wishes = wishes(strategy, cli)?;
     let plan = if is_other { Plan::new(&topology, &wishes, 0)? } else { Plan::here(&topology, &wishes)? };
-    let mut latencies = vec![];
+    let mut measured = vec![];
     // Another machine's folders say nothing about this one's memory.
     if measures && !is_other {
         for node in topology.usable_nodes() {
             if let Ok(ns) = latency_ns(Some(node.id), LATENCY_BYTES) {
-                latencies.push((node.id, ns));
+                measured.push(Latency { node: node.id, latency_ns: ns });
             }
         }
     }
     let steps = if is_other { vec![] } else { plan.take(0) };
     if cli.out.look().is_json {
-        let measured: Vec<_> =
-            latencies.iter().map(|(node, ns)| serde_json::json!({ "node": node, "latency_ns": ns })).collect();
-        let body = serde_json::json!({ "topology": topology, "plan": plan, "steps": steps, "measured": measured });
-        cli.out.document(&Document::new("topology", &body))?;
+        cli.out.document(&Document::new("topology", Placement { topology, plan, steps, measured }))?;
         return Ok(Outcome::Done);
     }
     let mut text = topology.draw();
     for step in &steps {
-        let outcome = serde_json::to_value(&step.effect).unwrap_or_default();
-        let why = outcome["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
-        text += &format!("{}: {}{why}\n", step.what, outcome["outcome"].as_str().unwrap_or_default().replace('_', " "));
+        let why = if step.why().is_empty() { String::new() } else { format!(": {}", step.why()) };
+        text += &format!("{}: {}{why}\n", step.what, step.word());
     }
-    for (node, ns) in latencies {
-        text += &format!("a read of node {node}'s memory takes {ns:.0} ns here\n");
+    for Latency { node, latency_ns } in measured {
+        text += &format!("a read of node {node}'s memory takes {latency_ns:.0} ns here\n");
     }
     cli.out.text(&text)?;
     Ok(Outcome::Done)

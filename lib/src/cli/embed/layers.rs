@@ -1,17 +1,18 @@
 //! The founding document's two tables with this machine's figures: what an access takes the first time, the second, after a
 //! reboot and the third, and what each layer brings, as a ratio of without to with.
 
-use super::bench::{MachineName, median};
+use super::bench::median;
 use super::choice::Choice;
+use super::replay;
 use crate::base::{Error, Result};
 use crate::cli::{Cli, Outcome};
 use crate::embed::Embedder;
 use crate::embed::cache::{Cache, Keys, Options, Saved};
+use crate::embed::documents::{Layer, Layers, MachineName, Span};
 use crate::embed::kept;
-use crate::numa::{Machine, Plan, Topology, Wishes, latency_ns};
+use crate::numa::{Machine, Plan, Topology, Wishes, latency_ns, moved_ns};
 use crate::store::file::Durability;
 use rustix::fs::{Advice, fadvise};
-use serde::Serialize;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -20,51 +21,6 @@ use std::time::Instant;
 const ROUNDS: usize = 15;
 /// Memory that a latency is measured in: more than any cache holds.
 const LATENCY_BYTES: usize = 64 << 20;
-
-/// What was measured.
-#[derive(Debug, Serialize)]
-pub struct Layers {
-    /// Always `embed_layers`.
-    pub kind: &'static str,
-    /// Always 1.
-    pub version: u32,
-    /// The machine it was measured on.
-    pub machine: MachineName,
-    /// The model, and what computed.
-    pub model: String,
-    /// Each access, taken apart.
-    pub accesses: Vec<Span>,
-    /// Each layer.
-    pub layers: Vec<Layer>,
-}
-
-/// A part of an access.
-#[derive(Debug, Serialize)]
-pub struct Span {
-    /// Which access.
-    pub access: &'static str,
-    /// Which part of it; `all` is the whole.
-    pub part: &'static str,
-    /// Microseconds, the median.
-    pub us: f64,
-    /// What the founding document says, in microseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub founding_us: Option<f64>,
-}
-
-/// A layer.
-#[derive(Debug, Serialize)]
-pub struct Layer {
-    /// Its name in the founding document.
-    pub layer: &'static str,
-    /// How many times as long it takes without it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ratio: Option<f64>,
-    /// What was compared, or why it cannot be here.
-    pub what: String,
-    /// What the founding document says.
-    pub founding: &'static str,
-}
 
 struct Scratch(PathBuf);
 
@@ -112,10 +68,12 @@ pub fn layers(choice: &Choice, cli: &mut Cli) -> Result<Outcome> {
         let counted = if round == 0 { &mut ignored } else { &mut times };
         measure(round, &mut embedder, &keys, &durable, &loose, counted)?;
     }
+    progress.spinner("a replayed trace");
+    let warming = replay::warming(&scratch.0.join("replay"))?;
     progress.finish();
     let engine = embedder.engine()?;
     let model = format!("{} by {} on {}", model.name(), engine.runtime().kind.as_str(), engine.provider().0.as_str());
-    let document = document(model, &mut times);
+    let document = document(model, &mut times, warming);
     print(&document, cli)
 }
 
@@ -180,7 +138,7 @@ fn forget(folder: &Path) {
     }
 }
 
-fn document(model: String, times: &mut Times) -> Layers {
+fn document(model: String, times: &mut Times, warming: Layer) -> Layers {
     let saved = |part: fn(&Saved) -> u64| {
         let mut values: Vec<f64> = times.save.iter().map(|saved| part(saved) as f64 / 1e3).collect();
         median(&mut values)
@@ -211,6 +169,7 @@ fn document(model: String, times: &mut Times) -> Layers {
         numa(),
         affinity(),
         layer("btrfs and page cache", Some(reboot / second), "after a reboot to second: pages in memory".into(), "50x"),
+        warming,
         layer(
             "streaming isolation",
             None,
@@ -238,11 +197,17 @@ fn numa() -> Layer {
 fn affinity() -> Layer {
     let topology = Topology::read(&Machine::default());
     let note = Plan::here(&topology, &Wishes::default()).ok().and_then(|plan| plan.cpu_note);
-    let what = match note {
-        Some(why) => format!("not measurable here: {why}"),
-        None => "not measurable by one thread: op-embed topology shows the groups that threads are pinned to".into(),
+    let (ratio, what) = match (moved_ns(&topology), note) {
+        (Some((stayed, moved)), _) => (
+            Some(moved / stayed),
+            format!(
+                "1 MB read by a thread that came from another cache, {moved:.1} ns, to one that stayed, {stayed:.1} ns"
+            ),
+        ),
+        (None, Some(why)) => (None, format!("not measurable here: {why}")),
+        (None, None) => (None, "not measurable here: threads may not be moved".into()),
     };
-    Layer { layer: "CPU affinity", ratio: None, what, founding: "2x" }
+    Layer { layer: "CPU affinity", ratio, what, founding: "2x" }
 }
 
 fn print(layers: &Layers, cli: &mut Cli) -> Result<Outcome> {

@@ -8,6 +8,7 @@ pub mod keep;
 pub mod layers;
 pub mod lines;
 pub mod models;
+mod replay;
 pub mod serve;
 pub mod stream;
 

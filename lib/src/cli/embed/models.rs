@@ -1,13 +1,19 @@
 //! What `op-embed model` and `op-embed engines` print.
 
 use super::choice::{Choice, shelf};
+use crate::base::digest::Plain;
 use crate::base::{Error, Kind, Result};
 use crate::cli::{Cli, Outcome};
 use crate::embed::Model;
 use crate::embed::documents::{Engines, ListedModel, ModelVerification, Models, NotTaken};
 use crate::embed::engine::Engine;
 use crate::embed::tokenizer::Tokenizer;
+use crate::http::{self, Partial};
 use serde::Deserialize;
+use std::path::Path;
+
+/// No archive of a model that is fetched is larger.
+const MAX_DOWNLOAD_BYTES: u64 = 2 << 30;
 
 /// A computed vector may differ from the reference by no more than this.
 const LOWEST_COSINE: f64 = 0.999;
@@ -34,6 +40,83 @@ fn print(models: Vec<ListedModel>, cli: &mut Cli) -> Result<Outcome> {
         cli.out.table(&["MODEL", "", "LEVEL", "DIMENSION", "SIZE", "LICENCE", "PLACE"], &rows)?;
     }
     Ok(Outcome::Done)
+}
+
+/// What is installed, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Install {
+    /// A folder, an archive, or the address of one.
+    pub what: String,
+    /// `--digest`: what the archive's digest must be.
+    pub digest: Option<String>,
+    /// `--replace`
+    pub may_replace: bool,
+    /// `--use`
+    pub is_used: bool,
+}
+
+/// Copies a model in, and says what it is.
+pub fn install(wanted: &Install, cli: &mut Cli) -> Result<Outcome> {
+    let shelf = shelf(cli)?;
+    let what = wanted.what.strip_prefix("file://").unwrap_or(&wanted.what);
+    let is_web = ["https://", "http://"].iter().any(|scheme| what.starts_with(scheme));
+    let mut model = if is_web {
+        let archive = download(what, wanted.digest.as_deref(), cli)?;
+        shelf.install_archive(&archive, what, wanted.may_replace)?
+    } else {
+        if let Some(digest) = &wanted.digest {
+            let bytes = std::fs::read(what).map_err(|e| Error::io("read the model", Path::new(what), &e))?;
+            check(&bytes, digest).map_err(|e| e.or_on(what))?;
+        }
+        shelf.install(Path::new(what), wanted.may_replace)?
+    };
+    if wanted.is_used {
+        model = shelf.set_used(model.name())?;
+    }
+    one(&model, wanted.is_used, cli)
+}
+
+/// The archive at an address. A manifest tells whether its files are whole, not whether they are the author's, so what
+/// anybody on the way could have changed must be what `digest` says.
+fn download(url: &str, digest: Option<&str>, cli: &mut Cli) -> Result<Vec<u8>> {
+    if digest.is_none() && url.starts_with("http://") {
+        return Err(Error::refused("anybody on the way can change what comes without encryption")
+            .on(url)
+            .hint("say --digest sha256:..., or use an https address"));
+    }
+    let network = cli.network();
+    let mut progress = cli.out.progress();
+    let mut partial = Partial::default();
+    let found = http::get(url, MAX_DOWNLOAD_BYTES, &network, &mut partial, &mut |bytes, total| {
+        let percent = total.filter(|total| *total > 0).map(|total| bytes * 100 / total);
+        progress.spinner(&match percent {
+            Some(percent) => format!("{} MB, {percent} %", bytes / 1_000_000),
+            None => format!("{} MB", bytes / 1_000_000),
+        });
+        Ok(())
+    });
+    progress.finish();
+    if !found? {
+        return Err(Error::new(Kind::Unavailable, "the server has no such file").on(url));
+    }
+    if let Some(digest) = digest {
+        check(&partial.bytes, digest).map_err(|e| e.or_on(url))?;
+    }
+    Ok(partial.bytes)
+}
+
+fn check(archive: &[u8], digest: &str) -> Result<()> {
+    let wanted = digest.strip_prefix("sha256:").unwrap_or(digest).to_ascii_lowercase();
+    if wanted.len() != 64 || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Error::usage("this is no digest")
+            .on("--digest")
+            .hint("64 hexadecimal digits, as sha256sum prints"));
+    }
+    let found = Plain::of(archive);
+    if found == wanted {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Untrusted, format!("its digest is sha256:{found}, and not what --digest says")))
 }
 
 /// A text and its vector by a reference forward pass.
@@ -148,6 +231,7 @@ pub fn engines(choice: &Choice, cli: &mut Cli) -> Result<Outcome> {
         runtimes_refused: runtime.refused.iter().map(|(path, why)| not_taken(path, why)).collect(),
         provider: provider.as_str().to_owned(),
         providers_refused: refused.iter().map(|(provider, why)| not_taken(provider.as_str(), why)).collect(),
+        placement: engine.placed.clone(),
         model: model.name().to_owned(),
         opening_ms: engine.opening.as_secs_f64() * 1e3,
     };
@@ -161,6 +245,7 @@ pub fn engines(choice: &Choice, cli: &mut Cli) -> Result<Outcome> {
     rows.extend(document.runtimes_refused.iter().map(row));
     rows.push(vec![document.provider.clone(), "used".into(), String::new()]);
     rows.extend(document.providers_refused.iter().map(row));
+    rows.extend(document.placement.iter().map(|step| vec![step.what.clone(), step.word().into(), step.why().into()]));
     cli.out.table(&["ENGINE", "", "WHERE OR WHY"], &rows)?;
     Ok(Outcome::Done)
 }

@@ -31,6 +31,7 @@ impl Default for Collect {
 
 /// What was done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Collected {
     /// Bytes of the cache before.
     pub bytes_before: u64,
@@ -50,6 +51,7 @@ pub struct Collected {
 
 /// What zstd makes of a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Trial {
     /// The segment's number.
     pub segment: u16,

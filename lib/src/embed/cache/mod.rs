@@ -80,6 +80,7 @@ pub struct Hit {
 
 /// A record that is not what it was when it was written. It counts as a miss; the next save replaces it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// The segment's file.
     pub file: PathBuf,

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 /// What a look at everything found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verified {
     /// Vectors the index knows.
     pub vectors: u64,

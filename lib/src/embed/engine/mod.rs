@@ -10,6 +10,7 @@ pub use session::Batch;
 
 use super::model::{Batching, Model};
 use crate::base::{Error, Result};
+use crate::numa::{Machine, Plan, Step, Topology, Wishes};
 use session::Opened;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// How many tokens are computed at once at most.
     pub batch_tokens: usize,
+    /// Where the threads that compute are put; nowhere in particular when not said.
+    pub placement: Option<Wishes>,
 }
 
 /// Tokens computed at once: more brings nothing on the processors that were measured (docs/embeddings.md).
@@ -44,6 +47,7 @@ impl Default for Options {
             providers: Provider::ALL.to_vec(),
             threads: None,
             batch_tokens: BATCH_TOKENS,
+            placement: None,
         }
     }
 }
@@ -55,6 +59,9 @@ pub struct Engine {
     model: Model,
     options: Options,
     batching: Batching,
+    plan: Option<Plan>,
+    /// What came of putting the opening thread in its place; ONNX Runtime's own threads begin there too.
+    pub placed: Vec<Step>,
     /// How long opening took.
     pub opening: Duration,
 }
@@ -63,6 +70,9 @@ impl Engine {
     /// Opens a model. This takes hundreds of milliseconds, so the cache is asked first.
     pub fn open(model: &Model, options: &Options) -> Result<Self> {
         let begun = Instant::now();
+        let plan = options.placement.map(|wishes| Plan::here(&Topology::read(&Machine::default()), &wishes));
+        let plan = plan.transpose()?;
+        let placed = plan.as_ref().map(|plan| plan.take(0)).unwrap_or_default();
         let runtime = choose(&options.runtime, &options.places)?;
         let onnx = model.read(&model.manifest.onnx)?;
         // Such a graph scales a whole batch by its largest value, so that a vector would depend on its neighbours.
@@ -75,6 +85,8 @@ impl Engine {
             model: model.clone(),
             options: options.clone(),
             batching,
+            plan,
+            placed,
             opening: begun.elapsed(),
         })
     }
@@ -118,7 +130,10 @@ impl Engine {
         self.open_more(tokens, batches.len())?;
         let mut vectors = vec![0f32; texts.len() * dimension];
         let queue = Mutex::new(batches.into_iter());
-        let work = |session: &mut Opened| {
+        let plan = self.plan.as_ref();
+        let work = |worker: usize, session: &mut Opened| {
+            // What the kernel refused the first time it was said; it refuses the same to the others.
+            plan.map(|plan| plan.take(worker));
             let mut done = vec![];
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -130,8 +145,9 @@ impl Engine {
         let done: Vec<Result<Vec<Done>>> =
             std::thread::scope(|scope| {
                 let (first, others) = self.sessions.split_at_mut(1);
-                let helpers: Vec<_> = others.iter_mut().map(|session| scope.spawn(|| work(session))).collect();
-                let mut done = vec![work(&mut first[0])];
+                let helpers = others.iter_mut().enumerate();
+                let helpers: Vec<_> = helpers.map(|(at, session)| scope.spawn(move || work(at + 1, session))).collect();
+                let mut done = vec![work(0, &mut first[0])];
                 done.extend(helpers.into_iter().map(|helper| {
                     helper.join().unwrap_or_else(|_| Err(Error::failed("a computing thread ended early")))
                 }));
@@ -165,7 +181,8 @@ impl Engine {
 /// The texts of a batch, and their vectors.
 type Done = (Vec<usize>, Vec<f32>);
 
-/// How many threads compute.
+/// How many threads compute: what was said, else one for each processor that the calling thread, once it is in its place,
+/// may use.
 pub(super) fn threads(options: &Options) -> usize {
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
     options.threads.unwrap_or_else(available).max(1)

@@ -3,7 +3,7 @@
 
 use super::manifest::is_plain_name;
 use crate::base::{Error, Result};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -12,10 +12,9 @@ const BLOCK: usize = 512;
 /// A model has a handful of files.
 const MAX_FILES: usize = 16;
 
-/// Unpacks the archive at `path` into `folder`, which is there and empty.
-pub(super) fn unpack(path: &Path, folder: &Path) -> Result<()> {
-    let file = File::open(path).map_err(|e| Error::io("read the model", path, &e))?;
-    let mut archive = BufReader::with_capacity(1 << 20, file);
+/// Unpacks an archive into `folder`, which is there and empty; `path` is what it is called.
+pub(super) fn unpack(archive: impl Read, path: &Path, folder: &Path) -> Result<()> {
+    let mut archive = BufReader::with_capacity(1 << 20, archive);
     let wrong = |what: &str| Error::bad_input(what).on(path.display().to_string());
     let mut count = 0;
     loop {
@@ -97,11 +96,10 @@ mod tests {
 
     fn unpacked(entries: &[Vec<u8>]) -> Result<Vec<(String, String)>> {
         let folder = tempfile::tempdir().unwrap();
-        let archive = folder.path().join("m.tar");
-        fs::write(&archive, entries.concat()).unwrap();
+        let archive = entries.concat();
         let to = folder.path().join("to");
         fs::create_dir(&to).unwrap();
-        unpack(&archive, &to)?;
+        unpack(archive.as_slice(), Path::new("m.tar"), &to)?;
         let mut files: Vec<_> = fs::read_dir(&to)
             .unwrap()
             .map(|entry| entry.unwrap())

@@ -109,27 +109,33 @@ impl Shelf {
     /// Copies the model in a folder or an archive, and gives it its place. One of the same name is replaced only when
     /// asked for.
     pub fn install(&self, path: &Path, may_replace: bool) -> Result<Model> {
+        if path.is_dir() {
+            return self.install_with(path, may_replace, |staging| copy(path, staging));
+        }
+        let file = fs::File::open(path).map_err(|e| Error::io("read the model", path, &e))?;
+        self.install_with(path, may_replace, |staging| bundle::unpack(file, path, staging))
+    }
+
+    /// The same with the bytes of an archive; `source` is what it is called.
+    pub fn install_archive(&self, archive: &[u8], source: &str, may_replace: bool) -> Result<Model> {
+        let path = Path::new(source);
+        self.install_with(path, may_replace, |staging| bundle::unpack(archive, path, staging))
+    }
+
+    fn install_with(&self, path: &Path, may_replace: bool, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Model> {
         fs::create_dir_all(&self.folder).map_err(|e| Error::io("make the folder of models", &self.folder, &e))?;
         crate::store::layout::check_owner(&self.folder)?;
         let _lock = self.lock()?;
         let staging = self.folder.join(format!(".staging-{}", std::process::id()));
         fs::create_dir(&staging).map_err(|e| Error::io("make a folder for the model", &staging, &e))?;
-        let installed = self.install_from(path, &staging, may_replace);
+        let installed = fill(&staging).and_then(|()| self.place(path, &staging, may_replace));
         // Nothing is left of one that was refused; what was installed has another name now.
         let _ = fs::remove_dir_all(&staging);
         installed
     }
 
-    fn install_from(&self, path: &Path, staging: &Path, may_replace: bool) -> Result<Model> {
-        if path.is_dir() {
-            let model = Model::in_folder(path)?;
-            for name in model.manifest.files().map(|file| file.file.as_str()).chain([MANIFEST]) {
-                let copy = fs::copy(path.join(name), staging.join(name));
-                copy.map_err(|e| Error::io("copy the model's file", &path.join(name), &e))?;
-            }
-        } else {
-            bundle::unpack(path, staging)?;
-        }
+    /// Gives what was copied its place, if it is what its manifest says.
+    fn place(&self, path: &Path, staging: &Path, may_replace: bool) -> Result<Model> {
         let at = |error: Error| Error { subject: Some(path.display().to_string()), ..error };
         let model = Model::in_folder(staging).map_err(at)?;
         for file in model.manifest.files() {
@@ -209,6 +215,16 @@ impl Shelf {
         }
         Ok(lock)
     }
+}
+
+/// Copies what belongs to the model in `folder`.
+fn copy(folder: &Path, staging: &Path) -> Result<()> {
+    let model = Model::in_folder(folder)?;
+    for name in model.manifest.files().map(|file| file.file.as_str()).chain([MANIFEST]) {
+        let copied = fs::copy(folder.join(name), staging.join(name));
+        copied.map_err(|e| Error::io("copy the model's file", &folder.join(name), &e))?;
+    }
+    Ok(())
 }
 
 /// The model in `folder`, which must be called as its folder is.

@@ -6,8 +6,10 @@
 mod http;
 mod openai;
 mod sockets;
+mod warming;
 
 pub use sockets::Listening;
+pub use warming::Warming;
 
 use super::lines::Lines;
 use super::stream::{Asked, Input, MAX_LINE_BYTES};
@@ -18,10 +20,11 @@ use crate::embed::embedder::{Embedder, Kept, MAX_TEXT_BYTES, Source, too_long};
 use crate::embed::kept::Cached;
 use serde_json::Value;
 use sockets::{Accepted, Listener};
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,6 +45,8 @@ pub struct Server {
     aliases: Vec<String>,
     connections: AtomicUsize,
     problems: Mutex<Vec<Error>>,
+    warming: Option<Warming>,
+    is_ending: AtomicBool,
 }
 
 impl Server {
@@ -56,24 +61,41 @@ impl Server {
             aliases,
             connections: AtomicUsize::new(0),
             problems: Mutex::default(),
+            warming: None,
+            is_ending: AtomicBool::new(false),
         }
+    }
+
+    /// Reads ahead what will be asked for while it answers.
+    #[must_use]
+    pub fn warmed(self, warming: Option<Warming>) -> Self {
+        Self { warming, ..self }
     }
 
     /// Answers until interrupted, or until nobody was connected for `idle`.
     pub fn serve(&self, listening: &Listening, idle: Option<Duration>, cli: &mut Cli) -> Result<Outcome> {
         let interrupt = Interrupt::install()?;
         let mut last_busy = Instant::now();
+        let open: Mutex<HashMap<usize, Accepted>> = Mutex::default();
         std::thread::scope(|scope| {
-            loop {
+            if let Some(warming) = &self.warming {
+                scope.spawn(|| {
+                    if let Err(error) = warming.run(&|| self.is_ending.load(Ordering::SeqCst)) {
+                        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(error);
+                    }
+                });
+            }
+            let mut number = 0;
+            let mut until = || loop {
                 self.warn(cli);
                 if interrupt.count() > 0 {
-                    break Ok(Outcome::Done);
+                    return Ok(Outcome::Done);
                 }
                 let busy = self.connections.load(Ordering::SeqCst);
                 if busy > 0 {
                     last_busy = Instant::now();
                 } else if idle.is_some_and(|idle| last_busy.elapsed() >= idle) {
-                    break Ok(Outcome::Done);
+                    return Ok(Outcome::Done);
                 }
                 if busy >= MOST_CONNECTIONS {
                     std::thread::sleep(LOOK);
@@ -81,12 +103,18 @@ impl Server {
                 }
                 for accepted in listening.accept(LOOK)? {
                     self.connections.fetch_add(1, Ordering::SeqCst);
-                    let work = || {
+                    number += 1;
+                    let (id, open) = (number, &open);
+                    if let Some(handle) = accepted.handle() {
+                        open.lock().unwrap_or_else(PoisonError::into_inner).insert(id, handle);
+                    }
+                    let work = move || {
                         // A client that goes away is no failure of the server.
                         let _ = match accepted {
                             Accepted::Unix(stream) => self.lines(stream),
                             Accepted::Tcp(stream) => self.requests(stream),
                         };
+                        open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
                         self.connections.fetch_sub(1, Ordering::SeqCst);
                     };
                     std::thread::Builder::new()
@@ -94,7 +122,12 @@ impl Server {
                         .spawn_scoped(scope, work)
                         .map_err(|e| Error::failed(format!("could not start a thread for a connection: {e}")))?;
                 }
-            }
+            };
+            let ended = until();
+            // What was asked is answered; nothing more is read, so that nobody who says nothing is waited for.
+            self.is_ending.store(true, Ordering::SeqCst);
+            open.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(Accepted::read_no_more);
+            ended
         })
     }
 

@@ -5,7 +5,7 @@ use super::Where;
 use crate::base::{Error, Kind, Result};
 use crate::cli::{Cli, Env};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,25 @@ pub(super) enum Listener {
 pub(super) enum Accepted {
     Unix(UnixStream),
     Tcp(TcpStream),
+}
+
+impl Accepted {
+    /// The same connection, to end it by.
+    pub(super) fn handle(&self) -> Option<Self> {
+        match self {
+            Self::Unix(stream) => stream.try_clone().ok().map(Self::Unix),
+            Self::Tcp(stream) => stream.try_clone().ok().map(Self::Tcp),
+        }
+    }
+
+    /// Whoever reads from it finds its end.
+    pub(super) fn read_no_more(&self) {
+        // A connection that has ended by itself cannot be ended.
+        let _ = match self {
+            Self::Unix(stream) => stream.shutdown(Shutdown::Read),
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Read),
+        };
+    }
 }
 
 /// All of them. A socket file that was made here goes away with it.

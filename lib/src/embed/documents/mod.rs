@@ -1,8 +1,13 @@
 //! What `op-embed` prints beside vectors.
 
+mod measured;
+
+pub use measured::{BatchRow, Bench, Layer, Layers, MachineName, Misses, Span};
+
 use super::model::shelf::Entry;
 use super::model::{Batching, Level, Model};
 use crate::base::Error;
+use crate::numa::{Plan, Step, Topology};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -176,6 +181,8 @@ pub struct Engines {
     pub provider: String,
     /// What comes before that in the list and was not taken.
     pub providers_refused: Vec<NotTaken>,
+    /// Where the threads that compute were put.
+    pub placement: Vec<Step>,
     /// The model that was opened.
     pub model: String,
     /// How long opening it took.
@@ -233,6 +240,62 @@ impl EmbedTimings {
         }
         lines
     }
+}
+
+/// What `op-embed topology` found.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Placement {
+    /// The machine.
+    pub topology: Topology,
+    /// Who works where.
+    pub plan: Plan,
+    /// What came of it for the thread that asked.
+    pub steps: Vec<Step>,
+    /// How long a read of each node's memory takes, when that was measured.
+    pub measured: Vec<Latency>,
+}
+
+/// A node's memory, measured.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Latency {
+    /// The node.
+    pub node: u32,
+    /// A read that no cache answers, in the mean.
+    pub latency_ns: f64,
+}
+
+/// What `op-embed add` did.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Added {
+    /// Documents that are new.
+    pub added: usize,
+    /// Documents that took the place of one of the same id.
+    pub replaced: usize,
+    /// All there are now.
+    pub documents: usize,
+}
+
+/// What a search took, for `--timings`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SearchTimings {
+    /// Vectors that were scanned.
+    pub scanned: usize,
+    /// Vectors that the scan could not leave out for certain.
+    pub candidates: usize,
+    /// Vectors that were read to rank them.
+    pub ranked: usize,
+    /// Whether these are the best for certain.
+    pub is_exact: bool,
+    /// Finding the rows that the filter lets through, in milliseconds.
+    pub filter_ms: f64,
+    /// The scan.
+    pub scan_ms: f64,
+    /// Ranking, and reading documents.
+    pub rank_ms: f64,
 }
 
 /// A document around what another part of the library found.
