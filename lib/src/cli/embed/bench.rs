@@ -18,6 +18,19 @@ const ROUNDS: usize = 9;
 const SIZES: [usize; 6] = [1, 4, 8, 16, 32, 64];
 const LENGTHS: [usize; 2] = [8, 32];
 
+/// This machine.
+pub(super) fn machine() -> MachineName {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let cpu = cpuinfo.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(':'));
+    MachineName {
+        cpu: cpu.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned()),
+        cpus: std::thread::available_parallelism().map_or(1, usize::from),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        load: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
+    }
+}
+
 /// A folder that goes away.
 struct Scratch(PathBuf);
 
@@ -69,7 +82,7 @@ pub fn misses(texts: usize, choice: &Choice, cli: &mut Cli) -> Result<Outcome> {
     let bench = Bench {
         kind: "embed_bench",
         version: 1,
-        machine: MachineName::here(),
+        machine: machine(),
         model: model.name().to_owned(),
         engine: name,
         opening_ms,

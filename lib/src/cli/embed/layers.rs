@@ -1,7 +1,7 @@
 //! The founding document's two tables with this machine's figures: what an access takes the first time, the second, after a
 //! reboot and the third, and what each layer brings, as a ratio of without to with.
 
-use super::bench::median;
+use super::bench::{machine, median};
 use super::choice::Choice;
 use super::replay;
 use crate::base::{Error, Result};
@@ -70,10 +70,11 @@ pub fn layers(choice: &Choice, cli: &mut Cli) -> Result<Outcome> {
     }
     progress.spinner("a replayed trace");
     let warming = replay::warming(&scratch.0.join("replay"))?;
+    let isolation = replay::isolation(&scratch.0)?;
     progress.finish();
     let engine = embedder.engine()?;
     let model = format!("{} by {} on {}", model.name(), engine.runtime().kind.as_str(), engine.provider().0.as_str());
-    let document = document(model, &mut times, warming);
+    let document = document(model, &mut times, warming, isolation);
     print(&document, cli)
 }
 
@@ -138,7 +139,7 @@ fn forget(folder: &Path) {
     }
 }
 
-fn document(model: String, times: &mut Times, warming: Layer) -> Layers {
+fn document(model: String, times: &mut Times, warming: Layer, isolation: Layer) -> Layers {
     let saved = |part: fn(&Saved) -> u64| {
         let mut values: Vec<f64> = times.save.iter().map(|saved| part(saved) as f64 / 1e3).collect();
         median(&mut values)
@@ -170,14 +171,9 @@ fn document(model: String, times: &mut Times, warming: Layer) -> Layers {
         affinity(),
         layer("btrfs and page cache", Some(reboot / second), "after a reboot to second: pages in memory".into(), "50x"),
         warming,
-        layer(
-            "streaming isolation",
-            None,
-            "not measurable here: it shows when memory is short; op-embed stats prints what is in memory".into(),
-            "+10%",
-        ),
+        isolation,
     ];
-    Layers { kind: "embed_layers", version: 1, machine: MachineName::here(), model, accesses, layers }
+    Layers { kind: "embed_layers", version: 1, machine: machine(), model, accesses, layers }
 }
 
 fn numa() -> Layer {

@@ -323,7 +323,7 @@ impl<T> Document<T> {
 pub fn bytes(bytes: u64) -> String {
     match bytes {
         0..100_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        0..10_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        100_000..10_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
         _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }
