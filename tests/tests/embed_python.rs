@@ -3,6 +3,7 @@
 //! All of this needs Python packages, which are fetched once; where that cannot be, each test says that it is skipped.
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
+#![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};

@@ -130,7 +130,8 @@ fn from_a_web_server() {
 fn what_a_model_says_of_itself_must_be_so() {
     let host = Host::new();
     let no_change: fn(&Path) = |_| {};
-    let cases: &[(&str, fn(&Path), &str, &str)] = &[
+    type Case = (&'static str, fn(&Path), &'static str, &'static str);
+    let cases: &[Case] = &[
         ("no-manifest", |m| fs::remove_file(m.join("model.toml")).unwrap(), "bad_input", "manifest is missing"),
         ("no-tokenizer", |m| fs::remove_file(m.join("tokenizer.json")).unwrap(), "bad_input", "missing"),
         (
