@@ -5,6 +5,7 @@ use op_dbus::audit::{Chain, events};
 use op_dbus::base::{Error, Result};
 use op_dbus::cli::{self, Cli, Outcome, Program};
 use serde_json::json;
+mod copy;
 mod look;
 mod trust;
 
@@ -28,7 +29,8 @@ enum Command {
     Head(trust::Head),
     Keygen(trust::Keygen),
     Prune(trust::Prune),
-    Export(Export),
+    Export(copy::Export),
+    Import(copy::Import),
     Append(Append),
     Repair(Repair),
 }
@@ -40,18 +42,6 @@ struct Show {
     /// the block's number
     #[argh(positional, arg_name = "N")]
     number: u64,
-}
-
-/// print blocks as they are, one a line
-#[derive(argh::FromArgs, argh::ArgsInfo)]
-#[argh(subcommand, name = "export")]
-struct Export {
-    /// the first block
-    #[argh(option, arg_name = "N", default = "1")]
-    from: u64,
-    /// the last block
-    #[argh(option, arg_name = "N")]
-    to: Option<u64>,
 }
 
 /// record other programs' events, one JSON value a line on standard input
@@ -79,6 +69,7 @@ const PROGRAM: Program = Program {
                op-audit head --key /etc/op-dbus/audit.key >> /mnt/elsewhere/heads\n\
                op-audit verify --against /mnt/elsewhere/heads --trusted audit.key.pub\n\
                op-audit prove 12/0 > proof.json && op-audit check-proof proof.json\n\
+               op-audit export --folder /mnt/elsewhere/trail && op-audit import /mnt/elsewhere/trail --root /srv/copy --yes\n\
                journalctl -o json -u ssh | op-audit append --source ssh",
 };
 
@@ -94,7 +85,8 @@ fn main() -> std::process::ExitCode {
         Command::Head(args) => trust::head(&args, cli),
         Command::Keygen(args) => trust::keygen(&args, cli),
         Command::Prune(args) => trust::prune(&args, cli),
-        Command::Export(args) => export(&args, cli),
+        Command::Export(args) => copy::export(&args, cli),
+        Command::Import(args) => copy::import(&args, cli),
         Command::Append(args) => append(&args, cli),
         Command::Repair(_) => repair(cli),
     })
@@ -107,19 +99,6 @@ fn chain(cli: &Cli) -> Result<Chain> {
 fn show_block(args: &Show, cli: &mut Cli) -> Result<Outcome> {
     let block = chain(cli)?.read(args.number)?;
     cli.out.document(&BlockDocument::from(block))?;
-    Ok(Outcome::Done)
-}
-
-fn export(args: &Export, cli: &mut Cli) -> Result<Outcome> {
-    let chain = chain(cli)?;
-    let last = args.to.unwrap_or_else(|| chain.last());
-    for number in args.from.max(chain.first())..=last {
-        let block = chain.read(number)?;
-        cli.out.ndjson(&BlockDocument::from(block))?;
-        if cli.out.is_closed() {
-            break;
-        }
-    }
     Ok(Outcome::Done)
 }
 

@@ -113,7 +113,7 @@ pub fn verify(args: &Verify, cli: &mut Cli) -> Result<Outcome> {
 }
 
 /// Heads that were kept: documents of `op-audit head`, one a line.
-fn heads(path: Option<&str>, trusted: &Trusted) -> Result<Vec<chain::Head>> {
+pub fn heads(path: Option<&str>, trusted: &Trusted) -> Result<Vec<chain::Head>> {
     let Some(path) = path else { return Ok(Vec::new()) };
     let input = cli::input::read_document(Some(path))?;
     let lines = input.text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -125,7 +125,7 @@ fn heads(path: Option<&str>, trusted: &Trusted) -> Result<Vec<chain::Head>> {
     lines.map(head).collect()
 }
 
-fn trusted(files: &[String]) -> Result<Trusted> {
+pub fn trusted(files: &[String]) -> Result<Trusted> {
     let mut trusted = Trusted::default();
     for file in files {
         trusted.add(&cli::input::read_document(Some(file))?.text, file)?;
