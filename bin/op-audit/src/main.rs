@@ -1,7 +1,7 @@
 //! `op-audit`: reads, verifies and adds to the audit trail.
 
 use op_dbus::audit::block::BlockDocument;
-use op_dbus::audit::{Chain, events};
+use op_dbus::audit::{Chain, events, index};
 use op_dbus::base::{Error, Result};
 use op_dbus::cli::{self, Cli, Outcome, Program};
 use serde_json::json;
@@ -22,6 +22,7 @@ enum Command {
     Log(look::Log),
     Search(look::Search),
     Anomalies(look::Anomalies),
+    Embed(look::Embed),
     Show(Show),
     Verify(trust::Verify),
     Prove(trust::Prove),
@@ -39,9 +40,9 @@ enum Command {
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "show")]
 struct Show {
-    /// the block's number
-    #[argh(positional, arg_name = "N")]
-    number: u64,
+    /// the block's number, or the beginning of its digest
+    #[argh(positional, arg_name = "BLOCK")]
+    block: String,
 }
 
 /// record other programs' events, one JSON value a line on standard input
@@ -64,7 +65,7 @@ const PROGRAM: Program = Program {
     default_subcommand: None,
     optional_values: &[],
     examples: "op-audit log --plugin packagekit --since 2025-01-15\n\
-               op-audit search 'packages that failed' --since 2025-01\n\
+               op-audit search 'containers that failed to start' --since 2025-01\n\
                op-audit verify\n\
                op-audit head --key /etc/op-dbus/audit.key >> /mnt/elsewhere/heads\n\
                op-audit verify --against /mnt/elsewhere/heads --trusted audit.key.pub\n\
@@ -78,6 +79,7 @@ fn main() -> std::process::ExitCode {
         Command::Log(args) => look::log(&args, cli),
         Command::Search(args) => look::search(&args, cli),
         Command::Anomalies(args) => look::anomalies(&args, cli),
+        Command::Embed(_) => look::embed(cli),
         Command::Show(args) => show_block(&args, cli),
         Command::Verify(args) => trust::verify(&args, cli),
         Command::Prove(args) => trust::prove(&args, cli),
@@ -97,7 +99,8 @@ fn chain(cli: &Cli) -> Result<Chain> {
 }
 
 fn show_block(args: &Show, cli: &mut Cli) -> Result<Outcome> {
-    let block = chain(cli)?.read(args.number)?;
+    let chain = chain(cli)?;
+    let block = chain.read(index::number_of(&chain, &args.block)?)?;
     cli.out.document(&BlockDocument::from(block))?;
     Ok(Outcome::Done)
 }
