@@ -164,16 +164,16 @@ fn meaning(chain: &Chain, text: &str, cli: &mut Cli) -> Result<Option<Meaning>> 
     };
     let vector = |answer: Answer| Some((answer.model, answer.vectors.into_iter().next()??));
     let Some((model, vector)) = answer.and_then(vector) else { return Ok(None) };
-    if let Err(error) = fill_in(chain, &op_embed, cli) {
+    if let Err(error) = fill_in(chain, &op_embed, Some(&model), cli) {
         // Who may only read finds what is there.
         cli.out.warn(&format!("vectors that are missing could not be filled in: {}", error.message));
     }
     Ok(Some(Meaning { model, vector }))
 }
 
-fn fill_in(chain: &Chain, op_embed: &OpEmbed, cli: &mut Cli) -> Result<Filled> {
+fn fill_in(chain: &Chain, op_embed: &OpEmbed, model: Option<&str>, cli: &mut Cli) -> Result<Filled> {
     let mut progress = cli.out.progress();
-    let filled = vectors::fill(chain, op_embed, &mut |done, count| progress.set(done, count, "blocks embedded"));
+    let filled = vectors::fill(chain, op_embed, model, &mut |done, count| progress.set(done, count, "blocks embedded"));
     progress.finish();
     filled
 }
@@ -181,10 +181,11 @@ fn fill_in(chain: &Chain, op_embed: &OpEmbed, cli: &mut Cli) -> Result<Filled> {
 pub fn embed(cli: &mut Cli) -> Result<Outcome> {
     let chain = chain(cli)?;
     let op_embed = cli.op_embed(chain.root()).unwrap_or_default();
-    let filled = fill_in(&chain, &op_embed, cli)?;
+    let filled = fill_in(&chain, &op_embed, None, cli)?;
     if filled.model.is_empty() {
-        return Err(Error::new(Kind::Unavailable, "op-embed is not there, so nothing was embedded")
-            .hint("it is looked for on ROOT/embed.sock, beside op-audit and in $PATH; $OP_DBUS_EMBED_LEVEL=none forbids it"));
+        return Err(Error::new(Kind::Unavailable, "op-embed is not there, so nothing was embedded").hint(
+            "it is looked for on ROOT/embed.sock, beside op-audit and in $PATH; $OP_DBUS_EMBED_LEVEL=none forbids it",
+        ));
     }
     cli.out.document(&filled)?;
     Ok(if filled.left > 0 { Outcome::Partial } else { Outcome::Done })

@@ -27,7 +27,13 @@ pub struct Trail {
 impl Trail {
     /// The trail of `root`, for what `actor` does with `program`.
     pub fn open(root: &StateRoot, actor: Actor, program: &str) -> Result<Self> {
-        Ok(Self { chain: Chain::open(root)?, actor, program: program.to_owned(), target: root.target(), op_embed: None })
+        Ok(Self {
+            chain: Chain::open(root)?,
+            actor,
+            program: program.to_owned(),
+            target: root.target(),
+            op_embed: None,
+        })
     }
 
     /// The same, with vectors of what is done asked of `op_embed`. It is never waited for.

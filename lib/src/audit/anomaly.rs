@@ -106,9 +106,11 @@ impl Meanings {
         if !self.texts.insert(text.to_owned()) {
             return None;
         }
-        let nearest = self.vectors.iter().map(|past| 1.0 - cosine(past, vector)).fold(None, |best: Option<f64>, one| {
-            Some(best.map_or(one, |best| best.min(one)))
-        });
+        let nearest = self
+            .vectors
+            .iter()
+            .map(|past| 1.0 - cosine(past, vector))
+            .fold(None, |best: Option<f64>, one| Some(best.map_or(one, |best| best.min(one))));
         self.vectors.push(vector.to_vec());
         let distance = nearest?;
         let mut sorted = self.distances.clone();

@@ -97,11 +97,16 @@ impl Index {
         let hex = |pair: &[u8]| pair[..32].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let from = pairs.partition_point(|pair| hex(pair).as_str() < digits);
         pairs.drain(..from);
-        let found: Vec<&[u8; PAIR]> = pairs.iter().take_while(|pair| hex(&pair[..]).starts_with(digits)).take(2).collect();
+        let found: Vec<&[u8; PAIR]> =
+            pairs.iter().take_while(|pair| hex(&pair[..]).starts_with(digits)).take(2).collect();
         let (named, number) = match found[..] {
             [] => return Err(Error::bad_input("no block has this digest").on(digits)),
             [one] => (hex(&one[..]), one[32..].try_into().map(u64::from_le_bytes).unwrap_or_default()),
-            _ => return Err(Error::bad_input("several blocks have digests that begin so").on(digits).hint("say more of it")),
+            _ => {
+                return Err(Error::bad_input("several blocks have digests that begin so")
+                    .on(digits)
+                    .hint("say more of it"));
+            }
         };
         // It may be older than what it speaks of.
         let block = chain.read(number)?;
@@ -115,7 +120,8 @@ impl Index {
     fn by_hash(&self, chain: &Chain) -> Vec<[u8; PAIR]> {
         let numbers = self.first..self.first + self.count();
         let kept = fs::read(path(chain, "by-hash")).ok();
-        let kept = kept.as_deref().and_then(|bytes| bytes.strip_prefix(BY_HASH)).map(|bytes| bytes.as_chunks().0.to_vec());
+        let kept =
+            kept.as_deref().and_then(|bytes| bytes.strip_prefix(BY_HASH)).map(|bytes| bytes.as_chunks().0.to_vec());
         let is_of = |pairs: &Vec<[u8; PAIR]>| {
             let newest = self.line(self.first + self.count() - 1).unwrap_or_default();
             pairs.len() as u64 == self.count() && pairs.iter().any(|pair| newest.starts_with(&pair[..32]))
@@ -157,7 +163,9 @@ pub fn number_of(chain: &Chain, text: &str) -> Result<u64> {
 
 /// The index, where it saves reading: for a filter that it knows something of, and a trail of some length.
 pub(super) fn helpful(chain: &Chain, filter: &Filter) -> Option<Index> {
-    let knows = filter.since.is_some() || filter.until.is_some() || filter.outcome.as_ref().and_then(|o| kind_called(o)).is_some();
+    let knows = filter.since.is_some()
+        || filter.until.is_some()
+        || filter.outcome.as_ref().and_then(|o| kind_called(o)).is_some();
     if !knows || chain.last().saturating_sub(chain.first()) < FEW {
         return None;
     }

@@ -22,14 +22,14 @@ pub enum Relation {
 const AXES: &[(&str, &str)] = &[
     // How it ended.
     (
-        "succe complet finish. finished finishes done. ok. okay passed. passes. pass. worked. works. working. fine. \
+        "succe complet finish. finished finishes done. ok. okay passed. passes. pass. passing. normally. worked. works. working. fine. \
          effective",
         "fail error unsuccess abort crash broke. broken panic timeout timed_out time_out undone. fault. faults. \
          unable trouble problem impossible went_wrong gave_up give_up rejected. segfault",
     ),
     (
         "start restart launch boot booted boots began. begun. begin. begins. running. runs. ran. run. resum activat \
-         active. alive. came_up come_up comes_up brought_up spawn unpaus reactivat is_up are_up was_up woke. wake.",
+         active. alive. came_back came_up come_up comes_up brought_up spawn unpaus reactivat is_up are_up was_up woke. wake.",
         "stop halt shut_down shutdown shuts_down shutting_down kill exit exited terminat deactivat inactive. dead. \
          died. dies. suspend paus ended. ends. quit. went_down goes_down gone_down is_down are_down was_down \
          brought_down powered_off froze. idle. asleep. sleep.",
@@ -40,7 +40,7 @@ const AXES: &[(&str, &str)] = &[
     ),
     (
         "connect reconnect attach plugged. online. reachable. associat joined. join. joins. link_up is_up came_up \
-         comes_up come_up established. responds. responding. answers. answered. reached.",
+         comes_up come_up established. respond answer reached.",
         "disconnect detach unplug offline. unreachable. disassociat left. leaves. leave. link_down is_down went_down \
          goes_down unresponsive. lost_contact lost_connection lost_carrier hung_up dropped_off carrier_lost \
          connection_lost unanswered.",
@@ -54,7 +54,7 @@ const AXES: &[(&str, &str)] = &[
     ),
     ("install reinstall", "uninstall remov purg"),
     (
-        "allow accept grant permit permission_given authoriz authenticat approv admitted. admit. trusted. trust. \
+        "allow accept grant permit permission_given authoriz authoris authenticat approv admitted. admit. trusted. trust. \
          welcom whitelist unblock",
         "deny denied. denies. denial reject refus block. blocked. blocks. blocking. forbid forbad revok unauthoriz \
          unauthenticat disapprov bann untrusted. distrust turned_away blacklist prohibit disallow prevent",
@@ -76,11 +76,14 @@ const AXES: &[(&str, &str)] = &[
     (
         "healthy. clean. intact. optimal. consistent. good. repaired. repair. fixed. recover heal restored. sound. \
          uncorrupt undamag",
-        "unhealthy. degrad faulty. dirty. corrupt inconsistent. damag bad. worn. broken. sick. lost_redundancy",
+        "unhealthy. degrad faulty. dirty. corrupt inconsistent. damag bad. worn. broken. sick. lost_redundancy reduced_redundancy",
     ),
     ("encrypt. encrypted. encrypts. encryption. cipher.", "decrypt unencrypt plaintext. cleartext."),
     ("upgrad updat newer.", "downgrad older."),
-    ("logged_in logs_in log_in login. logins. signed_in sign_in session_opened", "logged_out logs_out log_out logout. signed_out sign_out session_closed"),
+    (
+        "logged_in logs_in log_in login. logins. signed_in sign_in session_opened",
+        "logged_out logs_out log_out logout. signed_out sign_out session_closed",
+    ),
     ("synchron in_sync synced. sync.", "unsynchron out_of_sync drift diverg desync"),
     (
         "found. find. finds. present. exist detected. detect. appear came_back returned. discovered. located. visible.",
@@ -88,7 +91,10 @@ const AXES: &[(&str, &str)] = &[
     ),
     ("thaw unfreez unfroze", "freez froze. frozen."),
     ("promot elected. became_primary took_over", "demot step_down stepped_down became_secondary lost_leadership"),
-    ("commit applied. apply. applies. kept. confirm took_effect", "rolled_back roll_back rolls_back revert undone. undo. discard cancel took_back taken_back unconfirm"),
+    (
+        "commit applied. apply. applies. kept. confirm took_effect",
+        "rolled_back roll_back rolls_back revert undone. undo. discard cancel took_back taken_back unconfirm",
+    ),
     ("hot. overheat too_warm", "cool cold. normal_temperature"),
     ("writable. read_write", "read_only readonly. write_protected"),
     ("quiet. calm.", "busy. overload stuck. hang. hangs. hung. deadlock"),
@@ -104,12 +110,53 @@ const AXES: &[(&str, &str)] = &[
     ("upload", "download"),
 ];
 
+/// The axis of how something ended.
+const ENDED: usize = 0;
+
 /// Words that turn what follows.
 const NEGATORS: &[&str] = &[
-    "not", "no", "never", "cannot", "without", "nothing", "none", "neither", "nor", "zero", "0", "unable", "fail",
-    "failed", "fails", "failing", "failure", "refused", "refuses", "refusing", "stopped", "ceased", "isn", "wasn", "aren",
-    "weren", "doesn", "didn", "don", "won", "wouldn", "couldn", "can", "hasn", "haven", "hadn", "nobody", "impossible",
-    "unsuccessfully", "prevented", "hardly", "instead",
+    "not",
+    "no",
+    "never",
+    "cannot",
+    "without",
+    "nothing",
+    "none",
+    "neither",
+    "nor",
+    "zero",
+    "0",
+    "unable",
+    "fail",
+    "failed",
+    "fails",
+    "failing",
+    "failure",
+    "refused",
+    "refuses",
+    "refusing",
+    "stopped",
+    "ceased",
+    "isn",
+    "wasn",
+    "aren",
+    "weren",
+    "doesn",
+    "didn",
+    "don",
+    "won",
+    "wouldn",
+    "couldn",
+    "can",
+    "hasn",
+    "haven",
+    "hadn",
+    "nobody",
+    "impossible",
+    "unsuccessfully",
+    "prevented",
+    "hardly",
+    "instead",
 ];
 /// How many words further a negation reaches.
 const REACH: usize = 4;
@@ -138,39 +185,57 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
 
 impl Pattern {
     fn is_at(&self, words: &[&str]) -> bool {
-        let same = |pattern: &&str, word: &&str| if self.is_whole { word == pattern } else { word.starts_with(pattern) };
+        let same =
+            |pattern: &&str, word: &&str| if self.is_whole { word == pattern } else { word.starts_with(pattern) };
         words.len() >= self.words.len() && self.words.iter().zip(words).all(|(pattern, word)| same(pattern, word))
     }
 }
 
-/// The sides that a text is on: by axis, 1 or -1, or 0 when it is on both.
-fn sides(text: &str) -> BTreeMap<usize, i32> {
+/// The sides that a text is on.
+#[derive(Debug, Default)]
+struct Sides {
+    /// By axis, 1 or -1, or 0 when it is on both.
+    of_axis: BTreeMap<usize, i32>,
+    /// Whether it says that something failed, or was not so.
+    is_failed: bool,
+}
+
+fn sides(text: &str) -> Sides {
     let lowered = text.to_lowercase().replace('\u{2019}', "'");
-    let mut sides: BTreeMap<usize, i32> = BTreeMap::new();
+    let mut sides = Sides::default();
     for clause in lowered.split([';', '.', ',', ':', '!', '?', '(', ')']) {
         let words: Vec<&str> =
             clause.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty()).collect();
         let end = words.iter().position(|word| BEFORE.contains(word)).filter(|at| *at > 0).unwrap_or(words.len());
+        // Up to where a longer match reaches: "out of sync" is not also "sync".
+        let mut taken: BTreeMap<usize, usize> = BTreeMap::new();
         for at in 0..end {
-            for (axis, side) in at_word(&words[at..end]) {
-                let side = if is_turned(&words[..at], axis) { -side } else { side };
-                let known = sides.entry(axis).or_insert(side);
+            for (axis, side, count) in at_word(&words[at..end]) {
+                if taken.get(&axis).is_some_and(|taken| at < *taken) {
+                    continue;
+                }
+                taken.insert(axis, at + count);
+                let is_turned = is_turned(&words[..at], axis);
+                sides.is_failed |= is_turned && axis != ENDED;
+                let side = if is_turned { -side } else { side };
+                let known = sides.of_axis.entry(axis).or_insert(side);
                 if *known != side {
                     *known = 0;
                 }
             }
         }
     }
+    sides.is_failed |= sides.of_axis.get(&ENDED) == Some(&-1);
     sides
 }
 
-/// The sides of the word, or of the words, that a text goes on with.
-fn at_word(words: &[&str]) -> Vec<(usize, i32)> {
+/// The sides of the word, or of the words, that a text goes on with, and how many words they are.
+fn at_word(words: &[&str]) -> Vec<(usize, i32, usize)> {
     let length = |pattern: &Pattern| pattern.words.iter().map(|word| word.len()).sum::<usize>();
     let found: Vec<&Pattern> = PATTERNS.iter().filter(|pattern| pattern.is_at(words)).collect();
     // "unmount" is no "mount": of one axis the longer word counts.
     let is_best = |one: &&&Pattern| !found.iter().any(|other| other.axis == one.axis && length(other) > length(one));
-    found.iter().filter(is_best).map(|pattern| (pattern.axis, pattern.side)).collect()
+    found.iter().filter(is_best).map(|pattern| (pattern.axis, pattern.side, pattern.words.len())).collect()
 }
 
 /// Whether what stands before a word turns it: an odd number of negations in its reach.
@@ -186,7 +251,7 @@ fn is_turned(before: &[&str], axis: usize) -> bool {
             "can" => next == Some("t"),
             // "failed to start" turns the start; "failed login" says how it ended, and that of a login.
             "fail" | "failed" | "fails" | "failing" | "failure" | "refused" | "refuses" | "refusing" | "stopped"
-            | "ceased" | "unable" => axis != 0 && (next == Some("to") || distance == 0),
+            | "ceased" | "unable" => axis != ENDED && (next == Some("to") || distance == 0),
             word => NEGATORS.contains(&word),
         };
         count += usize::from(negates);
@@ -198,9 +263,12 @@ fn is_turned(before: &[&str], axis: usize) -> bool {
 #[must_use]
 pub fn relation(query: &str, text: &str) -> Relation {
     let (wanted, found) = (sides(query), sides(text));
-    let products = wanted.iter().filter_map(|(axis, side)| Some(side * found.get(axis)?));
-    let sum: i32 = products.clone().sum();
-    match (products.clone().any(|product| product < 0), sum) {
+    let products: Vec<i32> =
+        wanted.of_axis.iter().filter_map(|(axis, side)| Some(side * found.of_axis.get(axis)?)).collect();
+    // "creation failed" says that it was tried, "created" that it was done.
+    let is_shared = |(axis, side): (&usize, &i32)| *axis != ENDED && *side == 1 && found.of_axis.get(axis) == Some(&1);
+    let only_one_failed = wanted.is_failed != found.is_failed && wanted.of_axis.iter().any(is_shared);
+    match (only_one_failed || products.contains(&-1), products.iter().sum()) {
         (true, _) => Relation::Opposite,
         (false, 1..) => Relation::Same,
         _ => Relation::Neutral,

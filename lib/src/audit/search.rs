@@ -170,13 +170,7 @@ impl Query {
 }
 
 /// Looks for `text` in the blocks that `filter` wants; at most `limit` hits. Without a meaning, by words alone.
-pub fn search(
-    chain: &Chain,
-    text: &str,
-    meaning: Option<&Meaning>,
-    filter: &Filter,
-    limit: usize,
-) -> Result<Hits> {
+pub fn search(chain: &Chain, text: &str, meaning: Option<&Meaning>, filter: &Filter, limit: usize) -> Result<Hits> {
     let query = Query::parse(text);
     let mut hits = Vec::new();
     let mut without_vectors = 0;
@@ -196,7 +190,15 @@ pub fn search(
         Some(meaning) => ("meaning", Some(meaning.model.clone())),
         None => ("words", None),
     };
-    Ok(Hits { kind: "audit_hits".into(), version: 1, query: text.to_owned(), by: by.into(), model, without_vectors, hits })
+    Ok(Hits {
+        kind: "audit_hits".into(),
+        version: 1,
+        query: text.to_owned(),
+        by: by.into(),
+        model,
+        without_vectors,
+        hits,
+    })
 }
 
 /// The best first; what says the opposite last, whatever it scores.

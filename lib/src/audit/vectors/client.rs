@@ -200,7 +200,8 @@ fn collect(count: usize, told: &Receiver<Result<Record>>, end: Instant) -> Resul
             Some(true) => answer.hits += 1,
             _ => answer.misses += 1,
         }
-        let place = record.id.as_u64().and_then(|id| usize::try_from(id).ok()).and_then(|id| answer.vectors.get_mut(id));
+        let place =
+            record.id.as_u64().and_then(|id| usize::try_from(id).ok()).and_then(|id| answer.vectors.get_mut(id));
         if let (Some(place), Some(vector), Some(model)) = (place, record.vector, record.model) {
             *place = Some(vector);
             answer.model = model;
@@ -258,7 +259,10 @@ mod tests {
         let nobody = OpEmbed { sockets: vec![folder.path().join("a")], ..OpEmbed::default() };
         assert_eq!(nobody.ask(&["a".into()], Effort::Computed, Duration::from_secs(1)).unwrap(), None);
         let program = Some(folder.path().join("op-embed"));
-        assert_eq!(OpEmbed { program, ..nobody.clone() }.ask(&["a".into()], Effort::Kept, Duration::from_secs(1)).unwrap(), None);
+        assert_eq!(
+            OpEmbed { program, ..nobody.clone() }.ask(&["a".into()], Effort::Kept, Duration::from_secs(1)).unwrap(),
+            None
+        );
         // One that never answers is not waited for.
         let program = Some(PathBuf::from("/bin/sleep"));
         let asked = OpEmbed { program: program.clone(), ..nobody.clone() };

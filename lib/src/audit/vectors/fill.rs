@@ -49,11 +49,25 @@ pub fn missing(chain: &Chain, model: &str) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// Asks for the vectors of every block that has none. `on_block` hears how many are done, of how many.
-pub fn fill(chain: &Chain, op_embed: &OpEmbed, on_block: &mut dyn FnMut(u64, u64)) -> Result<Filled> {
-    let mut filled =
-        Filled { kind: "audit_embedded".into(), version: 1, model: String::new(), blocks: 0, hits: 0, misses: 0, left: 0 };
-    let Some(model) = model(op_embed)? else {
+/// Asks for the vectors of every block that has none of `model`, or of the one that op-embed uses. `on_block` hears how
+/// many are done, of how many.
+pub fn fill(
+    chain: &Chain,
+    op_embed: &OpEmbed,
+    model: Option<&str>,
+    on_block: &mut dyn FnMut(u64, u64),
+) -> Result<Filled> {
+    let mut filled = Filled {
+        kind: "audit_embedded".into(),
+        version: 1,
+        model: String::new(),
+        blocks: 0,
+        hits: 0,
+        misses: 0,
+        left: 0,
+    };
+    let asked = if model.is_none() { model_of(op_embed)? } else { None };
+    let Some(model) = model.map(str::to_owned).or(asked) else {
         filled.left = (chain.last() + 1).saturating_sub(chain.first());
         return Ok(filled);
     };
@@ -77,7 +91,7 @@ pub fn fill(chain: &Chain, op_embed: &OpEmbed, on_block: &mut dyn FnMut(u64, u64
 }
 
 /// The model that op-embed answers with.
-fn model(op_embed: &OpEmbed) -> Result<Option<String>> {
+fn model_of(op_embed: &OpEmbed) -> Result<Option<String>> {
     let answer = op_embed.ask(&["op-dbus".to_owned()], Effort::Computed, PATIENCE)?;
     Ok(answer.map(|answer| answer.model).filter(|model| !model.is_empty()))
 }

@@ -41,7 +41,8 @@ pub fn read(chain: &Chain, number: u64, digest: &str) -> Option<BlockVectors> {
     if bytes.len() != size {
         return None;
     }
-    let numbers: Vec<f32> = bytes.chunks_exact(2).map(|two| half::to_f32(u16::from_le_bytes([two[0], two[1]]))).collect();
+    let numbers: Vec<f32> =
+        bytes.chunks_exact(2).map(|two| half::to_f32(u16::from_le_bytes([two[0], two[1]]))).collect();
     if numbers.iter().any(|number| !number.is_finite()) {
         return None;
     }
