@@ -38,6 +38,7 @@ pub struct Chain {
     blocks: PathBuf,
     lock: PathBuf,
     hint: PathBuf,
+    clock: fn() -> SystemTime,
 }
 
 /// Where a chain ends.
@@ -54,7 +55,19 @@ impl Chain {
     pub fn open(root: &StateRoot) -> Result<Self> {
         let blocks = root.blocks();
         layout::check_owner(&blocks)?;
-        Ok(Self { root: root.clone(), blocks, lock: root.audit_lock(), hint: root.audit_hint() })
+        Ok(Self {
+            root: root.clone(),
+            blocks,
+            lock: root.audit_lock(),
+            hint: root.audit_hint(),
+            clock: SystemTime::now,
+        })
+    }
+
+    /// The same with another clock than the machine's.
+    #[must_use]
+    pub fn timed_by(self, clock: fn() -> SystemTime) -> Self {
+        Self { clock, ..self }
     }
 
     /// The file of a block.
@@ -180,7 +193,7 @@ impl Chain {
             program: draft.program,
             root: String::new(),
             run: draft.run,
-            time: time::rfc3339(SystemTime::now()),
+            time: time::rfc3339((self.clock)()),
         };
         let (bytes, block) = block::seal(header, &draft.entries)?;
         let path = self.file(block.header.number);
