@@ -3,7 +3,7 @@
 //!
 //! Only English is known. A text without any such word has no side, and nothing is its opposite.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// How two texts are to each other.
@@ -22,10 +22,10 @@ pub enum Relation {
 const AXES: &[(&str, &str)] = &[
     // How it ended.
     (
-        "succe complet finish. finished finishes done. ok. okay passed. passes. pass. passing. normally. worked. works. working. fine. \
+        "succe complet finish. finished finishes done. ok. okay passed. passes. pass. passing. normally. work. worked. works. working. fine. \
          effective",
         "fail error unsuccess abort crash broke. broken panic timeout timed_out time_out undone. fault. faults. \
-         unable trouble problem impossible went_wrong gave_up give_up rejected. segfault",
+         unable cannot could_not can_not hung. hang. hangs. stuck. trouble problem impossible went_wrong gave_up give_up rejected. segfault",
     ),
     (
         "start restart launch boot booted boots began. begun. begin. begins. running. runs. ran. run. resum activat \
@@ -39,7 +39,7 @@ const AXES: &[(&str, &str)] = &[
         "disabl turned_off turn_off turns_off switched_off switch_off off. mask. masked. powered_off deactivat",
     ),
     (
-        "connect reconnect attach plugged. online. reachable. associat joined. join. joins. link_up is_up came_up \
+        "connect reconnect attach plugged. online. reachable. associat joined. join. joins. carrier. link_up is_up came_up \
          comes_up come_up established. respond answer reached.",
         "disconnect detach unplug offline. unreachable. disassociat left. leaves. leave. link_down is_down went_down \
          goes_down unresponsive. lost_contact lost_connection lost_carrier hung_up dropped_off carrier_lost \
@@ -95,7 +95,7 @@ const AXES: &[(&str, &str)] = &[
         "commit applied. apply. applies. kept. confirm took_effect",
         "rolled_back roll_back rolls_back revert undone. undo. discard cancel took_back taken_back unconfirm",
     ),
-    ("hot. overheat too_warm", "cool cold. normal_temperature"),
+    ("hot. overheat too_warm too_hot too_high", "cool cold. normal_temperature"),
     ("writable. read_write", "read_only readonly. write_protected"),
     ("quiet. calm.", "busy. overload stuck. hang. hangs. hung. deadlock"),
     ("verif match matches matched genuine.", "mismatch tamper forged. differ unverif"),
@@ -196,6 +196,8 @@ impl Pattern {
 struct Sides {
     /// By axis, 1 or -1, or 0 when it is on both.
     of_axis: BTreeMap<usize, i32>,
+    /// What it says without a negation, but for how it ended.
+    plain: BTreeSet<(usize, i32)>,
     /// Whether it says that something failed, or was not so.
     is_failed: bool,
 }
@@ -216,7 +218,10 @@ fn sides(text: &str) -> Sides {
                 }
                 taken.insert(axis, at + count);
                 let is_turned = is_turned(&words[..at], axis);
-                sides.is_failed |= is_turned && axis != ENDED;
+                if !is_turned && axis != ENDED {
+                    sides.plain.insert((axis, side));
+                }
+                sides.is_failed |= is_turned && axis != ENDED && side == 1;
                 let side = if is_turned { -side } else { side };
                 let known = sides.of_axis.entry(axis).or_insert(side);
                 if *known != side {
@@ -266,8 +271,7 @@ pub fn relation(query: &str, text: &str) -> Relation {
     let products: Vec<i32> =
         wanted.of_axis.iter().filter_map(|(axis, side)| Some(side * found.of_axis.get(axis)?)).collect();
     // "creation failed" says that it was tried, "created" that it was done.
-    let is_shared = |(axis, side): (&usize, &i32)| *axis != ENDED && *side == 1 && found.of_axis.get(axis) == Some(&1);
-    let only_one_failed = wanted.is_failed != found.is_failed && wanted.of_axis.iter().any(is_shared);
+    let only_one_failed = wanted.is_failed != found.is_failed && !wanted.plain.is_disjoint(&found.plain);
     match (only_one_failed || products.contains(&-1), products.iter().sum()) {
         (true, _) => Relation::Opposite,
         (false, 1..) => Relation::Same,
