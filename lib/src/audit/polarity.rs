@@ -264,6 +264,19 @@ fn is_turned(before: &[&str], axis: usize) -> bool {
     count % 2 == 1
 }
 
+/// Whether a text says that something went well, or that it did not; neither, mostly.
+#[must_use]
+pub fn went_well(text: &str) -> Option<bool> {
+    let sides = sides(text);
+    match sides.of_axis.get(&ENDED) {
+        Some(1) => Some(true),
+        Some(-1) => Some(false),
+        // "what could not be started"
+        _ if sides.is_failed => Some(false),
+        _ => None,
+    }
+}
+
 /// How `text` is to what `query` asks for.
 #[must_use]
 pub fn relation(query: &str, text: &str) -> Relation {

@@ -146,6 +146,8 @@ impl Query {
                 None => query.words.push(word),
             }
         }
+        let went_well = polarity::went_well(text).map(|well| if well { End::Good } else { End::Bad });
+        query.end = went_well.or(query.end);
         query
     }
 

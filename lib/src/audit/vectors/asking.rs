@@ -8,8 +8,11 @@ use crate::audit::search::text_of;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Nobody waits for it; this only ends a thread that nobody listens to.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,6 +32,8 @@ pub struct Counts {
 pub struct Asking {
     texts: Vec<String>,
     told: Option<Receiver<Answer>>,
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
     answer: Option<Answer>,
 }
 
@@ -37,18 +42,21 @@ impl Asking {
     #[must_use]
     pub fn begin(op_embed: Option<&OpEmbed>, entries: &[Value]) -> Self {
         let texts: Vec<String> = entries.iter().map(text_of).collect();
-        let told = op_embed.filter(|_| !texts.is_empty()).and_then(|op_embed| {
+        let mut asking = Self { texts, told: None, is_over: Arc::default(), thread: None, answer: None };
+        if let Some(op_embed) = op_embed.filter(|_| !asking.texts.is_empty()) {
             let (tell, told) = channel();
-            let (op_embed, texts) = (op_embed.clone(), texts.clone());
+            let (op_embed, texts, is_over) = (op_embed.clone(), asking.texts.clone(), Arc::clone(&asking.is_over));
             let ask = move || {
-                if let Ok(Some(answer)) = op_embed.ask(&texts, Effort::Kept, PATIENCE) {
+                let answer = op_embed.ask_until(&texts, Effort::Kept, Instant::now() + PATIENCE, &is_over);
+                if let Ok(Some(answer)) = answer {
                     // Whoever asked may be gone.
                     let _ = tell.send(answer);
                 }
             };
-            std::thread::Builder::new().name("op-embed".into()).spawn(ask).ok().map(|_| told)
-        });
-        Self { texts, told, answer: None }
+            asking.thread = std::thread::Builder::new().name("op-embed".into()).spawn(ask).ok();
+            asking.told = Some(told);
+        }
+        asking
     }
 
     /// How many were kept, if that is known by now.
@@ -70,6 +78,16 @@ impl Asking {
         if let Some(vectors) = vectors {
             let of_block = BlockVectors { model: answer.model.clone(), vectors };
             let _ = kept::write(chain, block.header.number, &block.digest, &of_block);
+        }
+    }
+}
+
+impl Drop for Asking {
+    /// Nothing that was started for the question outlives it.
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }

@@ -8,13 +8,17 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// A model reads some hundred words of a text: the rest of it is not sent.
 const MOST_BYTES: usize = 4096;
 /// Longest line of an answer.
 const MAX_LINE: u64 = 1 << 20;
+
+/// How often whoever asks may change their mind.
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// How much may be spent on an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +69,21 @@ struct Record {
 impl OpEmbed {
     /// Asks for the vectors of `texts`. `None` when no op-embed is there, or it does not answer within `patience`.
     pub fn ask(&self, texts: &[String], effort: Effort, patience: Duration) -> Result<Option<Answer>> {
-        let end = Instant::now() + patience;
+        self.ask_until(texts, effort, Instant::now() + patience, &AtomicBool::new(false))
+    }
+
+    /// The same, given up as soon as `is_over`. What was started for it has ended when this returns.
+    pub(super) fn ask_until(
+        &self,
+        texts: &[String],
+        effort: Effort,
+        end: Instant,
+        is_over: &AtomicBool,
+    ) -> Result<Option<Answer>> {
+        let until = Until { end, is_over };
         for socket in &self.sockets {
             let Ok(stream) = UnixStream::connect(socket) else { continue };
-            return converse(texts, &mut Server(stream), end);
+            return converse(texts, &mut Server(stream), &until);
         }
         let Some(program) = &self.program else { return Ok(None) };
         let mut command = Command::new(program);
@@ -80,7 +95,7 @@ impl OpEmbed {
         // Ctrl-C is for who asks, and decides what becomes of this.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         match command.spawn() {
-            Ok(child) => converse(texts, &mut Process(child), end),
+            Ok(child) => converse(texts, &mut Process(child), &until),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("start", program, &error)),
         }
@@ -137,7 +152,7 @@ impl Ends for Process {
     }
 }
 
-fn converse(texts: &[String], whom: &mut dyn Ends, end: Instant) -> Result<Option<Answer>> {
+fn converse(texts: &[String], whom: &mut dyn Ends, until: &Until<'_>) -> Result<Option<Answer>> {
     let Some((input, output)) = whom.open() else { return Ok(None) };
     let lines: Vec<String> =
         texts.iter().enumerate().map(|(id, text)| format!("{}\n", json!({"id": id, "text": cut(text)}))).collect();
@@ -146,7 +161,7 @@ fn converse(texts: &[String], whom: &mut dyn Ends, end: Instant) -> Result<Optio
     let writer = std::thread::Builder::new().name("asking".into()).spawn(move || write(input, &lines));
     let reader = std::thread::Builder::new().name("answers".into()).spawn(move || read(output, &send));
     let answer = match (&writer, &reader) {
-        (Ok(_), Ok(_)) => collect(texts.len(), &told, end),
+        (Ok(_), Ok(_)) => collect(texts.len(), &told, until),
         _ => Err(Error::failed("could not start a thread to ask op-embed")),
     };
     whom.end();
@@ -191,10 +206,30 @@ fn read(output: Box<dyn Read + Send>, tell: &std::sync::mpsc::Sender<Result<Reco
     }
 }
 
-fn collect(count: usize, told: &Receiver<Result<Record>>, end: Instant) -> Result<Option<Answer>> {
+/// How long to go on.
+struct Until<'a> {
+    end: Instant,
+    is_over: &'a AtomicBool,
+}
+
+impl Until<'_> {
+    /// What comes next, if it comes in time.
+    fn next<T>(&self, told: &Receiver<T>) -> Option<T> {
+        while !self.is_over.load(Ordering::Relaxed) {
+            let left = self.end.saturating_duration_since(Instant::now());
+            match told.recv_timeout(left.min(GLANCE)) {
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+                next => return next.ok(),
+            }
+        }
+        None
+    }
+}
+
+fn collect(count: usize, told: &Receiver<Result<Record>>, until: &Until<'_>) -> Result<Option<Answer>> {
     let mut answer = Answer { model: String::new(), vectors: vec![None; count], hits: 0, misses: 0 };
     for _ in 0..count {
-        let Ok(record) = told.recv_timeout(end.saturating_duration_since(Instant::now())) else { return Ok(None) };
+        let Some(record) = until.next(told) else { return Ok(None) };
         let record = record?;
         match record.cached {
             Some(true) => answer.hits += 1,
