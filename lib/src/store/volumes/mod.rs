@@ -22,10 +22,10 @@
 
 mod btrfs;
 mod plain;
-mod rename;
+pub(crate) mod rename;
 mod tree;
 
-pub use btrfs::Subvolumes;
+pub use btrfs::{Subvolumes, nested};
 pub use plain::Directories;
 pub use rename::{can_exchange, interrupted};
 pub use tree::{copy_entry, names};
