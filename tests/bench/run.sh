@@ -8,6 +8,7 @@ bin=$PWD/target/release
 echo "$(uname -sr), $(nproc) CPUs, load $(cut -d' ' -f1-3 /proc/loadavg), $(date -u +%F)"
 bash tests/bench/synthetic.sh "$bin" "$rounds"
 bash tests/bench/packages.sh "$bin" "$rounds"
+bash tests/bench/audit.sh "$bin"
 bash tests/bench/net.sh "$bin" "$rounds"
 bash tests/bench/embed.sh "$bin"
 root=$(tests/root/build.sh path)
@@ -22,7 +23,7 @@ tests/root/enter.sh --bind "$bin:/op/bin" --bind "$PWD:/op/src" --bind "$PWD/map
 bash tests/bench/machine.sh "$rounds"
 printf '\nSize of the stripped programs (target 6 MB)\n'
 # op-embed is apart: it holds an engine and a model.
-for program in op-discover op-query op-apply op-install op-snapshot op-dbus; do
+for program in op-discover op-query op-apply op-audit op-install op-snapshot op-dbus; do
   size=$(stat -c %s "$bin/$program")
   printf '  %-12s %5d kB%s\n' "$program" $((size / 1000)) "$([ "$size" -lt 6000000 ] || echo '  MISSED')"
 done
