@@ -1,5 +1,6 @@
 //! Files that are replaced whole or not at all.
 
+use super::stream::Stream;
 use crate::base::{Error, Result};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -30,13 +31,19 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> 
     let staging = parent.join(format!(".staging-{name}-{}", std::process::id()));
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staging)?;
-        file.write_all(bytes)?;
-        if durability != Durability::Cache {
-            file.sync_all()?;
-        }
-        if durability == Durability::Recorded {
-            // Only a wish: a file system that cannot do it keeps the pages.
-            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        match durability {
+            Durability::Recorded => {
+                // Large ones leave the memory while they are written, and all of them in the end.
+                let mut stream = Stream::new(file, 0);
+                stream.write_all(bytes)?;
+                stream.finish()?;
+            }
+            _ => {
+                file.write_all(bytes)?;
+                if durability != Durability::Cache {
+                    file.sync_all()?;
+                }
+            }
         }
         fs::rename(&staging, path)?;
         if matches!(durability, Durability::Durable | Durability::Recorded) {
