@@ -90,9 +90,10 @@ op-install packages/small-v1.1.0.btrfs.zst --quiet >/dev/null
 op-dbus-bench "Another version active, durable" "$rounds" \
   "op-install rollback<=5=op-install rollback small --quiet"
 
-# A thousand plugins, as folders with a version beside: the catalog reads each manifest.
+# A thousand plugins, as folders with a version beside and a note: the catalog reads each manifest.
 for i in $(seq 1000); do
   mkdir "$OP_DBUS_ROOT/@plugin-p$i" "$OP_DBUS_ROOT/@plugin-snapshots/p$i@v1.0.0"
+  printf '{"kind":"packages","version":1,"plugin":"p%s","active":"1.0.0","versions":{"1.0.0":{"trust":"community","source":"x","installed_at":"2025-01-15T10:00:00Z"}}}' "$i" > "$OP_DBUS_ROOT/@state/packages/p$i.json"
   printf '[plugin]\nname = "p%s"\nversion = "1.0.0"\ndbus_service = "org.example.P%s"\n' "$i" "$i" > "$OP_DBUS_ROOT/@plugin-p$i/plugin.toml"
 done
 op-dbus-bench "1,000 installed plugins" "$rounds" \

@@ -56,13 +56,3 @@ fn repository() -> PathBuf {
 fn programs() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
 }
-
-/// Whether `op-embed` is among the built programs; says that `check` is skipped where it is not.
-#[must_use]
-pub fn has_op_embed(check: &str) -> bool {
-    let is_there = program("op-embed").is_file();
-    if !is_there {
-        eprintln!("SKIP {check}: op-embed is not among the built programs");
-    }
-    is_there
-}

@@ -15,7 +15,7 @@ use op_dbus::audit::polarity::{Relation, relation};
 use op_dbus::audit::search::{Meaning, search};
 use op_dbus::audit::vectors::{self, BlockVectors};
 use op_dbus::store::StateRoot;
-use op_dbus_tests::{has_op_embed, program};
+use op_dbus_tests::program;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -139,9 +139,6 @@ fn run(name: &str, root: &Path, args: &[&str], stdin: &str) -> Vec<u8> {
 /// By meaning, in a trail of all of them: what fits is found, and before its opposite.
 #[test]
 fn searches_by_meaning_put_the_opposite_last() {
-    if !has_op_embed("search-by-meaning") {
-        return;
-    }
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     let known = pairs("known.tsv");

@@ -8,8 +8,8 @@ use op_dbus::audit::{Actor, vectors};
 use op_dbus::store::StateRoot;
 use op_dbus_tests::ops::wait_until;
 use op_dbus_tests::private_bus::{PrivateBus, spawn};
+use op_dbus_tests::program;
 use op_dbus_tests::synth::Synth;
-use op_dbus_tests::{has_op_embed, program};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -38,9 +38,6 @@ fn block(root: &Path, number: u64) -> Value {
 /// A phrase that is repeated is a hit, by the counters of report and block; and nothing waits for op-embed.
 #[test]
 fn repeated_phrases_are_hits() {
-    if !has_op_embed("embeddings-of-runs") {
-        return;
-    }
     let bus = PrivateBus::start();
     let synth = Synth::start(&bus, 7, &[]);
     let folder = tempfile::tempdir().unwrap();
@@ -153,9 +150,6 @@ fn past(root: &Path, planted: &[&str]) -> Chain {
 
 #[test]
 fn what_is_like_nothing_before_is_told() {
-    if !has_op_embed("novelty-by-meaning") {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let novel = |name: &str, planted: &[&str]| -> Vec<String> {
         let root = folder.path().join(name);

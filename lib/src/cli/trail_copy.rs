@@ -15,6 +15,7 @@ use crate::audit::{events, verify};
 use crate::base::digest::Plain;
 use crate::base::{Error, Kind, Result, time};
 use crate::package::stream::{Encoder, Folder, Limits, unpack};
+use crate::store::stream::Stream;
 use crate::store::volumes::names;
 use crate::store::{Lock, StateRoot, Store, Wait};
 use serde::{Deserialize, Serialize};
@@ -188,7 +189,7 @@ impl<W: Write> Write for Counted<W> {
 fn send(from: &Path, name: &str, to: &Path) -> Result<(String, u64)> {
     let attempt = |e: &io::Error| Error::io("write the copy", to, e);
     let file = File::options().write(true).create_new(true).open(to).map_err(|e| attempt(&e))?;
-    let counted = Counted { to: BufWriter::new(file), digest: Plain::default(), size: 0 };
+    let counted = Counted { to: BufWriter::new(Stream::new(file, 0)), digest: Plain::default(), size: 0 };
     let mut encoder = Encoder::new(counted, 1)?;
     let mut uuid = [0; 16];
     uuid[..name.len()].copy_from_slice(name.as_bytes());
@@ -196,8 +197,8 @@ fn send(from: &Path, name: &str, to: &Path) -> Result<(String, u64)> {
     encoder.chmod("", 0o755)?;
     send_folder(&mut encoder, from, "")?;
     let Counted { to: file, digest, size } = encoder.end()?;
-    let file = file.into_inner().map_err(|e| attempt(e.error()))?;
-    file.sync_all().map_err(|e| attempt(&e))?;
+    let stream = file.into_inner().map_err(|e| attempt(e.error()))?;
+    stream.finish().map_err(|e| attempt(&e))?;
     Ok((digest.finish(), size))
 }
 

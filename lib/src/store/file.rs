@@ -1,5 +1,6 @@
 //! Files that are replaced whole or not at all.
 
+use super::stream::Stream;
 use crate::base::{Error, Result};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -29,13 +30,19 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> 
     let staging = staging_of(path);
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staging)?;
-        file.write_all(bytes)?;
-        if durability != Durability::Cache {
-            file.sync_all()?;
-        }
-        if durability == Durability::Recorded {
-            // Only a wish: a file system that cannot do it keeps the pages.
-            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        match durability {
+            Durability::Recorded => {
+                // Large ones leave the memory while they are written, and all of them in the end.
+                let mut stream = Stream::new(file, 0);
+                stream.write_all(bytes)?;
+                stream.finish()?;
+            }
+            _ => {
+                file.write_all(bytes)?;
+                if durability != Durability::Cache {
+                    file.sync_all()?;
+                }
+            }
         }
         fs::rename(&staging, path)?;
         if matches!(durability, Durability::Durable | Durability::Recorded) {
@@ -105,15 +112,21 @@ pub fn read(path: &Path) -> Result<Option<String>> {
 pub fn read_up_to(path: &Path, max_bytes: u64) -> Result<Option<String>> {
     let attempt = |e: &std::io::Error| Error::io("read", path, e);
     // A pipe that nobody writes to would be waited for without end, by opening it already.
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(Error::bad_input("this is no plain file").on(path.display().to_string()));
-    }
+    let length = match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(Error::bad_input("this is no plain file").on(path.display().to_string()));
+        }
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        // What is wrong is said by opening it.
+        Err(_) => 0,
+    };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(attempt(&error)),
     };
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(max_bytes)).unwrap_or(0) + 1);
     file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(|e| attempt(&e))?;
     if bytes.len() as u64 > max_bytes {
         return Err(Error::bad_input(format!("it is larger than {max_bytes} bytes")).on(path.display().to_string()));
