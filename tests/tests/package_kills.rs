@@ -218,7 +218,8 @@ fn hurt_at_every_call_of_a_refresh() {
             };
             let build = || {
                 // An index that says the same keeps its number.
-                let yank = if number_of(&case) % 2 == 0 { "--yank=lamp@1.1.0=x" } else { "--unyank=lamp@1.1.0" };
+                let yank =
+                    if number_of(&case).is_multiple_of(2) { "--yank=lamp@1.1.0=x" } else { "--unyank=lamp@1.1.0" };
                 let args = ["registry", "build", ".", "--key", "publisher.key", "--name", "site", yank];
                 let built = case.desk.run("op-install", &args);
                 assert_eq!(built.code, 0, "{built:?}");
