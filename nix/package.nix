@@ -5,6 +5,7 @@
   makeBinaryWrapper,
   btrfs-progs,
   compsize,
+  gnupg,
   util-linux,
 }:
 
@@ -55,13 +56,13 @@ rustPlatform.buildRustPackage {
     cp -r mappings $out/share/op-dbus/
     install -D -m 644 packaging/man/op-dbus.7 -t $out/share/man/man7
     install -D -m 644 packaging/completions/op-dbus -t $out/share/bash-completion/completions
-    for program in discover query apply install snapshot audit; do
+    for program in discover query apply install snapshot audit embed; do
       ln -s op-dbus $out/share/bash-completion/completions/op-$program
     done
   '';
 
   # Shipped mappings and the hookscript are looked for in /usr/share otherwise. op-snapshot runs mkfs.btrfs, mount and
-  # compsize; op-install runs gpgv when it is asked to.
+  # compsize; op-install runs gpgv when it is asked to (--gpg).
   postFixup = ''
     wrapProgram $out/bin/op-snapshot \
       --suffix PATH : ${
@@ -71,6 +72,7 @@ rustPlatform.buildRustPackage {
           util-linux
         ]
       }
+    wrapProgram $out/bin/op-install --suffix PATH : ${lib.makeBinPath [ gnupg ]}
     for program in $out/bin/op-*; do
       wrapProgram "$program" --set-default OP_DBUS_MAPPINGS $out/share/op-dbus/mappings \
         --set-default OP_DBUS_HOOK $out/share/op-dbus/hook/op-dbus-hook

@@ -33,7 +33,11 @@ expect() {
     printf 'FAILED: %s\n  expected: %s\n  got:      %s\n' "$1" "$2" "$got"
 }
 
-expect 'op-dbus ' 'apply audit discover help install plugin query snapshot'
+expect 'op-dbus embed model use ' minilm-l6-q4
+expect 'op-embed --format ' 'ndjson npy raw'
+expect 'op-embed --level m' medium
+expect 'op-embed serve --al' --alias
+expect 'op-dbus ' 'apply audit discover embed help install plugin query snapshot'
 expect 'op-dbus --json qu' query
 expect 'op-dbus help pl' plugin
 expect 'op-dbus --q' --quiet
@@ -45,7 +49,7 @@ expect 'op-dbus query --plugin u' upower
 expect "op-query --root $host/other --plugin o" other
 expect "op-query --root=$host/other --plugin=o" other
 expect "op-dbus --root $host/other query --plugin u" ''
-expect 'op-query --a' '--address --all'
+expect 'op-query --a' '--address --against --all'
 expect 'op-query --select ho' hostname.
 expect 'op-dbus query --select=pa' packagekit.
 expect 'op-query --cached --m' --max-age
@@ -61,7 +65,7 @@ expect 'op-apply ' 'apply confirm folder pending revert state.json'
 expect 'op-apply apply ' 'folder state.json'
 expect 'op-apply revert --w' --when-due
 expect 'op-apply --conf' --confirm-within
-expect 'op-audit ' 'anomalies append check-proof export head keygen log prove prune repair search show verify'
+expect 'op-audit ' 'anomalies append check-proof embed export head import keygen log prove prune repair search show verify'
 expect 'op-audit log --pl' --plugin
 expect 'op-audit log --outcome un' undone
 expect 'op-dbus audit verify --ag' --against
@@ -107,7 +111,7 @@ expect 'op-snapshot restore cache @ 2025-01-15-11 :' 00
 unset COMP_LINE COMP_POINT
 export OP_DBUS_ROOT=$host/none OP_DBUS_MAPPINGS=$host/none
 expect 'op-query --plugin ' ''
-for program in op-dbus op-discover op-query op-apply op-install op-snapshot op-audit; do
+for program in op-dbus op-discover op-query op-apply op-install op-snapshot op-audit op-embed; do
     if complete -p "$program" >/dev/null; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 done
 

@@ -30,6 +30,13 @@ use op_dbus::bus::walk::Tree;
 use op_dbus::cli::show_golden::{GoldenList, GoldenReport};
 use op_dbus::cli::show_packages::{KeysReport, RevokedReport};
 use op_dbus::cli::show_registries::KeyringReport;
+use op_dbus::cli::trail_copy::TrailCopy;
+use op_dbus::embed::cache::{Collected, Stats, Verified, Warmed};
+use op_dbus::embed::documents::{
+    Added, Bench, Document, EmbedTimings, Engines, Layers, ModelVerification, Models, Placement, Record as Embedding,
+    SearchTimings,
+};
+use op_dbus::embed::search::Match;
 use op_dbus::package::create::IntrospectionDocument;
 use op_dbus::package::install::{InstallReport, InstallationReport};
 use op_dbus::package::ledger::Ledger;
@@ -40,7 +47,8 @@ use op_dbus::package::registry::index::Index;
 use op_dbus::package::registry::mirror::MirrorReport;
 use op_dbus::package::registry::offers::SearchReport;
 use op_dbus::package::registry::source::{RegistriesReport, Source};
-use op_dbus::package::versions::{PluginReport, RollbackReport, VerifyReport};
+use op_dbus::package::rollback::RollbackReport;
+use op_dbus::package::versions::{PluginReport, VerifyReport};
 use op_dbus::plugin::Manifest;
 use op_dbus::plugin::author::{Draft, DraftDocument, LintReport, Surface};
 use op_dbus::plugin::inventory::{Inventory, InventoryService};
@@ -114,8 +122,25 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("audit-anomalies", Some("audit_anomalies"), of::<Anomalies>()),
         ("audit-block", Some("audit_block"), of::<BlockDocument>()),
         ("audit-head", Some("audit_head"), of::<HeadDocument>()),
+        ("audit-copy", Some("audit_copy"), of::<TrailCopy>()),
         ("audit-proof", Some("audit_proof"), of::<Proof>()),
         ("audit-verdict", Some("audit_verdict"), of::<Verdict>()),
+        ("embedding", None, of::<Embedding<'_>>()),
+        ("embed-timings", Some("embed_timings"), of::<EmbedTimings>()),
+        ("models", Some("models"), of::<Models>()),
+        ("model", None, of::<op_dbus::embed::model::Manifest>()),
+        ("model-verification", Some("model_verification"), of::<ModelVerification>()),
+        ("engines", Some("engines"), of::<Engines>()),
+        ("embed-bench", Some("embed_bench"), of::<Bench>()),
+        ("embed-layers", Some("embed_layers"), of::<Layers>()),
+        ("embedding-cache", Some("embedding_cache"), of::<Stats>()),
+        ("embedding-verification", Some("embedding_verification"), of::<Document<Verified>>()),
+        ("embedding-collection", Some("embedding_collection"), of::<Document<Collected>>()),
+        ("embedding-warming", Some("embedding_warming"), of::<Document<Warmed>>()),
+        ("topology", Some("topology"), of::<Document<Placement>>()),
+        ("documents", Some("documents"), of::<Document<Added>>()),
+        ("document-match", None, of::<Match>()),
+        ("search-timings", Some("search_timings"), of::<Document<SearchTimings>>()),
     ]
 }
 

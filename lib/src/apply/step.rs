@@ -9,7 +9,7 @@ pub enum Step {
     Query,
     /// What differs, and what is to be done about it.
     Diff,
-    /// What is going to be done is put into words and into the audit trail; the words are what vectors are made of.
+    /// What is going to be done is put into words, and their vectors are asked for; nobody waits for them.
     Vectorize,
     /// It is done.
     Apply,

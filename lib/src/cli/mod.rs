@@ -8,6 +8,8 @@ mod args;
 pub mod author;
 mod common;
 pub mod confirm;
+#[cfg(feature = "engine")]
+pub mod embed;
 mod env;
 mod escape;
 pub mod front;
@@ -29,6 +31,7 @@ pub mod show_registries;
 pub mod show_store;
 mod table;
 pub mod timer;
+pub mod trail_copy;
 pub mod tree;
 pub mod wizard;
 

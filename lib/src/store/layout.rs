@@ -173,6 +173,12 @@ impl StateRoot {
         self.checkpoints().join(format!("{run}.json"))
     }
 
+    /// The folder of installed embedding models.
+    #[must_use]
+    pub fn models(&self) -> PathBuf {
+        self.path.join("models")
+    }
+
     /// The folder of runs that wait to be confirmed.
     #[must_use]
     pub fn pending_folder(&self) -> PathBuf {
@@ -201,6 +207,18 @@ impl StateRoot {
     #[must_use]
     pub fn blocks(&self) -> PathBuf {
         self.path.join("@timing").join("blocks")
+    }
+
+    /// The folder of the vectors of the blocks' entries.
+    #[must_use]
+    pub fn block_vectors(&self) -> PathBuf {
+        self.path.join("@vectors").join("blocks")
+    }
+
+    /// Where `op-embed serve` listens for those who share this root.
+    #[must_use]
+    pub fn embed_socket(&self) -> PathBuf {
+        self.path.join("embed.sock")
     }
 
     /// The lock of those who write blocks.
@@ -232,6 +250,18 @@ impl StateRoot {
     pub fn diff(&self, plugin: &str, digest: &str) -> PathBuf {
         let digest = digest.trim_start_matches("sha256:");
         self.cache().join("diffs").join(plugin).join(format!("{digest}.json"))
+    }
+
+    /// The folder of the cache of vectors.
+    #[must_use]
+    pub fn embeddings(&self) -> PathBuf {
+        self.cache().join("embeddings")
+    }
+
+    /// The folder of documents that are searched by meaning.
+    #[must_use]
+    pub fn documents(&self) -> PathBuf {
+        self.path.join("@vectors").join("documents")
     }
 
     /// Where the last answers of a plugin's service are kept.

@@ -4,13 +4,15 @@
 //! the others the service is asked for what has to be asked for, however long it takes to answer.
 
 mod cells;
+mod drift;
 mod hints;
 mod reading;
 mod record;
 mod signals;
 mod worker;
 
-pub use record::{Changed, Freshness, Presence, Present, Problem, Record, ServiceRecord, Watching};
+pub use drift::Against;
+pub use record::{Changed, Drifted, Freshness, Presence, Present, Problem, Record, ServiceRecord, Settled, Watching};
 
 use crate::base::{Error, Kind, Result};
 use crate::bus::{Bus, Stopper, names};
@@ -226,6 +228,7 @@ fn plugin_called(bus: &Bus, catalog: &Catalog, name: &str) -> Result<Box<dyn Sta
         return Ok(Box::new(catalog.ad_hoc(bus, name)));
     }
     let entry = catalog.entry(name)?;
+    entry.check_on(bus)?;
     match entry.problems.first() {
         Some(problem) => Err(problem.clone()),
         None if entry.mapping.is_none() => catalog.plugin_keeping_secrets(&entry),
