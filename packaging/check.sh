@@ -63,7 +63,7 @@ pages=("$work"/made/man/* man/*)
 if command -v groff >/dev/null; then
   for page in "${pages[@]}"; do
     [ -e "$page" ] || continue
-    said=$(groff -man -Tutf8 -ww "$page" 2>&1 >"$work/page")
+    said=$(groff -man -Kutf8 -Tutf8 -ww "$page" 2>&1 >"$work/page")
     if [ -n "$said" ] || [ ! -s "$work/page" ]; then bad "$page: $said"; fi
   done
   good "groff: looked at ${#pages[@]} pages"

@@ -21,6 +21,9 @@ for program in $PROGRAMS; do
 done
 entry 644 "$share/bash-completion/completions/op-dbus" packaging/completions/op-dbus
 entry 644 "$zsh/_op-dbus" MADE/zsh/_op-dbus
+for page in op-plugin.toml op-semantic-mapping.toml op-state; do
+  entry 644 "$share/man/man5/$page.5" "MADE/man/$page.5"
+done
 for page in packaging/man/*.[0-9]; do
   entry 644 "$share/man/man${page##*.}/${page##*/}" "$page"
 done
@@ -29,6 +32,7 @@ for unit in packaging/systemd/*; do
 done
 entry 644 "$PREFIX/lib/sysusers.d/op-dbus.conf" packaging/sysusers.conf
 entry 644 "$PREFIX/lib/tmpfiles.d/op-dbus.conf" packaging/tmpfiles.conf
+entry 644 /etc/op-dbus/acknowledged.json packaging/acknowledged.json
 find mappings -type f | LC_ALL=C sort | while read -r file; do entry 644 "$data/$file" "$file"; done
 for schema in docs/schemas/*.json; do entry 644 "$data/schemas/${schema##*/}" "$schema"; done
 entry 755 "$data/hook/op-dbus-hook" proxmox-hook/op-dbus-hook

@@ -28,6 +28,7 @@ while IFS=$'\t' read -r mode target source; do
       sed "s,=/usr/bin/op-,=$PREFIX/bin/op-," "$source" >"$made/unit"
       install -m "$mode" "$made/unit" "$destination$target"
       ;;
-    *) install -m "$mode" "$source" "$destination$target" ;;
+    # What somebody wrote in /etc is theirs.
+    *) [[ $target == /etc/* && -e $destination$target ]] || install -m "$mode" "$source" "$destination$target" ;;
   esac
 done <"$made/list"
