@@ -17,10 +17,10 @@ bad() { echo "packaging: FAILED: $*" >&2; status=1; }
 # Units: systemd reads them and warns of what it does not know; a warning is a failure here.
 if command -v systemd-analyze >/dev/null; then
   for unit in systemd/*; do
-    sed "s,/usr/bin/systemctl,$(command -v systemctl || command -v true)," "$unit" >"$work/${unit##*/}"
+    sed "s,/usr/bin/systemctl,$(type -P systemctl || type -P true)," "$unit" >"$work/${unit##*/}"
     for name in $(grep -oP '=/usr/bin/\Kop-[a-z]+' "$unit" | sort -u); do
       program=$programs/$name
-      [ -x "$program" ] || program=$(command -v true)
+      [ -x "$program" ] || program=$(type -P true)
       sed -i "s,=/usr/bin/$name,=$program," "$work/${unit##*/}"
     done
   done
