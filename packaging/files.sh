@@ -32,7 +32,7 @@ for unit in packaging/systemd/*; do
 done
 entry 644 "$PREFIX/lib/sysusers.d/op-dbus.conf" packaging/sysusers.conf
 entry 644 "$PREFIX/lib/tmpfiles.d/op-dbus.conf" packaging/tmpfiles.conf
-entry 644 /etc/op-dbus/acknowledged.json packaging/acknowledged.json
+entry 644 "${ETC:-/etc}/op-dbus/acknowledged.json" packaging/acknowledged.json
 find mappings -type f | LC_ALL=C sort | while read -r file; do entry 644 "$data/$file" "$file"; done
 for schema in docs/schemas/*.json; do entry 644 "$data/schemas/${schema##*/}" "$schema"; done
 entry 755 "$data/hook/op-dbus-hook" proxmox-hook/op-dbus-hook

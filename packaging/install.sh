@@ -1,7 +1,7 @@
 #!/bin/bash
 # install.sh : puts what files.sh lists below DESTDIR; uninstall.sh takes it away again. From the environment:
 #   PREFIX (/usr/local)  DESTDIR  PROGRAMS (the programs' names)  BUILT (their folder: target/release)
-#   DATA (/usr/share/op-dbus)  SOURCE_DATE_EPOCH (the date on manual pages)
+#   DATA (/usr/share/op-dbus)  ETC (/etc)  SOURCE_DATE_EPOCH (the date on manual pages)
 # Enables and starts nothing.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -29,6 +29,6 @@ while IFS=$'\t' read -r mode target source; do
       install -m "$mode" "$made/unit" "$destination$target"
       ;;
     # What somebody wrote in /etc is theirs.
-    *) [[ $target == /etc/* && -e $destination$target ]] || install -m "$mode" "$source" "$destination$target" ;;
+    *) [[ $target == */op-dbus/acknowledged.json && -e $destination$target ]] || install -m "$mode" "$source" "$destination$target" ;;
   esac
 done <"$made/list"

@@ -13,7 +13,7 @@ if [ -n "$guests" ]; then
   exit 1
 fi
 while IFS=$'\t' read -r _ target _; do
-  [[ $target != /etc/* ]] || continue
+  [[ $target != */op-dbus/acknowledged.json ]] || continue
   rm -f "$destination$target"
   folder=${target%/*}
   # Only folders of our own name are ours to remove.

@@ -20,6 +20,8 @@ packages=(
   systemd                               # busctl, systemd-analyze
   libglib2.0-bin                        # gdbus, to measure beside
   groff-base                            # whether the manual page is well formed
+  dpkg-dev lintian                      # make deb: which libraries it needs, and whether it is as Debian wants it
+  zsh fish                              # whether their completions complete
   nix-bin                               # whether the Nix files parse; no daemon
 )
 missing=()

@@ -1,7 +1,7 @@
 #!/bin/bash
 # build.sh OUT : makes OUT/op-dbus_VERSION_ARCH.deb of the built programs, with what dpkg itself brings (decision 0080).
 # From the environment: PROGRAMS (their names)  BUILT (their folder)  SOURCE_DATE_EPOCH (of the newest commit)
-#   VERSION (Cargo.toml's)  COMPRESSION (xz; tests take zstd)
+#   VERSION (Cargo.toml's)  COMPRESSION (xz)  LEVEL (6; tests take a lower one)
 # The same sources and programs make the same package, to the byte.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -51,5 +51,5 @@ sed -e "s/@VERSION@/$version/; s/@ARCHITECTURE@/$architecture/; s/@SIZE@/$size/"
 mkdir -p "$out"
 find "$tree" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 package=$out/op-dbus_${version}_$architecture.deb
-dpkg-deb --root-owner-group -Z"${COMPRESSION:-xz}" --build "$tree" "$package" >/dev/null
+dpkg-deb --root-owner-group -Z"${COMPRESSION:-xz}" -z"${LEVEL:-6}" --build "$tree" "$package" >/dev/null
 echo "$package"
