@@ -21,6 +21,7 @@ packages=(
   libglib2.0-bin                        # gdbus, to measure beside
   groff-base                            # whether the manual page is well formed
   dpkg-dev lintian                      # make deb: which libraries it needs, and whether it is as Debian wants it
+  ansible-core                          # packaging/ansible/test.sh
   zsh fish                              # whether their completions complete
   nix-bin                               # whether the Nix files parse; no daemon
 )
