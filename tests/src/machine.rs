@@ -69,8 +69,7 @@ impl Machine {
     pub fn boot(options: &MachineOptions) -> Machine {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let mut boot = Command::new(scripts().join("boot.sh"));
-        let shown =
-            if options.is_bare { crate::arguments(&options.binds) } else { crate::shown(&options.binds) };
+        let shown = if options.is_bare { crate::arguments(&options.binds) } else { crate::shown(&options.binds) };
         boot.args(shown).arg("--pid-file").arg(folder.path().join("pid"));
         let mut machine = Machine { keeper: Keeper::start(&mut boot), folder, leader: 0 };
         machine.wait_until_ready();

@@ -90,6 +90,18 @@ fn an_installed_package_waits_for_a_state_and_keeps_it() {
                 /usr/share/fish/vendor_completions.d/op-apply.fish /usr/share/op-dbus/schemas/state.schema.json)")
         .ok();
 
+    let health = machine.run(&["op-dbus", "doctor", "--json"], "");
+    assert_eq!(health.code, 0, "{health:?}");
+    let health = health.json();
+    let states = health["findings"].as_array().unwrap().iter().map(|finding| &finding["state"]);
+    assert!(states.clone().all(|state| state != "broken") && states.count() >= 6, "{health}");
+    // A document that is none fails, the machine stays as it is, and the doctor says where to look.
+    op_dbus_tests::ops::write(&machine, "/etc/op-dbus/state.json", "{");
+    wait_until("it failed", || machine.sh("systemctl is-failed op-dbus.service").stdout == "failed\n");
+    let health = machine.run(&["op-dbus", "doctor", "--no-json"], "");
+    assert_eq!(health.code, 3, "{health:?}");
+    assert!(health.stdout.contains("BROKEN") && health.stdout.contains("journalctl -u op-dbus.service"), "{health:?}");
+
     // It converges when the document changes, also to what only the kernel knows.
     let mut state = located("rack 4");
     state["plugins"]["net"] = json!({"interfaces": {"opbr0": {"type": "linux-bridge", "state": "up"}}});

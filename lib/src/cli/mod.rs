@@ -8,6 +8,7 @@ mod args;
 pub mod author;
 mod common;
 pub mod confirm;
+pub mod doctor;
 mod env;
 mod escape;
 pub mod front;
