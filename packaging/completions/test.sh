@@ -33,7 +33,7 @@ expect() {
     printf 'FAILED: %s\n  expected: %s\n  got:      %s\n' "$1" "$2" "$got"
 }
 
-expect 'op-dbus ' 'apply audit discover doctor help install plugin query snapshot'
+expect 'op-dbus ' 'apply audit discover help install plugin query snapshot'
 expect 'op-dbus --json qu' query
 expect 'op-dbus help pl' plugin
 expect 'op-dbus --q' --quiet

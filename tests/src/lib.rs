@@ -43,22 +43,15 @@ fn shown(more: &[Bind]) -> Vec<String> {
     binds.push(("--bind", programs(), "/op/bin".to_owned()));
     binds.push(("--bind", repository.join("mappings"), "/usr/share/op-dbus/mappings".to_owned()));
     binds.extend(more.iter().cloned());
-    arguments(&binds)
+    let argument = |(option, host, inside): Bind| [option.to_owned(), format!("{}:{inside}", host.display())];
+    binds.into_iter().flat_map(argument).collect()
 }
 
-fn arguments(binds: &[Bind]) -> Vec<String> {
-    let argument = |(option, host, inside): &Bind| [(*option).to_owned(), format!("{}:{inside}", host.display())];
-    binds.iter().flat_map(argument).collect()
-}
-
-/// Where the sources are.
-#[must_use]
-pub fn repository() -> PathBuf {
+fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// The folder of built programs: the one above `deps/`, where cargo puts test programs of the same profile.
-#[must_use]
-pub fn programs() -> PathBuf {
+fn programs() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
 }

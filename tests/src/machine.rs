@@ -26,7 +26,6 @@ pub use vm::{Vm, VmOptions};
 #[derive(Debug, Default, Clone)]
 pub struct MachineOptions {
     binds: Vec<Bind>,
-    is_bare: bool,
 }
 
 /// A booted container. Dropping it ends it and takes its file system away; so does the end of the test program,
@@ -39,12 +38,6 @@ pub struct Machine {
 }
 
 impl MachineOptions {
-    /// Without this repository, its programs and its mappings: as an administrator has it before op-dbus is installed.
-    #[must_use]
-    pub fn bare() -> Self {
-        Self { is_bare: true, ..Self::default() }
-    }
-
     /// Shows `host` at `inside`, read-only.
     #[must_use]
     pub fn bind(mut self, host: &Path, inside: &str) -> Self {
@@ -69,8 +62,7 @@ impl Machine {
     pub fn boot(options: &MachineOptions) -> Machine {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let mut boot = Command::new(scripts().join("boot.sh"));
-        let shown = if options.is_bare { crate::arguments(&options.binds) } else { crate::shown(&options.binds) };
-        boot.args(shown).arg("--pid-file").arg(folder.path().join("pid"));
+        boot.args(crate::shown(&options.binds)).arg("--pid-file").arg(folder.path().join("pid"));
         let mut machine = Machine { keeper: Keeper::start(&mut boot), folder, leader: 0 };
         machine.wait_until_ready();
         machine

@@ -8,7 +8,6 @@ mod args;
 pub mod author;
 mod common;
 pub mod confirm;
-pub mod doctor;
 mod env;
 mod escape;
 pub mod front;
