@@ -1,13 +1,13 @@
 # op-dbus: `make` shows what there is to make.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PROGRAMS := op-discover op-query op-apply op-install op-snapshot op-audit op-dbus
+PROGRAMS := op-discover op-query op-apply op-install op-snapshot op-audit op-embed op-dbus
 PREFIX ?= /usr/local
 # What the package and the archives are made of: release, or debug for tests.
 PROFILE ?= release
 DESTDIR ?=
 
-.PHONY: help deps build demo test test-vm lint bench install uninstall deb dist registry docs clean-test-cache
+.PHONY: help deps build demo test test-vm lint bench bench-gpu install uninstall deb dist registry docs clean-test-cache
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,14 +23,14 @@ demo: deps ## discover, create, query, plan, apply, verify: real services in a t
 	@tests/demo.sh
 
 test: deps lint ## everything but the VM: lints, pure logic, programs, real services, a booted machine (as root)
-	@set -e; for p in $(PROGRAMS); do cargo build --locked --quiet -p $$p; done
+	@set -e; for p in $(filter-out op-embed,$(PROGRAMS)); do cargo build --locked --quiet -p $$p; done
 	@tests/root/build.sh >/dev/null
 	@tests/machine/build.sh >/dev/null
 	cargo test --locked --workspace
 	@tests/folders.sh
 
 test-vm: test ## the same, and what needs a virtual machine with two NUMA nodes
-	cargo test --locked -p op_dbus_tests --test vm -- --ignored
+	cargo test --locked -p op_dbus_tests --test vm --test vectors_vm -- --ignored
 
 lint: ## formatting and clippy
 	cargo fmt --all --check
@@ -39,6 +39,10 @@ lint: ## formatting and clippy
 bench: deps build ## measure beside what people use today, in one run (as root)
 	@cargo build --locked --release -p op_dbus_tests --bins
 	@tests/bench/run.sh
+
+bench-gpu: ## embeddings on the processor and on a GPU, where a device and a GPU build of ONNX Runtime are there
+	@cargo build --locked --release -p op-embed
+	@tests/bench/gpu.sh
 
 install: ## all that an installation has, under $(DESTDIR)$(PREFIX), after make build; starts nothing
 	@PROGRAMS="$(PROGRAMS)" PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" BUILT="target/$(PROFILE)" packaging/install.sh

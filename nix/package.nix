@@ -15,7 +15,7 @@ rustPlatform.buildRustPackage {
   pname = "op-dbus";
   inherit (manifest.workspace.package) version;
 
-  # What the programs are made of and what is installed: tests and benchmarks aside.
+  # What the programs are made of, and what is installed beside them.
   src = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
