@@ -22,6 +22,9 @@ packages=(
   libglib2.0-bin                        # gdbus, to measure beside
   python3-venv                          # tests/embed/python.sh: what embeddings are compared with
   groff-base                            # whether the manual page is well formed
+  dpkg-dev lintian                      # make deb: which libraries it needs, and whether it is as Debian wants it
+  ansible-core                          # packaging/ansible/test.sh
+  zsh fish                              # whether their completions complete
   nix-bin                               # whether the Nix files parse; no daemon
 )
 missing=()
