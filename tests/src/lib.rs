@@ -5,7 +5,7 @@
 // What a failed test should say goes where the test harness keeps it.
 #![allow(clippy::print_stderr)]
 
-pub mod command;
+mod command;
 pub mod disk;
 pub mod lamp;
 pub mod machine;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
-use op_dbus_tests::command::Output;
+use op_dbus_tests::root::Output;
 use op_dbus_tests::machine::{Machine, MachineOptions};
 use op_dbus_tests::ops::{fails, outcome, wait_until};
 use serde_json::{Value, json};
