@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
-use op_dbus_tests::root::Output;
 use op_dbus_tests::machine::{Machine, MachineOptions};
 use op_dbus_tests::ops::{fails, outcome, wait_until};
+use op_dbus_tests::root::Output;
 use serde_json::{Value, json};
 
 /// A root file system of one program, and the plugin with little patience.
@@ -59,7 +59,7 @@ fn containers_of_plain_lxc_from_a_golden_image() {
     assert_eq!(host.containers(), json!({}));
     let everything = || {
         sh(
-            "find /var/lib/lxc -printf '%p %m\\n' | sort; ip -br link | cut -d' ' -f1 | sort; btrfs subvolume list /var/lib/lxc | wc -l",
+            "find /var/lib/lxc -printf '%p %m\\n' | sort; ip -br link | cut -d' ' -f1 | sort; btrfs subvolume list -o /var/lib/lxc | wc -l",
         )
     };
     let nothing = everything();

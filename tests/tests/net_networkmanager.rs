@@ -25,10 +25,6 @@ fn a_bridge_comes_back_after_a_reboot() {
     });
     wait_until("its port is in it", || machine.sh("bridge link").stdout.contains("master opbr0"));
     assert!(machine.sh("ip route show 198.51.100.0/24").ok().contains("via 192.0.2.254 dev opbr0"));
-    // It is as the document says, and NetworkManager having it does not make it somebody else's.
     let output = apply(&machine, &[], &wish);
     assert_eq!((output.code, outcome(&output.json())), (0, "unchanged"), "{output:?}");
-    let mtu = json!({"plugins": {"net": {"interfaces": {"opbr0": {"mtu": 1300}}}}});
-    let output = apply(&machine, &[], &mtu);
-    assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
 }

@@ -1,10 +1,10 @@
 //! Golden images: read-only subvolumes from which containers are made in the time of a snapshot.
 
 use op_dbus::base::{Error, Result};
+use op_dbus::cli::show_golden::GoldenOutcome;
 use op_dbus::cli::{Cli, show_golden};
 use op_dbus::plugin::builtin::lxc::making::{self, From, Make};
 use op_dbus::plugin::builtin::lxc::{self, Settings, golden};
-use show_golden::GoldenOutcome;
 
 /// make, list, renew and delete golden images of containers
 #[derive(argh::FromArgs, argh::ArgsInfo)]
