@@ -7,7 +7,7 @@ deb=$(readlink -f "${1:?}")
 exec unshare --mount --pid --fork --kill-child --propagation private -- bash -euc '
   w=$(mktemp -d)
   # Small enough to be filled.
-  mount -t tmpfs -o size=700M tmpfs "$w"
+  mount -t tmpfs -o size=1500M tmpfs "$w"
   mkdir "$w"/{upper,work,root}
   mount -t overlay overlay -o "lowerdir=/,upperdir=$w/upper,workdir=$w/work" "$w/root"
   for folder in run tmp; do mount -t tmpfs tmpfs "$w/root/$folder"; done
