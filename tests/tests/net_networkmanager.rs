@@ -27,4 +27,27 @@ fn a_bridge_comes_back_after_a_reboot() {
     assert!(machine.sh("ip route show 198.51.100.0/24").ok().contains("via 192.0.2.254 dev opbr0"));
     let output = apply(&machine, &[], &wish);
     assert_eq!((output.code, outcome(&output.json())), (0, "unchanged"), "{output:?}");
+    // NetworkManager brought it back, from our profile: it is still ours to change.
+    let mtu = json!({"plugins": {"net": {"interfaces": {"opbr0": {"mtu": 1300}}}}});
+    let output = apply(&machine, &[], &mtu);
+    assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
+    assert_eq!(machine.sh("cat /sys/class/net/opbr0/mtu").ok(), "1300\n");
+}
+
+#[test]
+fn what_networkmanager_only_watches_is_changed_again() {
+    let machine = Machine::boot(&MachineOptions::default());
+    let wish = |mtu: u32| {
+        let address = json!([{"ip": "192.0.2.1", "prefix-length": 24}]);
+        let link = json!({"type": "linux-bridge", "mtu": mtu, "ipv4": {"enabled": true, "address": address}});
+        json!({"plugins": {"net": {"interfaces": {"opbr0": link}}}})
+    };
+    let output = apply(&machine, &[], &wish(1500));
+    assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
+    wait_until("NetworkManager shows it", || {
+        machine.sh("grep -l external=true /run/NetworkManager/system-connections/opbr0.nmconnection").code == 0
+    });
+    let output = apply(&machine, &[], &wish(1300));
+    assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
+    assert_eq!(machine.sh("cat /sys/class/net/opbr0/mtu").ok(), "1300\n");
 }

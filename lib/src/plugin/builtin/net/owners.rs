@@ -24,11 +24,20 @@ pub fn manager(settings: &Settings, name: &str, index: u32) -> Option<&'static s
         return Some("systemd-networkd");
     }
     let device = read(&settings.networkmanager_devices);
-    // What NetworkManager calls generated it only watches.
     let is_managed = matches!(value(&device, "managed"), Some("true" | "1" | "managed"));
-    let is_ours = value(&device, "connection-uuid").is_some_and(|uuid| uuid == networkmanager::uuid(name));
-    let of_nm = is_managed && !is_ours && value(&device, "nm-generated") != Some("true");
+    let is_left_alone = |uuid: &str| uuid == networkmanager::uuid(name) || is_only_watched(settings, uuid);
+    let of_nm = is_managed && !value(&device, "connection-uuid").is_some_and(is_left_alone);
     of_nm.then_some("NetworkManager")
+}
+
+/// Whether NetworkManager made this profile to show what somebody else has set up. Those lie in memory, beside its state
+/// of devices, and are marked so; one that it made for a wired link without any is generated too, but not external.
+fn is_only_watched(settings: &Settings, uuid: &str) -> bool {
+    let in_memory = settings.networkmanager_devices.with_file_name("system-connections");
+    let Ok(profiles) = std::fs::read_dir(in_memory) else { return false };
+    profiles.flatten().filter_map(|profile| file::read(&profile.path()).ok().flatten()).any(|profile| {
+        value(&profile, "uuid") == Some(uuid) && value(&profile, "external").is_some_and(|is| is == "true")
+    })
 }
 
 fn value<'t>(text: &'t str, key: &str) -> Option<&'t str> {
@@ -114,11 +123,14 @@ mod tests {
         write("links/3", "ADMIN_STATE=unmanaged\n");
         write("links/4", "ADMIN_STATE=configured\nNETWORK_FILE=/etc/systemd/network/50-op-dbus-eth4.network\n");
         write("devices/5", "[device]\nmanaged=true\nconnection-uuid=1\n");
-        write("devices/6", "[device]\nmanaged=true\nnm-generated=true\n");
+        write("devices/6", "[device]\nmanaged=true\nconnection-uuid=2\nnm-owned=false\n");
         write("devices/7", "[device]\nmanaged=false\n");
+        write("devices/8", &format!("[device]\nmanaged=true\nconnection-uuid={}\n", networkmanager::uuid("eth0")));
+        write("system-connections/2.nmconnection", "[connection]\nuuid=2\n\n[.nmmeta]\nexternal=true\n");
+        write("system-connections/1.nmconnection", "[connection]\nuuid=1\n\n[.nmmeta]\nnm-generated=true\n");
         assert_eq!(
-            [2, 3, 4, 5, 6, 7].map(|index| of("eth0", index)),
-            [Some("systemd-networkd"), None, None, Some("NetworkManager"), None, None]
+            [2, 3, 4, 5, 6, 7, 8].map(|index| of("eth0", index)),
+            [Some("systemd-networkd"), None, None, Some("NetworkManager"), None, None, None]
         );
         assert_eq!(of("br0", 2), None, "the settings say so");
     }
