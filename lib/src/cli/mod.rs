@@ -8,6 +8,7 @@ mod args;
 pub mod author;
 mod common;
 pub mod confirm;
+pub mod doctor;
 #[cfg(feature = "engine")]
 pub mod embed;
 mod env;
