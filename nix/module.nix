@@ -227,6 +227,7 @@ in
         Type = "oneshot";
         RemainAfterExit = true;
         ExecStart = "${program "op-apply"} /etc/op-dbus/state.json --yes --owner boot";
+        NotifyAccess = "main";
         TimeoutStartSec = "15min";
         TimeoutStopSec = "5min";
         StateDirectory = "op-dbus";
@@ -253,6 +254,7 @@ in
         Type = "oneshot";
         RemainAfterExit = true;
         ExecStart = "${program "op-apply"} --recover --lock-timeout 5min";
+        NotifyAccess = "main";
         TimeoutStartSec = "15min";
         StateDirectory = "op-dbus";
         UMask = "0077";
@@ -287,6 +289,7 @@ in
         // {
           Type = "oneshot";
           ExecStart = "${program "op-apply"} --check /etc/op-dbus/state.json --owner boot --acknowledged /etc/op-dbus/acknowledged.json";
+          NotifyAccess = "main";
           TimeoutStartSec = "5min";
           UMask = "0077";
         };

@@ -104,6 +104,12 @@ on 'systemctl reboot'
 ready 2
 ok 'it converges at boot' until_on 'hostnamectl --json=short | grep -q "rack 4" && ip link show opbr0 && systemctl is-active op-dbus.service'
 ok 'all of it is on record' on op-audit verify
+ok 'systemctl status says how it ended' on 'systemctl show -P StatusText op-dbus.service | grep "as wanted\|verified"'
+ok 'op-dbus doctor finds nothing broken' on 'op-dbus doctor --no-json'
+has '... the units neither' 'applying, recovering, snapshots and the look for drift are enabled'
+on 'systemctl disable -q op-dbus-drift.timer; op-dbus doctor --no-json' >"$work/said" 2>&1
+has 'op-dbus doctor says what mends it' 'systemctl enable --now op-dbus-drift.timer'
+on 'systemctl enable -q op-dbus-drift.timer'
 
 # ---- removing is refused while it would strand the machine
 refused() {   # WHAT WORDS...

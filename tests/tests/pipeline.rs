@@ -353,3 +353,36 @@ fn another_machine_is_reached_over_ssh() {
     fails(&bridgeless, 69, &["kind: unavailable", "root@localhost", "ssh HOST systemd-stdio-bridge"]);
     fails(&session.run(&["op-query", "--host", "root@no.such.host.invalid"], ""), 69, &["no.such.host.invalid"]);
 }
+
+#[test]
+fn several_machines_are_asked_at_once() {
+    let session = RealRoot::get().session();
+    session.run(&["/usr/sbin/sshd"], "").ok();
+    let hosts = ["--host", "root@localhost", "--host", "localhost", "-H", "root@no.such.host.invalid"];
+    let ask = |more: &[&str]| session.run(&[&["op-query"], &hosts[..], more].concat(), "");
+    let answer = ask(&["--select", "hostname.static_hostname"]);
+    fails(&answer, 3, &["no.such.host.invalid", "kind: unavailable"]);
+    let mut lines: Vec<Value> = answer.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines.sort_by_key(|line| line["host"].to_string());
+    let said = |line: &Value| {
+        let name = line["document"]["values"]["hostname.static_hostname"].clone();
+        (line["host"].clone(), line["exit_code"].clone(), name, line["problems"][0]["kind"].clone())
+    };
+    let good = |host: &str| (json!(host), json!(0), json!("op-test"), Value::Null);
+    let gone = (json!("root@no.such.host.invalid"), json!(69), Value::Null, json!("unavailable"));
+    assert_eq!(lines.iter().map(said).collect::<Vec<_>>(), [good("localhost"), gone, good("root@localhost")]);
+    // A whole state, for people: a row for each value, and the machines by name.
+    let table = ask(&["--plugin", "hostname", "--no-json"]);
+    assert_eq!(table.code, 3, "{table:?}");
+    for host in ["localhost ", "root@localhost "] {
+        let named = |line: &&str| line.starts_with(host) && line.contains("hostname.static_hostname");
+        assert_eq!(table.stdout.lines().filter(named).count(), 1, "{table:?}");
+    }
+    fails(&ask(&["--plugin", "hostname", "--watch"]), 64, &["--watch", "several are named"]);
+    let nowhere = ["op-query", "--host", "one.invalid", "--host", "two.invalid", "--plugin", "hostname"];
+    let nowhere = session.run(&nowhere, "");
+    fails(&nowhere, 69, &["one.invalid", "two.invalid"]);
+    assert_eq!(nowhere.stdout.lines().count(), 2, "{nowhere:?}");
+    let apply = session.run(&["op-apply", "--host", "one.invalid", "--host", "two.invalid", "--check"], "{}");
+    fails(&apply, 64, &["two buses", "op-query"]);
+}

@@ -27,6 +27,8 @@ use op_dbus::bus::Service;
 use op_dbus::bus::introspection::Node;
 use op_dbus::bus::recording::Recording;
 use op_dbus::bus::walk::Tree;
+use op_dbus::cli::answers::HostAnswer;
+use op_dbus::cli::doctor::{Finding, Health, State};
 use op_dbus::cli::show_golden::{GoldenList, GoldenReport};
 use op_dbus::cli::show_packages::{KeysReport, RevokedReport};
 use op_dbus::cli::show_registries::KeyringReport;
@@ -80,12 +82,14 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("introspection", Some("introspection"), of::<IntrospectionDocument>()),
         ("plugins", Some("plugins"), of::<Listing>()),
         ("selection", Some("selection"), of::<Selected>()),
+        ("host", Some("host"), of::<HostAnswer>()),
         ("cached", Some("cached"), of::<CachedDocument<'_>>()),
         ("timings", Some("timings"), of::<Timings>()),
         ("watch", None, of::<Record>()),
         ("checkpoint", Some("checkpoint"), of::<Checkpoint>()),
         ("root", Some("root"), of::<RootReport>()),
         ("doctor", Some("doctor"), of::<Doctor>()),
+        ("health", Some("health"), of::<Health>()),
         ("rotation", Some("rotation"), of::<Rotation>()),
         ("snapshots", Some("snapshots"), of::<Snapshots>()),
         ("snapshot", Some("snapshot"), of::<SnapshotReport>()),
@@ -449,6 +453,18 @@ fn drafts_and_findings() {
     accepts(&validator("draft"), &json!(draft));
     accepts(&validator("lint"), &json!(draft.lint));
     assert!(!draft.lint.findings.is_empty() && draft.keys.len() > 3);
+}
+
+#[test]
+fn what_the_doctor_of_all_prints() {
+    let finding = |state, mend: Option<&str>| Finding {
+        part: "units".into(),
+        state,
+        detail: "op-dbus.path is disabled".into(),
+        mend: mend.map(str::to_owned),
+    };
+    let findings = vec![finding(State::Good, None), finding(State::Advice, Some("init")), finding(State::Broken, None)];
+    accepts(&validator("health"), &json!(Health { kind: "health".into(), version: 1, findings }));
 }
 
 /// What `op-snapshot` prints about a root in memory: each command once, as it is.

@@ -87,6 +87,7 @@ const PROGRAM: Program = Program {
     version: env!("CARGO_PKG_VERSION"),
     default_subcommand: Some("apply"),
     optional_values: &[("--rollback", "last")],
+    many_hosts: false,
     examples: "op-apply want.json\n\
                op-apply --dry-run want.json > plan.json && op-apply plan.json\n\
                op-query --plugin hostname | jq '.plugins.hostname.location = \"rack 3\"' | op-apply\n\

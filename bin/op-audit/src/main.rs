@@ -64,6 +64,7 @@ const PROGRAM: Program = Program {
     version: env!("CARGO_PKG_VERSION"),
     default_subcommand: None,
     optional_values: &[],
+    many_hosts: false,
     examples: "op-audit log --plugin packagekit --since 2025-01-15\n\
                op-audit search 'containers that failed to start' --since 2025-01\n\
                op-audit verify\n\

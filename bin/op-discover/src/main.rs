@@ -46,6 +46,7 @@ const PROGRAM: Program = Program {
     version: env!("CARGO_PKG_VERSION"),
     default_subcommand: Some("show"),
     optional_values: &[],
+    many_hosts: false,
     examples: "op-discover\n\
                op-discover org.freedesktop.hostname1 --tree\n\
                op-discover org.freedesktop.UPower --xml /usr/share/dbus-1/interfaces\n\

@@ -55,6 +55,7 @@ const PROGRAM: Program = Program {
     version: env!("CARGO_PKG_VERSION"),
     default_subcommand: Some("embed"),
     optional_values: &[],
+    many_hosts: false,
     examples: "printf 'Creating container 100\\n' | op-embed\n\
                op-embed --text 'Creating container 100' --format raw > vector.f32\n\
                op-embed --format npy lines.txt > vectors.npy\n\

@@ -3,7 +3,7 @@
 use crate::Asked;
 use op_dbus::apply::query::{self, Found, Selection};
 use op_dbus::apply::select::{self, Selected};
-use op_dbus::base::{Error, Result};
+use op_dbus::base::{Error, Progress, Result};
 use op_dbus::bus::Bus;
 use op_dbus::cli::{Cli, Outcome, answers, show};
 use op_dbus::plugin::Catalog;
@@ -18,9 +18,8 @@ pub fn run(asked: &Asked, cli: &mut Cli) -> Result<Outcome> {
     let connect = || Bus::connect(&target, timeout);
     // Another machine is asked over one ssh, which may want a password.
     let more: Option<&(dyn Fn() -> Result<Bus> + Sync)> = if bus.is_remote() { None } else { Some(&connect) };
-    let selection = selection(asked, &bus, &catalog)?;
     let services = query::Asked { bus: &bus, connect: more, catalog: &catalog, cache: cache.as_ref() };
-    let found = query::query(&services, &selection, &asked.want, &mut progress)?;
+    let Answer { found, selected } = read(asked, &services, &mut progress)?;
     progress.finish();
     for warning in &found.warnings {
         cli.out.warn(warning);
@@ -28,17 +27,34 @@ pub fn run(asked: &Asked, cli: &mut Cli) -> Result<Outcome> {
     if asked.args.timings {
         answers::timings(&mut cli.out, &found.timings);
     }
-    if let Selection::Each(wanted) = &selection {
-        let mut selected = Selected::new(&asked.paths, &found.document, wanted, &catalog);
-        // Which items there are is only known when all of them are read.
-        if let (false, Some(all)) = (selected.problems.is_empty(), select::with_all_items(wanted)) {
-            let found = query::query(&services, &Selection::Each(all.clone()), &asked.want, &mut progress)?;
-            selected.problems = Selected::new(&asked.paths, &found.document, &all, &catalog).problems;
-        }
-        let problems = [found.problems, selected.problems.clone()].concat();
-        return print_selected(&selected, problems, asked.args.raw, cli);
+    match selected {
+        Some(selected) => print_selected(&selected, found.problems, asked.args.raw, cli),
+        None => print(found, asked.args.bare, cli),
     }
-    print(found, asked.args.bare, cli)
+}
+
+/// What one machine answered.
+pub struct Answer {
+    /// The state, and everything that is missing from the answer.
+    pub found: Found,
+    /// The part of it that paths name, when some were given.
+    pub selected: Option<Selected>,
+}
+
+/// Reads what is asked for.
+pub fn read(asked: &Asked, services: &query::Asked<'_>, progress: &mut (dyn Progress + Send)) -> Result<Answer> {
+    let catalog = services.catalog;
+    let selection = selection(asked, services.bus, catalog)?;
+    let mut found = query::query(services, &selection, &asked.want, progress)?;
+    let Selection::Each(wanted) = &selection else { return Ok(Answer { found, selected: None }) };
+    let mut selected = Selected::new(&asked.paths, &found.document, wanted, catalog);
+    // Which items there are is only known when all of them are read.
+    if let (false, Some(all)) = (selected.problems.is_empty(), select::with_all_items(wanted)) {
+        let found = query::query(services, &Selection::Each(all.clone()), &asked.want, progress)?;
+        selected.problems = Selected::new(&asked.paths, &found.document, &all, catalog).problems;
+    }
+    found.problems.append(&mut selected.problems);
+    Ok(Answer { found, selected: Some(selected) })
 }
 
 /// What is asked for: by path, what the paths can name.

@@ -2,6 +2,7 @@
 
 mod cached;
 mod document;
+mod hosts;
 mod live;
 mod watch;
 
@@ -68,6 +69,7 @@ const PROGRAM: Program = Program {
     version: env!("CARGO_PKG_VERSION"),
     default_subcommand: None,
     optional_values: &[],
+    many_hosts: true,
     examples: "op-query --plugin hostname\n\
                op-query --plugin packagekit --bare\n\
                op-query --select hostname.static_hostname --raw\n\
@@ -77,6 +79,7 @@ const PROGRAM: Program = Program {
                op-query --watch --select '**.state' --for 1m\n\
                op-query --watch --against /etc/op-dbus/state.json\n\
                op-discover | op-query\n\
+               op-query --host root@web1 --host root@web2 --select hostname.location\n\
                op-query --in 100.json --select /phases/pre-start | op-apply --check\n\
                op-query --plugin hostname | jq '.plugins.hostname.static_hostname = \"web\"' | op-apply",
 };
@@ -89,10 +92,14 @@ fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
     if let Some(file) = &args.document {
         return document::run(file, &args, cli);
     }
+    if !cli.common.more_hosts.is_empty() {
+        hosts::refuse_contradictions(&args)?;
+    }
     let asked = Asked::new(args)?;
     match (asked.args.cached, asked.args.watch) {
         (true, _) => cached::run(&asked, cli),
         (_, true) => watch::run(&asked, cli),
+        _ if !cli.common.more_hosts.is_empty() => hosts::run(&asked, cli),
         _ => live::run(&asked, cli),
     }
 }

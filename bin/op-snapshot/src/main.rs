@@ -102,6 +102,7 @@ const PROGRAM: Program = Program {
     version: env!("CARGO_PKG_VERSION"),
     default_subcommand: None,
     optional_values: &[],
+    many_hosts: false,
     examples: "op-snapshot init\n\
                op-snapshot init --loop 2G\n\
                op-snapshot doctor\n\

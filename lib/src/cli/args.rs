@@ -20,6 +20,8 @@ pub struct Program {
     pub default_subcommand: Option<&'static str>,
     /// Options whose value may be left out, and what is meant then: `("--rollback", "last")`.
     pub optional_values: &'static [(&'static str, &'static str)],
+    /// Whether it takes more than one `--host`.
+    pub many_hosts: bool,
     /// Command lines with a word on each, shown below the help.
     pub examples: &'static str,
 }
@@ -43,7 +45,7 @@ pub enum Exit {
         /// What is wrong; further mistakes are in its `also`.
         error: Error,
         /// The common options as far as they were understood, so that the report has the form asked for.
-        common: Common,
+        common: Box<Common>,
     },
 }
 
@@ -52,7 +54,10 @@ pub fn parse<T: FromArgs + ArgsInfo>(
     program: &Program,
     argv: impl IntoIterator<Item = OsString>,
 ) -> Result<Parsed<T>, Exit> {
-    let prepared = prepare(program, &T::get_args_info(), argv.into_iter().collect());
+    let mut prepared = prepare(program, &T::get_args_info(), argv.into_iter().collect());
+    if !program.many_hosts {
+        prepared.collected.refuse_many_hosts();
+    }
     let common = prepared.collected.common;
     if prepared.collected.wants_version {
         return Err(Exit::Text(format!("{} {}\n", program.name, program.version)));
@@ -69,7 +74,7 @@ pub fn parse<T: FromArgs + ArgsInfo>(
         return Err(Exit::Text(with_common(&text, program)));
     }
     if let Some(error) = Error::all(prepared.collected.errors) {
-        return Err(Exit::Failure { error, common });
+        return Err(Exit::Failure { error, common: Box::new(common) });
     }
     let args: Vec<&str> = prepared.args.iter().map(String::as_str).collect();
     match T::from_args(&[program.name], &args) {
@@ -77,7 +82,7 @@ pub fn parse<T: FromArgs + ArgsInfo>(
         Err(exit) => {
             let command = [&[program.name], &prepared.path[..]].concat().join(" ");
             let error = Error::usage(sentence(&exit.output)).hint(format!("{command} --help shows how it is used"));
-            Err(Exit::Failure { error, common })
+            Err(Exit::Failure { error, common: Box::new(common) })
         }
     }
 }

@@ -92,6 +92,7 @@ const APPLY: Program = Program {
     version: "0.1.0",
     default_subcommand: Some("apply"),
     optional_values: &[("--rollback", "last")],
+    many_hosts: false,
     examples: "op-apply want.json\nop-apply --rollback",
 };
 const STRICT: Program = Program { name: "op-strict", default_subcommand: None, ..APPLY };

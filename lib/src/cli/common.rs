@@ -13,6 +13,8 @@ pub struct Common {
     pub root: Option<PathBuf>,
     /// `--system`, `--session`, `--address`, `--host`.
     pub bus: Target,
+    /// Every `--host` after the first, for those who ask several machines.
+    pub more_hosts: Vec<String>,
     /// `--json` or `--no-json`; `None` means JSON unless standard output is a terminal.
     pub json: Option<bool>,
     /// `--quiet`: neither progress nor notes.
@@ -173,14 +175,24 @@ impl Collected {
     }
 
     fn choose(&mut self, option: &'static str, bus: Target) -> Result<()> {
-        match self.bus_option.replace(option) {
-            Some(earlier) if self.common.bus != bus => Err(Error::usage("two buses were chosen, one run talks to one")
-                .on(format!("{earlier} and {option}"))
-                .hint("leave one of them out")),
-            _ => {
+        match (self.bus_option.replace(option), bus) {
+            (Some("--host"), Target::Host(host)) => {
+                let is_new = self.common.bus != Target::Host(host.clone()) && !self.common.more_hosts.contains(&host);
+                self.common.more_hosts.extend(is_new.then_some(host));
+                Ok(())
+            }
+            (Some(earlier), bus) if self.common.bus != bus => Err(two_buses(earlier, option)),
+            (_, bus) => {
                 self.common.bus = bus;
                 Ok(())
             }
+        }
+    }
+
+    /// For programs that talk to one machine.
+    pub fn refuse_many_hosts(&mut self) {
+        if !self.common.more_hosts.is_empty() {
+            self.errors.push(two_buses("--host", "--host").hint("several machines at once are asked by op-query"));
         }
     }
 
@@ -190,6 +202,12 @@ impl Collected {
         }
         Ok(())
     }
+}
+
+fn two_buses(earlier: &str, later: &str) -> Error {
+    Error::usage("two buses were chosen, one run talks to one")
+        .on(format!("{earlier} and {later}"))
+        .hint("leave one of them out")
 }
 
 /// `--x=y` as its name and value; anything else has no value of its own.

@@ -1,8 +1,9 @@
 //! `op-dbus VERB ...`: finds the program for a verb and becomes it, as git does.
 
-use super::Env;
-use super::args::{Exit, common_help};
+use super::args::{Exit, Parsed, Program, common_help, parse};
 use super::common::{COMMON, Collected, looks_like_option, nearest, split_inline};
+use super::doctor::{self, Asked};
+use super::{Cli, Env};
 use crate::base::{Error, Kind, Result};
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
@@ -27,6 +28,7 @@ const EXAMPLES: &str = "  op-dbus discover
   op-dbus query --plugin hostname
   op-dbus apply --dry-run state.json
   op-dbus plugin create packagekit --from-dbus org.freedesktop.PackageKit
+  op-dbus doctor
   op-dbus help apply
 ";
 
@@ -35,6 +37,8 @@ const EXAMPLES: &str = "  op-dbus discover
 enum Ask {
     Help,
     Version,
+    /// Look at everything; the rest of the line are common options.
+    Doctor(Vec<OsString>),
     /// Become `program` with `args`; `verb` is the word that asked for it.
     Become {
         verb: String,
@@ -53,11 +57,12 @@ pub fn main(version: &str) -> ExitCode {
     let exit = match read(&argv, &mut collected) {
         Ok(Ask::Version) => Exit::Text(format!("op-dbus {version}")),
         Ok(Ask::Help) => Exit::Text(help(&folders)),
+        Ok(Ask::Doctor(args)) => return doctor(args, folders, version),
         Ok(Ask::Become { verb, program, args }) => match become_program(&verb, &program, &args, &folders) {
             Ok(never) => match never {},
-            Err(error) => Exit::Failure { error, common: collected.common },
+            Err(error) => Exit::Failure { error, common: Box::new(collected.common) },
         },
-        Err(error) => Exit::Failure { error, common: collected.common },
+        Err(error) => Exit::Failure { error, common: Box::new(collected.common) },
     };
     exit.report()
 }
@@ -98,6 +103,10 @@ fn read(argv: &[OsString], collected: &mut Collected) -> Result<Ask> {
         };
     };
     let verb = verb.to_string_lossy().into_owned();
+    if verb == "doctor" {
+        let help = wants_help.then(|| OsString::from("--help"));
+        return Ok(Ask::Doctor([&options, rest].concat().into_iter().chain(help).collect()));
+    }
     let program = match verb.as_str() {
         "plugin" => "op-install".to_owned(),
         _ => format!("op-{verb}"),
@@ -107,6 +116,30 @@ fn read(argv: &[OsString], collected: &mut Collected) -> Result<Ask> {
         args.push("--help".into());
     }
     Ok(Ask::Become { verb, program, args })
+}
+
+fn doctor(args: Vec<OsString>, folders: Vec<PathBuf>, version: &str) -> ExitCode {
+    const PROGRAM: Program = Program {
+        name: "op-dbus doctor",
+        version: env!("CARGO_PKG_VERSION"),
+        default_subcommand: None,
+        optional_values: &[],
+        many_hosts: false,
+        examples: "op-dbus doctor\n\
+                   op-dbus doctor --json | jq -r '.findings[] | select(.state == \"broken\") | .mend'",
+    };
+    match parse::<doctor::Args>(&PROGRAM, args.clone()) {
+        Ok(Parsed { common, .. }) => {
+            let mut cli = Cli::new(common, &format!("op-dbus {version}"));
+            let form = |option: &OsString| ["--json", "--no-json"].iter().any(|form| option == form);
+            let options = args.into_iter().filter(|option| !form(option)).collect();
+            match doctor::run(&Asked { folders, options }, &mut cli) {
+                Ok(outcome) => outcome.into(),
+                Err(error) => cli.out.fail(&error),
+            }
+        }
+        Err(exit) => exit.report(),
+    }
 }
 
 /// Replaces this process, so that streams, signals and the exit code are the program's own.
@@ -121,7 +154,7 @@ fn become_program(verb: &str, program: &str, args: &[OsString], folders: &[PathB
 }
 
 fn missing(verb: &str, program: &str) -> Error {
-    let known = || VERBS.iter().map(|(verb, _)| *verb).chain(["plugin", "help"]);
+    let known = || VERBS.iter().map(|(verb, _)| *verb).chain(["plugin", "doctor", "help"]);
     if known().any(|name| name == verb) {
         return Error::new(Kind::Unavailable, format!("{program} is not installed"))
             .on(format!("op-dbus {verb}"))
@@ -139,7 +172,7 @@ fn path_folders(env: &Env) -> Vec<PathBuf> {
     std::env::split_paths(path).filter(|folder| folder.is_absolute()).collect()
 }
 
-fn find(program: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+pub(super) fn find(program: &str, folders: &[PathBuf]) -> Option<PathBuf> {
     folders.iter().map(|folder| folder.join(program)).find(|path| {
         path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
     })
@@ -152,6 +185,7 @@ fn help(folders: &[PathBuf]) -> String {
         text.push_str(&format!("  {verb:<10}{about}{absent}\n"));
     }
     text.push_str("  plugin    the same as install: op-dbus plugin create, list, remove\n");
+    text.push_str("  doctor    looks at everything op-dbus stands on, and says what to do\n");
     text.push_str("  help      op-dbus help VERB\n\n");
     text.push_str("Any program op-VERB in $PATH is a verb too.\n\n");
     text.push_str(&common_help().replace("subcommand", "verb"));
@@ -202,6 +236,9 @@ mod tests {
             ("--json --help", Ask::Help),
             ("--version", Ask::Version),
             ("--version query", Ask::Version),
+            ("doctor", Ask::Doctor(vec![])),
+            ("--json doctor --root /r", Ask::Doctor(["--json", "--root", "/r"].map(OsString::from).into())),
+            ("help doctor", Ask::Doctor(vec!["--help".into()])),
         ] {
             assert_eq!(ask(line).unwrap(), expected, "{line}");
         }

@@ -8,6 +8,7 @@ mod args;
 pub mod author;
 mod common;
 pub mod confirm;
+pub mod doctor;
 #[cfg(feature = "engine")]
 pub mod embed;
 mod env;
@@ -29,6 +30,7 @@ pub mod show_golden;
 pub mod show_packages;
 pub mod show_registries;
 pub mod show_store;
+mod status;
 mod table;
 pub mod timer;
 pub mod trail_copy;
@@ -102,6 +104,7 @@ pub struct Cli {
 ///     version: env!("CARGO_PKG_VERSION"),
 ///     default_subcommand: None,
 ///     optional_values: &[],
+///     many_hosts: false,
 ///     examples: "op-query --plugin hostname | jq .",
 /// };
 ///
@@ -129,7 +132,8 @@ pub fn main<T: FromArgs + ArgsInfo>(program: &Program, run: impl FnOnce(T, &mut 
 impl Cli {
     fn new(common: Common, program: &str) -> Self {
         let env = Env::of_process();
-        let out = Out::of_process(Look::of_process(&common, &env));
+        let mut out = Out::of_process(Look::of_process(&common, &env));
+        out.tell(status::Status::of(&env));
         Self { common, env, out, program: program.to_owned() }
     }
 }
@@ -142,7 +146,7 @@ impl Exit {
                 let mut out = Cli::new(Common::default(), "op-dbus").out;
                 out.text(&text).map_or_else(|error| out.fail(&error), |()| ExitCode::SUCCESS)
             }
-            Self::Failure { error, common } => Cli::new(common, "op-dbus").out.fail(&error),
+            Self::Failure { error, common } => Cli::new(*common, "op-dbus").out.fail(&error),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::common::Common;
 use super::env::Env;
 use super::escape::{json_for_terminal, one_line, printable};
 use super::progress::Progress;
+use super::status::Status;
 use super::table;
 use crate::base::{Error, Result};
 use indicatif::ProgressBar;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// How output looks: what was asked for, and what is at the other end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,6 +65,7 @@ pub struct Out {
     look: Look,
     is_closed: bool,
     bar: Option<ProgressBar>,
+    status: Option<Arc<Status>>,
 }
 
 impl Out {
@@ -75,7 +78,19 @@ impl Out {
     /// Any two streams.
     #[must_use]
     pub fn new(look: Look, stdout: Box<dyn Write + Send>, stderr: Box<dyn Write + Send>) -> Self {
-        Self { stdout, stderr, look, is_closed: false, bar: None }
+        Self { stdout, stderr, look, is_closed: false, bar: None, status: None }
+    }
+
+    /// From now on tells systemd, too, what is going on and how it ended.
+    pub(super) fn tell(&mut self, status: Option<Status>) {
+        self.status = status.map(Arc::new);
+    }
+
+    /// Says how the run ended in the line that systemd shows of it, where systemd has started it.
+    pub fn status(&self, text: &str) {
+        if let Some(status) = &self.status {
+            status.say(text);
+        }
     }
 
     /// How output looks.
@@ -186,6 +201,7 @@ impl Out {
 
     /// Reports the failure that ends the run; its kind decides the exit code.
     pub fn fail(&mut self, error: &Error) -> ExitCode {
+        self.status(&error.to_string());
         if self.look.is_json_on_stderr {
             self.log_json(&error.to_json());
         } else {
@@ -198,7 +214,8 @@ impl Out {
 
     /// Progress on standard error, shown only on a terminal and when not quiet; one at a time.
     pub fn progress(&mut self) -> Progress {
-        let progress = Progress::new(self.look.is_stderr_terminal && !self.look.is_quiet);
+        let is_shown = self.look.is_stderr_terminal && !self.look.is_quiet;
+        let progress = Progress::new(is_shown, self.status.clone());
         self.bar = progress.bar();
         progress
     }

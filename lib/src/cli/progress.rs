@@ -1,6 +1,7 @@
 //! Progress on standard error for people who wait: nothing is shown for short work, in pipes, or when quiet.
 
 use super::escape::one_line;
+use super::status::Status;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -17,6 +18,7 @@ pub struct Progress {
     shown: Option<Shown>,
     /// When it began, if the steps of the work are told.
     steps: Option<Instant>,
+    status: Option<Arc<Status>>,
 }
 
 #[derive(Debug)]
@@ -28,9 +30,9 @@ struct Shown {
 
 impl Progress {
     /// Progress that is shown after a moment, or never when `visible` is false.
-    pub(super) fn new(visible: bool) -> Self {
+    pub(super) fn new(visible: bool, status: Option<Arc<Status>>) -> Self {
         if !visible {
-            return Self { shown: None, steps: None };
+            return Self { shown: None, steps: None, status };
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         bar.set_style(style("{spinner} {msg} {elapsed}"));
@@ -46,7 +48,7 @@ impl Progress {
                 }
             }
         });
-        Self { shown: Some(Shown { bar, finished, starter: starter.ok() }), steps: None }
+        Self { shown: Some(Shown { bar, finished, starter: starter.ok() }), steps: None, status }
     }
 
     /// From now on each step of the work is told, with the time since then.
@@ -68,6 +70,7 @@ impl Progress {
 
     /// Says what is being done, without an end in sight.
     pub fn spinner(&self, text: &str) {
+        self.status(text);
         if let Some(Shown { bar, .. }) = &self.shown {
             bar.unset_length();
             bar.set_style(style("{spinner} {msg} {elapsed}"));
@@ -77,6 +80,7 @@ impl Progress {
 
     /// Says what is being done and how far it is.
     pub fn set(&self, position: u64, total: u64, text: &str) {
+        self.status(text);
         if let Some(Shown { bar, .. }) = &self.shown {
             if bar.length() != Some(total) {
                 bar.set_style(style("{spinner} {msg} {wide_bar} {pos}/{len}"));
@@ -84,6 +88,12 @@ impl Progress {
             }
             bar.set_position(position);
             bar.set_message(one_line(text).into_owned());
+        }
+    }
+
+    fn status(&self, text: &str) {
+        if let Some(status) = &self.status {
+            status.say(text);
         }
     }
 

@@ -56,15 +56,19 @@ fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
 
 /// Prints a plan on standard output: the document, or for people what would be asked.
 pub fn plan(out: &mut Out, plan: &Plan) -> Result<()> {
+    let text = match plan.actions.len() {
+        0 => "Nothing to do: everything is as wanted.\n".to_owned(),
+        1 => format!("Plan {}: 1 call. Nothing was changed.\n", plan.id),
+        count => format!("Plan {}: {count} calls. Nothing was changed.\n", plan.id),
+    };
+    out.status(&text);
     if out.look().is_json {
         return out.document(plan);
     }
-    if plan.is_empty() {
-        return out.text("Nothing to do: everything is as wanted.\n");
+    if !plan.is_empty() {
+        out.text(&confirmation::text(plan))?;
     }
-    out.text(&confirmation::text(plan))?;
-    let count = plan.actions.len();
-    out.text(&format!("Plan {}: {count} call{}. Nothing was changed.\n", plan.id, if count == 1 { "" } else { "s" }))
+    out.text(&text)
 }
 
 /// Says which parts of a document are not so and were not compared, since they are only shown.
@@ -92,10 +96,14 @@ pub fn changes(out: &mut Out, plan: &Plan) {
 
 /// Prints a report on standard output.
 pub fn report(out: &mut Out, report: &Report) -> Result<()> {
-    if out.look().is_json {
-        return out.document(report);
-    }
-    let text = match report.outcome {
+    let text = ended(report);
+    out.status(&text);
+    if out.look().is_json { out.document(report) } else { out.text(&text) }
+}
+
+/// How a run ended, for people.
+fn ended(report: &Report) -> String {
+    match report.outcome {
         RunOutcome::Unchanged => "Nothing to do: everything is as wanted.\n".to_owned(),
         RunOutcome::Applied => match &report.confirm_by {
             Some(moment) => format!(
@@ -109,8 +117,7 @@ pub fn report(out: &mut Out, report: &Report) -> Result<()> {
         }
         RunOutcome::Undone => format!("It failed before anything was changed (run {}).\n", report.run),
         RunOutcome::Residue => format!("It failed, and this remains (run {}):\n{}", report.run, remaining(report)),
-    };
-    out.text(&text)
+    }
 }
 
 /// Says what of the drift is known, beside the plan that has all of it; whether there is any that is not.
