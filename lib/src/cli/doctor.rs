@@ -181,10 +181,14 @@ impl Asked {
         let promises = document["promises"].as_array().cloned().unwrap_or_default();
         let (kept, lost): (Vec<_>, Vec<_>) = promises.iter().partition(|promise| promise["is_kept"] == true);
         let root = document["root"].as_str().unwrap_or("the state root").to_owned();
-        let mut findings = vec![good("store", format!("{root} keeps {} of {} promises", kept.len(), promises.len()))];
+        let mut findings = Vec::new();
+        if lost.is_empty() {
+            findings.push(good("store", format!("{root} keeps all of its {} promises", kept.len())));
+        }
         findings.extend(lost.iter().map(|promise| {
             let text = |key: &str| promise[key].as_str().unwrap_or_default();
-            advice("store", format!("{}: {}", text("promise"), text("detail")), promise["mend"].as_str())
+            let promised = text("promise").replace('_', " ");
+            advice("store", format!("{promised}: {}", text("detail")), promise["mend"].as_str())
         }));
         findings
     }
@@ -205,15 +209,23 @@ impl Asked {
         let Some(engines) = self.ask("op-embed", &["engines"]) else {
             return vec![advice("embed", "op-embed is not installed: nothing is found by meaning", None)];
         };
-        let mut findings = vec![match Self::failure("embed", "op-embed", Some(&engines)) {
-            Some(failure) => failure,
-            None => good("embed", "an engine computes"),
-        }];
+        let mut findings = vec![Self::failure("embed", "op-embed", Some(&engines)).unwrap_or_else(|| {
+            let text = |key: &str| engines.document[key].as_str().unwrap_or_default();
+            let (model, runtime, version) = (text("model"), text("runtime"), text("runtime_version"));
+            good("embed", format!("{model} computes with {runtime} {version} on {}", text("provider")))
+        })];
         let topology = self.ask("op-embed", &["topology"]);
-        findings.push(match Self::failure("numa", "op-embed", topology.as_ref()) {
-            Some(failure) => failure,
-            None => good("numa", "the topology can be read"),
-        });
+        findings.push(Self::failure("numa", "op-embed", topology.as_ref()).unwrap_or_else(|| {
+            let document = topology.map(|said| said.document).unwrap_or_default();
+            let denied = |step: &&Value| step["outcome"] == "denied";
+            match document["steps"].as_array().into_iter().flatten().find(denied) {
+                Some(step) => advice("numa", format!("{}: {}", step["what"], step["why"]), None),
+                None => {
+                    let nodes = document["topology"]["nodes"].as_array().map_or(0, Vec::len);
+                    good("numa", format!("{nodes} node{}", if nodes == 1 { "" } else { "s" }))
+                }
+            }
+        }));
         findings
     }
 }
