@@ -39,7 +39,14 @@ row 'one record a block' "$(jq '1e6 / .block_us' <<<"$said")" /s
 row 'SQLite (WAL, FULL), one record a transaction' "$(python3 "$here/audit.py" sqlite "$disk/one.db" 2000 1 | jq .per_second)" /s
 sqlite=$(python3 "$here/audit.py" sqlite "$disk/grouped.db" 200000 100 | jq .per_second)
 row 'SQLite, a hundred a transaction' "$sqlite" /s
-verdict 'a hundred records a block' "$(op-dbus-trail grouped "$disk/grouped" 200000 | jq .per_second)" least "$(printf %.0f "$sqlite")" /s
+row 'SQLite, a thousand a transaction' "$(python3 "$here/audit.py" sqlite "$disk/larger.db" 200000 1000 | jq .per_second)" /s
+row 'a hundred records a block' "$(op-dbus-trail grouped "$disk/grouped" 200000 | jq .per_second)" /s
+record='{"number":%.0f,"text":"'$(printf 'x%.0s' {1..268})'"}'
+seq -f "$record" 1000000 1199999 >"$folder/records"
+begun=$(date +%s%N)
+op-audit append --source bench --root "$disk/appended" <"$folder/records" >"$folder/said"
+verdict "op-audit append, whole process: 200,000 in $(jq .blocks "$folder/said") blocks" \
+  "$(awk -v ns=$(($(date +%s%N) - begun)) 'BEGIN { print 200000e9 / ns }')" least "$(printf %.0f "$sqlite")" /s
 git init -q "$disk/git"
 begun=$(date +%s%N)
 for n in $(seq 50); do
@@ -74,7 +81,12 @@ if [ -n "$group" ]; then
   }
   row 'plain writes: still in memory' "$(resident op-dbus-trail plain "$disk/plain" 1024)" %
   rm "$disk/plain"
-  verdict 'blocks: still in memory' "$(resident op-dbus-trail stream "$disk/stream" 1024)" least 99 %
+  # What evicts a file that nobody reads for a while is not the writers' doing: some machines do that.
+  begun=$(date +%s%N)
+  still=$(resident op-dbus-trail stream "$disk/stream" 1024)
+  took=$(awk -v ns=$(($(date +%s%N) - begun)) 'BEGIN { print ns / 1e9 }')
+  verdict 'blocks: still in memory' "$still" least 99 %
+  row "nothing is written for as long, $(printf %.0f "$took") s: still in memory" "$(resident sleep "$took")" %
   rm -rf "$disk/stream"
 else
   echo 'SKIP bench-residency: no memory controller'

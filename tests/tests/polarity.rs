@@ -1,5 +1,6 @@
-//! A search never ranks an outcome above its opposite: where the outcome is on record, without exception; where only a
-//! text says it, for 300 pairs; 101 of them were written after the words, and may be wrong in one of twenty.
+//! A search never ranks an outcome above its opposite: where the outcome is on record, without exception. Where only a
+//! text says it: for 200 pairs that the words were chosen by; for 101 that were written after the words all but one of
+//! twenty; for 120 messages of other programs, by somebody who has not seen the words, three of four.
 
 #![allow(
     clippy::unwrap_used,
@@ -60,20 +61,16 @@ fn known_pairs_are_told_apart() {
     assert_eq!(mistaken(&pairs), [vec![""; 0], vec![]]);
 }
 
-/// What words alone tell of pairs that nobody looked at. The other half of the work is the vectors'.
+/// What words alone tell of pairs that were held out. The other half of the work is the vectors'.
 #[test]
 fn pairs_that_were_held_out_are_told_apart() {
     let pairs = pairs("held-out.tsv");
     assert!(pairs.len() >= 100);
     let [hidden, shown] = mistaken(&pairs);
-    eprintln!(
-        "held out: of {} pairs, {} are hidden, {} opposites are not known",
-        pairs.len(),
-        hidden.len(),
-        shown.len()
-    );
-    assert!(hidden.len() * 20 <= pairs.len(), "{hidden:#?}");
-    assert!(shown.len() * 10 <= pairs.len() * 2, "{shown:#?}");
+    let count = pairs.len();
+    eprintln!("held out: of {count} pairs, {} are hidden, {} opposites are not known", hidden.len(), shown.len());
+    assert!(hidden.len() * 20 <= count, "{hidden:#?}");
+    assert!(shown.len() * 10 <= count * 2, "{shown:#?}");
 }
 
 /// How an entry ended is on record: whatever the words of the query, its opposite is not even among the hits.
@@ -143,9 +140,10 @@ fn run(name: &str, root: &Path, args: &[&str], stdin: &str) -> Vec<u8> {
 fn searches_by_meaning_put_the_opposite_last() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
-    let known = pairs("known.tsv");
-    let count = known.len();
-    let all: Vec<Pair> = known.into_iter().chain(pairs("held-out.tsv")).collect();
+    let sets = ["known.tsv", "held-out.tsv", "blind.tsv"].map(pairs);
+    let counts = sets.each_ref().map(Vec::len);
+    let set_of = |at: usize| usize::from(at >= counts[0]) + usize::from(at >= counts[0] + counts[1]);
+    let all: Vec<Pair> = sets.into_iter().flatten().collect();
     let event = |text: &String| format!("{}\n", json!({"text": text}));
     let events: String = all.iter().flat_map(|pair| [event(&pair.opposite), event(&pair.fits)]).collect();
     run("op-audit", root, &["append", "--source", "test"], &events);
@@ -153,16 +151,16 @@ fn searches_by_meaning_put_the_opposite_last() {
     let queries: String = all.iter().map(|pair| format!("{}\n", pair.query)).collect();
     run("op-embed", root, &["embed", "--input", "text"], &queries);
     let filled: Value = serde_json::from_slice(&run("op-audit", root, &["embed"], "")).unwrap();
-    assert_eq!((&filled["blocks"], &filled["left"]), (&json!(7), &json!(0)), "{filled}");
+    assert!(filled["blocks"].as_u64() > Some(0) && filled["left"] == 0, "{filled}");
     // A server opens its cache once.
     let mut server = Command::new(program("op-embed"));
     server.args(["serve", "--root"]).arg(root).stdout(Stdio::null()).stderr(Stdio::null());
     let mut server = spawn(server);
     wait_until("it listens", || root.join("embed.sock").exists());
     let mut found_fits = 0;
-    let mut wrong = [const { Vec::new() }; 2];
+    let mut wrong = [const { Vec::new() }; 3];
     for (at, Pair { query, fits, opposite }) in all.iter().enumerate() {
-        let found = run("op-audit", root, &["search", query, "--limit", "700"], "");
+        let found = run("op-audit", root, &["search", query, "--limit", "1000"], "");
         let found: Value = serde_json::from_slice(&found).unwrap();
         assert_eq!(found["by"], "meaning");
         let texts: Vec<&str> =
@@ -170,15 +168,17 @@ fn searches_by_meaning_put_the_opposite_last() {
         let place = |text: &str| texts.iter().position(|found| found.ends_with(text));
         found_fits += usize::from(place(fits).is_some_and(|at| at < 10));
         if place(opposite).is_some_and(|bad| place(fits).is_none_or(|good| bad < good)) {
-            wrong[usize::from(at >= count)].push(format!("{query:?}: {opposite:?} comes before {fits:?}"));
+            wrong[set_of(at)].push(format!("{query:?}: {opposite:?} comes before {fits:?}"));
         }
     }
     server.kill().unwrap();
     server.wait().unwrap();
-    let [of_known, held_out] = wrong;
-    eprintln!("of {} held out, {} come after their opposite", all.len() - count, held_out.len());
+    let [of_known, held_out, blind] = wrong;
+    eprintln!("{} of {} held out and {} of {} blind ones are wrong", held_out.len(), counts[1], blind.len(), counts[2]);
     assert_eq!(of_known, [""; 0]);
-    assert!(held_out.len() * 20 <= all.len() - count, "{held_out:#?}");
+    assert!(held_out.len() * 20 <= counts[1], "{held_out:#?}");
+    // Other programs' messages, by somebody who knew neither the words nor these texts.
+    assert!(blind.len() * 4 <= counts[2], "{blind:#?}");
     // That much of what fits is among the first ten, in other words than the query's as often as not.
     assert!(found_fits * 10 >= all.len() * 8, "{found_fits} of {}", all.len());
 }

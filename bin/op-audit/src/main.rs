@@ -108,7 +108,8 @@ fn show_block(args: &Show, cli: &mut Cli) -> Result<Outcome> {
 
 fn append(args: &Append, cli: &mut Cli) -> Result<Outcome> {
     let chain = chain(cli)?;
-    let appended = events::append(&chain, std::io::stdin().lock(), &args.source, &cli.actor(), &cli.program)?;
+    let appended =
+        events::append(&chain, std::io::BufReader::new(std::io::stdin()), &args.source, &cli.actor(), &cli.program)?;
     for refused in &appended.refused {
         cli.out.warn(refused);
     }

@@ -253,7 +253,13 @@ pub fn import(root: &StateRoot, from: &Import, cli: &mut Cli) -> Result<TrailCop
     drop(locks);
     let told = json!({"imported": {"number": copy.head.number, "digest": copy.head.digest, "time": copy.time}});
     let line = told.to_string();
-    events::append(&Chain::open(root)?, line.as_bytes(), "op-audit import", &cli.actor(), &cli.program)?;
+    events::append(
+        &Chain::open(root)?,
+        io::Cursor::new(line.into_bytes()),
+        "op-audit import",
+        &cli.actor(),
+        &cli.program,
+    )?;
     Ok(copy)
 }
 
