@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 PROFILE ?= release
 DESTDIR ?=
 
-.PHONY: help deps build demo test test-vm lint bench bench-gpu install uninstall deb dist registry docs clean-test-cache
+.PHONY: help deps build demo test test-vm lint bench claims bench-gpu install uninstall deb dist registry docs clean-test-cache
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ lint: ## formatting and clippy
 bench: deps build ## measure beside what people use today, in one run (as root)
 	@cargo build --locked --release -p op_dbus_tests --bins
 	@tests/bench/run.sh
+
+claims: deps build ## docs/claims.md: what the first design claimed beside what holds on this machine (as root, idle)
+	@cargo build --locked --release -p op_dbus_tests --bins
+	@tests/bench/claims.sh target/release > target/claims.md && mv target/claims.md docs/claims.md
 
 bench-gpu: ## embeddings on the processor and on a GPU, where a device and a GPU build of ONNX Runtime are there
 	@cargo build --locked --release -p op-embed

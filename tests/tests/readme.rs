@@ -9,6 +9,7 @@ use fits::assert_fits;
 use op_dbus_tests::root::RealRoot;
 use serde_json::Value;
 use std::path::Path;
+use std::process::Command;
 
 fn readme() -> String {
     page("README.md")
@@ -53,6 +54,14 @@ fn every_document_about_querying_fits_its_schema() {
 /// The contents of the fenced blocks of one language.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     text.split(&format!("```{language}\n")).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_session_is_what_is_seen() {
+    let played = Command::new("../tests/session.sh").output().unwrap();
+    assert!(played.status.success(), "{played:?}");
+    let shown = blocks(&readme(), "console").concat();
+    assert_eq!(shown, String::from_utf8(played.stdout).unwrap(), "tests/session.sh write writes it anew");
 }
 
 #[test]
