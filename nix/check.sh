@@ -36,7 +36,10 @@ fi
 for file in "${files[@]}"; do
   nix-instantiate --parse "$file" >/dev/null
 done
-echo "nix: parsed ${files[*]}"
+# The blocks of the tutorial are Nix, too.
+awk '/^```nix$/ { inside = 1; next } /^```$/ { if (inside) printf "\0"; inside = 0 } inside' docs/TUTORIAL-NIXOS.md |
+  while IFS= read -r -d '' block; do nix-instantiate --parse -E "$block" >/dev/null; done
+echo "nix: parsed ${files[*]} docs/TUTORIAL-NIXOS.md"
 
 if command -v nixfmt >/dev/null; then
   nixfmt --check "${files[@]}"

@@ -141,6 +141,27 @@ fn the_founding_document_makes_a_container_that_goes_without_a_trace() {
 }
 
 #[test]
+fn the_tutorial_of_a_node_makes_its_container() {
+    let tutorial = include_str!("../../docs/TUTORIAL-PROXMOX.md");
+    let document = tutorial.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let node = Node::new("256M");
+    node.golden(None);
+    let before = node.everything();
+    let run = |args: &[&str]| {
+        let (code, report, stderr) = node.run("op-apply", args, document);
+        assert_eq!(code, 0, "{args:?}: {stderr}\n{report:#}");
+    };
+    run(&["--dry-run"]);
+    assert_eq!(node.everything(), before);
+    run(&["--yes"]);
+    run(&["--check"]);
+    assert_eq!(node.containers()["100"]["status"], "running");
+    let (code, report, stderr) = node.run("op-apply", &["--rollback", "--yes", "--allow-irreversible"], "");
+    assert_eq!(code, 0, "{stderr}\n{report:#}");
+    assert_eq!(node.everything(), before);
+}
+
+#[test]
 fn a_container_gets_what_is_asked_for_and_goes_by_status() {
     let node = Node::new("256M");
     node.golden(None);

@@ -91,8 +91,21 @@ fn every_command_of_the_readme_works() {
 }
 
 #[test]
+fn the_tutorial_of_an_administrator_works() {
+    let session = RealRoot::get().session();
+    let scripts = blocks(&page("docs/TUTORIAL-ADMINISTRATOR.md"), "sh");
+    assert!(scripts.len() > 4, "were its blocks renamed?");
+    for script in scripts {
+        let output = session.sh(&format!("cd /root; set -e -o pipefail; {script}"));
+        assert_eq!(output.code, 0, "{script}\n{}\n{}", output.stdout, output.stderr);
+    }
+    let location = session.sh("op-query --bare --plugin hostname | jq -r .location").ok();
+    assert_eq!(location.trim(), "rack 4", "the last run was taken back");
+}
+
+#[test]
 fn every_document_of_the_readme_is_one() {
-    for text in blocks(&readme(), "json") {
+    for text in ["README.md", "docs/TUTORIAL-PROXMOX.md"].iter().flat_map(|name| blocks(&page(name), "json")) {
         let document = serde_json::from_str(&text).unwrap();
         op_dbus::state::StateDocument::from_json(&document).unwrap();
     }
