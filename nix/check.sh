@@ -47,7 +47,8 @@ problems = 0
 for name, unit in json.load(sys.stdin).items():
     module = {}
     for key, value in unit["serviceConfig"].items():
-        module[key] = lines(value.split(" ") if key == "ExecStart" else value)
+        # An empty list of capabilities is written as an empty string: a list would be no line.
+        module[key] = lines(value.split(" ") if key == "ExecStart" else [] if value == "" else value)
     file = f"packaging/systemd/{name}.service"
     shipped = collections.defaultdict(list)
     section = ""

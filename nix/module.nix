@@ -17,6 +17,8 @@ in
 
     package = lib.mkPackageOption pkgs "op-dbus" { };
 
+    embed.enable = lib.mkEnableOption "embeddings for other programs, on the socket {file}`/run/op-embed.sock`";
+
     state = lib.mkOption {
       type = lib.types.submodule {
         freeformType = format.type;
@@ -134,6 +136,51 @@ in
         ProtectKernelTunables = true;
         ProtectSystem = "strict";
         RestrictAddressFamilies = [ "none" ];
+        RestrictNamespaces = true;
+        RestrictRealtime = true;
+        RestrictSUIDSGID = true;
+        SystemCallArchitectures = "native";
+        SystemCallFilter = [ "@system-service" ];
+      };
+    };
+    systemd.sockets.op-embed = lib.mkIf cfg.embed.enable {
+      description = "Embeddings for other programs, on a unix socket";
+      documentation = [ "man:op-dbus(7)" ];
+      wantedBy = [ "sockets.target" ];
+      socketConfig = {
+        ListenStream = "/run/op-embed.sock";
+        SocketMode = "0600";
+      };
+    };
+    # packaging/systemd/op-embed.service is the same unit for other systems.
+    systemd.services.op-embed = lib.mkIf cfg.embed.enable {
+      description = "Embeddings for other programs";
+      documentation = [ "man:op-dbus(7)" ];
+      requires = [ "op-embed.socket" ];
+      after = [ "op-embed.socket" ];
+      serviceConfig = {
+        ExecStart = "${lib.getExe' cfg.package "op-embed"} serve --idle 10min";
+        StateDirectory = "op-dbus";
+        UMask = "0077";
+
+        CapabilityBoundingSet = "";
+        LockPersonality = true;
+        NoNewPrivileges = true;
+        PrivateNetwork = true;
+        PrivateTmp = true;
+        ProtectClock = true;
+        ProtectControlGroups = true;
+        ProtectHome = true;
+        ProtectHostname = true;
+        ProtectKernelLogs = true;
+        ProtectKernelModules = true;
+        ProtectKernelTunables = true;
+        ProtectSystem = "strict";
+        RestrictAddressFamilies = [
+          "AF_UNIX"
+          "AF_INET"
+          "AF_INET6"
+        ];
         RestrictNamespaces = true;
         RestrictRealtime = true;
         RestrictSUIDSGID = true;

@@ -21,6 +21,7 @@ let
   config.services.op-dbus = {
     enable = true;
     package = "/usr";
+    embed.enable = true;
     state = { };
   };
   module = import ./module.nix { inherit config lib pkgs; };

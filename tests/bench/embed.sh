@@ -40,6 +40,30 @@ for sync in with without; do
 done
 jq -r '"  100,000 f32 in batches of 10,000, with fsync: \(100000 / .seconds | round) vectors/s, making them included"' "$folder/fill-f32"
 
+# Whole processes: what is kept, through the pipe.
+root=$folder/root
+mkdir "$root"
+say lines "$root" 100000 lib/models/minilm-l6-q4 >/dev/null
+export OP_DBUS_ROOT=$PWD/$root
+kept=$("$bin/op-embed" --format raw --timings --json --level none "$root/lines.txt" 2>&1 >/dev/null | jq .hits)
+[ "$kept" = 100000 ] || { echo "of 100,000 lines the cache holds ${kept:-none}" >&2; exit 1; }
+head -n 1 "$root/lines.txt" >"$root/line.txt"
+"$bin/op-dbus-bench" "Kept vectors through the pipe" "${ROUNDS:-21}" \
+  "op-embed, one cached line<=5=$bin/op-embed --format raw $root/line.txt" \
+  "op-embed, 100,000 cached lines to raw f32<=500=!$bin/op-embed --format raw $root/lines.txt > /dev/null" \
+  "cat of those lines=!cat $root/lines.txt > /dev/null"
+
+printf '\nTexts that are not in the cache: the whole way beside the engine alone\n'
+python=$(tests/embed/python.sh 2>/dev/null || true)
+runtimes=tract
+[ -z "$python" ] || runtimes+=" $python/venv/runtime"
+for runtime in $runtimes; do
+  misses=$("$bin/op-embed" bench --json --runtime "$runtime")
+  jq -r '"  \(.engine), opened in \(.opening_ms | round) ms"' <<<"$misses"
+  verdict "  256 texts, whole way / engine" "$(jq .misses.ratio <<<"$misses")" 1.10 ""
+done
+unset OP_DBUS_ROOT
+
 printf '\nExact search, the ten best by cosine (p50 and p99)\n'
 counts=100000
 [ -z "${EMBED_LARGE:-}" ] || counts+=' 1000000'

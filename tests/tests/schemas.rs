@@ -61,7 +61,9 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// Every document: its name, its `"kind"` where it has one, and the generator of its schema.
 fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
@@ -510,4 +512,52 @@ fn what_is_printed_about_packages() {
     printed("op-install", "keys add another.key.pub --expires 2099-12-31", "keyring");
     printed("op-snapshot", &format!("revoke {} --key publisher.key", "A".repeat(16)), "revoked");
     printed("op-install", "keys revoked revoked.list", "keyring");
+}
+
+/// What op-embed really prints.
+#[test]
+fn embeddings() {
+    let root = tempfile::tempdir().unwrap();
+    let say = |args: &[&str], stdin: &str| -> (String, String) {
+        let mut command = Command::new(op_dbus_tests::program("op-embed"));
+        command.args(args).env("OP_DBUS_ROOT", root.path()).env("ORT_DYLIB_PATH", "/nonexistent");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
+    };
+    let lines = |name: &str, text: &str| {
+        let validator = validator(name);
+        assert!(!text.is_empty(), "no {name}");
+        text.lines().for_each(|line| accepts(&validator, &serde_json::from_str(line).unwrap()));
+    };
+    let document = |name: &str, text: &str| accepts(&validator(name), &serde_json::from_str(text).unwrap());
+    let records = "{\"id\":\"a\",\"text\":\"x\",\"host\":\"web1\"}\n{\"id\":\"b\",\"text\":\"y\"}\nno record\n";
+    let (answers, timings) = say(&["--timings", "--json"], records);
+    lines("embedding", &answers);
+    document("embed-timings", timings.lines().find(|line| line.contains("embed_timings")).unwrap());
+    document("documents", &say(&["add", "--json"], &records[..records.find("no record").unwrap()]).0);
+    let (found, timings) = say(&["search", "x", "--timings", "--json"], "");
+    lines("document-match", &found);
+    document("search-timings", &timings);
+    for (name, args) in [
+        ("embedding-cache", &["stats"][..]),
+        ("embedding-verification", &["verify"]),
+        ("embedding-warming", &["warm", "--budget", "1M"]),
+        ("embedding-collection", &["gc"]),
+        ("topology", &["topology", "--measure"]),
+        ("models", &["model", "list"]),
+        ("model-verification", &["model", "verify"]),
+        ("engines", &["engines"]),
+        ("embed-bench", &["bench", "--texts", "2"]),
+        ("embed-layers", &["bench", "--layers"]),
+    ] {
+        document(name, &say(&[args, &["--json"]].concat(), "").0);
+    }
+    // And a slip is seen.
+    let mut stats: Value = serde_json::from_str(&say(&["stats", "--json"], "").0).unwrap();
+    stats["vectors"] = json!("many");
+    assert!(!validator("embedding-cache").is_valid(&stats));
 }

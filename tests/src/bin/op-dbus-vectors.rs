@@ -5,12 +5,14 @@
 //! `check TYPE FROM TO` looks at every answer, `writer TYPE FROM BATCH` saves until it is killed,
 //! `verify [repair]`, `gc [BYTES]`,
 //! `place STRATEGY` warms it and looks where its pages are, `topology` reads the folder as /sys,
+//! `lines COUNT MODEL` makes the folder a state root whose cache holds lines, in `lines.txt`, as op-embed keeps them,
 //! `documents COUNT` adds documents, `search COUNT QUERIES` times searches and compares them with a slow one.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its purpose")]
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "statistics")]
 
+use op_dbus::embed::Model;
 use op_dbus::embed::cache::{Cache, Collect, Key, Keys, Options, Warm};
 use op_dbus::embed::codec::{VectorType, round_trip};
 use op_dbus::embed::search::{Access, Document, Documents, Filter};
@@ -84,10 +86,11 @@ fn main() {
             let machine = Machine { sys: folder.to_owned(), ..Machine::default() };
             serde_json::to_value(Topology::read(&machine)).unwrap()
         }
+        Some("lines") => lines(folder, number(2), Path::new(args.get(3).map_or("", String::as_str))),
         Some("documents") => documents(folder, number(2)),
         Some("search") => search(folder, number(2), number(3).max(1)),
         _ => {
-            eprintln!("usage: op-dbus-vectors fill|read|check|writer|verify|gc|documents|search FOLDER ...");
+            eprintln!("usage: op-dbus-vectors fill|read|check|writer|verify|gc|lines|documents|search FOLDER ...");
             std::process::exit(64);
         }
     };
@@ -129,6 +132,23 @@ fn fill(folder: &Path, kind: VectorType, numbers: std::ops::Range<u64>, batch: u
     json!({"saved": saved, "seconds": begun.elapsed().as_secs_f64(), "batches": of, "us": percentiles(&mut times),
         "mean_us": {"lock": spans[0] / of / 1000, "write": spans[1] / of / 1000, "sync": spans[2] / of / 1000,
             "commit": spans[3] / of / 1000, "index": spans[4] / of / 1000}})
+}
+
+/// Lines that op-embed finds in its cache, with vectors that cost nothing to make.
+fn lines(root: &Path, count: u64, model: &Path) -> Value {
+    let model = Model::in_folder(model).unwrap();
+    let manifest = &model.manifest;
+    let pooling = manifest.pooling.as_str();
+    let keys = Keys::new(&model.identity(), &manifest.tokenizer.digest, pooling, manifest.normalise, VectorType::F16);
+    let folder = root.join("@cache/embeddings");
+    std::fs::create_dir_all(&folder).unwrap();
+    let cache = Cache::open(&folder, options()).unwrap();
+    for from in (0..count).step_by(10_000) {
+        save(&cache, &keys, from..count.min(from + 10_000)).unwrap();
+    }
+    let all: String = (0..count).map(|i| text(i) + "\n").collect();
+    std::fs::write(root.join("lines.txt"), all).unwrap();
+    json!({"lines": count})
 }
 
 fn percentiles(ns: &mut [u64]) -> Value {
