@@ -458,7 +458,7 @@ fn what_op_snapshot_prints() {
         ("doctor", "doctor"),
         ("delete", "snapshot"),
     ] {
-        let mut command = std::process::Command::new(op_dbus_tests::program("op-snapshot"));
+        let mut command = Command::new(op_dbus_tests::program("op-snapshot"));
         command.arg(args).env("OP_DBUS_ROOT", &root);
         if name == "snapshot" {
             command.args([&taken, "--yes"]);

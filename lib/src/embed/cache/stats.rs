@@ -45,6 +45,7 @@ pub struct SegmentStats {
     /// Bytes of its file.
     pub stored_bytes: u64,
     /// What zstd makes of it, where that was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub zstd_bytes: Option<u64>,
     /// Bytes of it that are in memory.
     pub resident_bytes: u64,
@@ -67,6 +68,7 @@ pub struct Stats {
     /// Since it was begun, all processes together.
     pub asked: Asked,
     /// The share of questions that were hits; absent when there were none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hit_share: Option<f64>,
     /// What computing one of its vectors took, in the mean.
     pub mean_generation_ns: u64,
@@ -79,6 +81,7 @@ pub struct Stats {
     /// What the same vectors would take as f32, without compression.
     pub f32_bytes: u64,
     /// The share of the vectors' bytes that are in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub resident_share: Option<f64>,
     /// Whether the hash index holds all that is committed; otherwise some hits are a few microseconds slower.
     pub is_hash_complete: bool,
