@@ -8,6 +8,7 @@ bin=$PWD/target/release
 echo "$(uname -sr), $(nproc) CPUs, load $(cut -d' ' -f1-3 /proc/loadavg), $(date -u +%F)"
 bash tests/bench/synthetic.sh "$bin" "$rounds"
 bash tests/bench/packages.sh "$bin" "$rounds"
+bash tests/bench/net.sh "$bin" "$rounds"
 bash tests/bench/embed.sh "$bin"
 root=$(tests/root/build.sh path)
 peers=$(tests/bench/peers.sh)
@@ -17,6 +18,7 @@ trap 'rm -rf "$state"' EXIT
 tests/root/enter.sh --bind "$bin:/op/bin" --bind "$PWD:/op/src" --bind "$PWD/mappings:/usr/share/op-dbus/mappings" --bind-rw "$PWD/$state:/var/lib/op-dbus" ${peers:+--bind "$peers:/op/peers"} "$root" \
   env -i HOME=/root PATH=/op/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ROUNDS="$rounds" \
   /op/src/tests/root/bus.sh bash /op/src/tests/bench/real.sh
+"$bin/op-dbus-lxc-bench" "$rounds"
 bash tests/bench/machine.sh "$rounds"
 printf '\nSize of the stripped programs (target 6 MB)\n'
 # op-embed is apart: it holds an engine and a model.

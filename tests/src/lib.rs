@@ -8,9 +8,11 @@
 mod command;
 pub mod disk;
 pub mod machine;
+pub mod netns;
 pub mod ops;
 pub mod private_bus;
 pub mod publisher;
+pub mod pve;
 pub mod root;
 pub mod shipped;
 pub mod synth;

@@ -121,3 +121,43 @@ fn network_time_is_switched_and_the_clock_set() {
     wait_until("timesyncd runs", || vm.sh("systemctl is-active systemd-timesyncd").code == 0);
     assert_eq!(vm.sh("timedatectl show --property NTP").ok(), "NTP=yes\n");
 }
+
+#[test]
+#[ignore = "make test-vm: it takes minutes the first time"]
+fn bonds_and_vlans_come_and_go_beside_networkmanager() {
+    let vm = Vm::start(&VmOptions::default());
+    let links = || vm.sh("ip -br link | cut -d' ' -f1 | cut -d@ -f1 | sort").ok();
+    let before = links();
+    let example = vm.sh("cat /usr/share/op-dbus/mappings/net/examples/bond-and-vlans.json").json();
+    let output = apply(&vm, &[], &example);
+    assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
+    let link = |name: &str| vm.sh(&format!("ip -details -json address show dev {name}")).json()[0].clone();
+    let (bond, vlan) = (link("opbond0"), link("opbond0.7"));
+    assert_eq!((&bond["mtu"], &bond["linkinfo"]["info_data"]["mode"]), (&json!(1450), &json!("active-backup")));
+    assert_eq!((&link("opd0")["master"], &link("opd1")["master"]), (&json!("opbond0"), &json!("opbond0")));
+    assert_eq!((&vlan["link"], &vlan["linkinfo"]["info_data"]["id"]), (&json!("opbond0"), &json!(7)));
+    assert_eq!((&vlan["mtu"], &vlan["addr_info"][0]["local"]), (&json!(1400), &json!("192.0.2.65")));
+    assert_eq!(outcome(&apply(&vm, &[], &example).json()), "unchanged");
+
+    let net = |items: Value| json!({"plugins": {"net": {"interfaces": items}}});
+    let refused = apply(&vm, &[], &net(json!({"eth0": {"mtu": 1400}})));
+    assert_eq!(refused.code, 5, "{refused:?}");
+    assert!(refused.stderr.contains("NetworkManager manages eth0"), "{refused:?}");
+    let refused = apply(&vm, &[], &net(json!({"opbond0": {"state": "absent"}})));
+    assert_eq!(refused.code, 5, "{refused:?}");
+    assert!(refused.stderr.contains("opbond0.7 stands on it"), "{refused:?}");
+
+    // A port leaves a bond as it was: up.
+    let alone = net(json!({"opbond0": {"link-aggregation": {"port": ["opd0", ]}}, "opd1": {"controller": ""}}));
+    let output = apply(&vm, &[], &alone);
+    assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
+    assert_eq!(
+        (&link("opd1")["master"], vm.sh("ip -br link show opd1 | grep -c ,UP").ok().trim()),
+        (&Value::Null, "1")
+    );
+    for _ in 0..2 {
+        let output = vm.run(&["op-apply", "--rollback", "--yes"], "");
+        assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
+    }
+    assert_eq!(links(), before);
+}

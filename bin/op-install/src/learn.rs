@@ -26,8 +26,8 @@ pub fn run(args: &Map, cli: &mut Cli) -> Result<Outcome> {
             let target = target(args, name, cli)?;
             // What a mapping that is there can read already tells more than properties.
             let entry = name.map(|name| cli.catalog(&cli.root()?)?.entry(name)).transpose()?;
-            let plugin = entry.map(|entry| entry.plugin());
-            let (lesson, ended) = cli::learn::run(cli, &target.service, command, plugin.as_ref())?;
+            let plugin = entry.map(|entry| entry.plugin()).transpose()?;
+            let (lesson, ended) = cli::learn::run(cli, &target.service, command, plugin.as_deref())?;
             (target, lesson, Vec::new(), ended)
         }
         false => {

@@ -189,7 +189,7 @@ impl Cache {
                 .on(name)
                 .hint(format!("make it a plugin: op-install create NAME --from-dbus {name}")));
         }
-        let plugin = catalog.keeping_secrets(catalog.entry(name)?.plugin());
+        let plugin = catalog.plugin_keeping_secrets(&catalog.entry(name)?)?;
         let Some(kept) = self.read(name, plugin.mapping_digest().as_deref()) else {
             return Err(missing("no answer is kept", format!("plugins.{name}")));
         };

@@ -13,17 +13,24 @@ pub fn text(plan: &Plan) -> String {
         out.push_str("\n\n");
     }
     for action in &plan.actions {
-        out.push_str("About to call D-Bus method:\n");
         let line = |name: &str, value: &str| format!("  {name}: {}\n", on_one_line(value));
-        out.push_str(&line("Service", &action.call.service));
-        match &action.via {
-            Some(factory) => out.push_str(&line("Path", &format!("the object that {factory} makes"))),
-            None => out.push_str(&line("Path", &action.call.path)),
+        if action.call.is_on_host() {
+            out.push_str("About to change this host:\n");
+            out.push_str(&line("By", &action.call.interface));
+            out.push_str(&line("What", &action.call.path));
+            out.push_str(&line("Do", &format!("{} {}", action.call.member, arguments(&action.call.args))));
+        } else {
+            out.push_str("About to call D-Bus method:\n");
+            out.push_str(&line("Service", &action.call.service));
+            match &action.via {
+                Some(factory) => out.push_str(&line("Path", &format!("the object that {factory} makes"))),
+                None => out.push_str(&line("Path", &action.call.path)),
+            }
+            out.push_str(&line("Method", &action.call.member));
+            out.push_str(&line("Interface", &action.call.interface));
+            out.push_str(&line("Arguments", &arguments(&action.call.args)));
+            out.push_str(&line("Types", &action.call.type_signature));
         }
-        out.push_str(&line("Method", &action.call.member));
-        out.push_str(&line("Interface", &action.call.interface));
-        out.push_str(&line("Arguments", &arguments(&action.call.args)));
-        out.push_str(&line("Types", &action.call.type_signature));
         out.push_str(&line("Changes", &action.title));
         out.push_str(&line("Undo", &undo(action)));
         out.push('\n');

@@ -295,7 +295,8 @@ impl StateManager<'_> {
                 );
             }
             errors.extend(vault::missing(action, self.bus));
-            if let Some(Err(error)) = plugins.get(&action.plugin).map(|plugin| plugin.check(self.bus, action)) {
+            let checked = plugins.get(&action.plugin).map(|plugin| plugin.check_among(self.bus, action, &plan.actions));
+            if let Some(Err(error)) = checked {
                 errors.push(error);
             }
         }

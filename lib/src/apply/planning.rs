@@ -5,7 +5,7 @@ use super::{Options, Plugins, StateManager, vault};
 use crate::base::{Call, Error, Kind, Result, digest};
 use crate::bus::names;
 use crate::plugin::{GenericPlugin, StatePlugin, Want, Wanted};
-use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, Strategy, diff_plugin};
+use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, Strategy, by_name, diff_plugin};
 use crate::store::file::{self, Durability};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,16 +122,24 @@ impl StateManager<'_> {
         let ledger = Ledger::read(self.root)?;
         let mut found = Differences::default();
         for name in order {
-            let (plugin, state) = (&plugins[name], &document.plugins[name]);
+            let plugin = &plugins[name];
+            let state = match by_name(name, &document.plugins[name], plugin.keys()) {
+                Ok(state) => state,
+                Err(error) => {
+                    found.errors.push(error);
+                    continue;
+                }
+            };
             self.bus.allow(plugin.safe_calls());
             let removal = Removal {
                 owned: options.owner.as_deref().map(|owner| ledger.of(owner, name)).unwrap_or_default(),
                 is_prune: options.prune.is_some(),
             };
-            let wanted = wanted(plugin.as_ref(), state, &removal);
+            let wanted = wanted(plugin.as_ref(), &state, &removal);
             let now = self.read(plugin.as_ref(), &Want::Keys(wanted.clone()))?;
             found.errors.extend(unclear_items(name, &wanted, &now.problems));
-            match diff_plugin(name, state, &now.values, plugin.keys(), &removal) {
+            let normalised = plugin.normalise(&state, &now.values, &removal.owned);
+            match normalised.and_then(|state| diff_plugin(name, &state, &now.values, plugin.keys(), &removal)) {
                 Ok(changes) => drop(found.changes.insert(name.clone(), changes)),
                 // Why a key could not be read is the better error than that it could not be compared.
                 Err(error) => found.errors.extend(better_reasons(error, &now.problems)),
@@ -147,9 +155,9 @@ impl StateManager<'_> {
         if says_nothing && state.observed.is_some() {
             return Ok(None);
         }
-        let plugin = if name.contains('.') {
+        let plugin: Box<dyn StatePlugin> = if name.contains('.') {
             names::check(name).map_err(|e| e.on(format!("plugins.{name}")))?;
-            GenericPlugin::ad_hoc(name)
+            Box::new(GenericPlugin::ad_hoc(name))
         } else {
             let entry = self
                 .catalog
@@ -158,11 +166,12 @@ impl StateManager<'_> {
             if let (None, Some(problem)) = (&entry.mapping, entry.problems.first()) {
                 return Err(problem.clone());
             }
-            entry.plugin()
+            entry.check_on(self.bus)?;
+            entry.plugin()?
         };
         match plugin.read_only_because() {
             Some(error) if plugin.keys().is_empty() && !says_nothing => Err(error),
-            _ => Ok(Some(Box::new(plugin))),
+            _ => Ok(Some(plugin)),
         }
     }
 

@@ -4,7 +4,7 @@ use super::cached::Cache;
 use super::timings::{Timing, Timings};
 use crate::base::{Error, Progress, Result};
 use crate::bus::{Bus, names};
-use crate::plugin::{Catalog, GenericPlugin, Inventory, Origin, StatePlugin, Want};
+use crate::plugin::{Catalog, Inventory, Origin, StatePlugin, Want, builtin};
 use crate::state::{PluginState, StateDocument};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use std::time::Instant;
 /// What to query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// Every installed plugin, and every shipped one whose service is there.
+    /// Every installed plugin, every shipped one whose service is there, and those built in that this host has a use for.
     Everything,
     /// These plugins, or services by their bus names.
     Plugins(Vec<String>),
@@ -165,7 +165,7 @@ fn query_one(
     }
     let queried = plugin.query(bus, want, progress);
     if let Some(cache) = cache {
-        cache.keep(&plugin, want, &queried);
+        cache.keep(&*plugin, want, &queried);
     }
     let has_any = !queried.values.is_empty() || queried.observed.is_some() || queried.problems.is_empty();
     found.problems.extend(queried.problems);
@@ -175,23 +175,32 @@ fn query_one(
     }
 }
 
-fn plugin_called(bus: &Bus, catalog: &Catalog, name: &str, want: &Want, found: &mut Found) -> Result<GenericPlugin> {
+fn plugin_called(
+    bus: &Bus,
+    catalog: &Catalog,
+    name: &str,
+    want: &Want,
+    found: &mut Found,
+) -> Result<Box<dyn StatePlugin>> {
     if name.contains('.') {
-        return Ok(catalog.ad_hoc(bus, name));
+        return Ok(Box::new(catalog.ad_hoc(bus, name)));
     }
     let mut entry = catalog.entry(name)?;
     found.problems.append(&mut entry.problems);
     found.warnings.append(&mut entry.contradictions);
+    entry.check_on(bus)?;
     let sees_all = *want == Want::All || entry.mapping.is_none();
-    Ok(if sees_all { catalog.keeping_secrets(entry.plugin()) } else { entry.plugin() })
+    if sees_all { catalog.plugin_keeping_secrets(&entry) } else { entry.plugin() }
 }
 
 /// The plugins that are queried when nobody names any: those installed, and those shipped whose service is there.
 pub fn everything(bus: &Bus, catalog: &Catalog) -> Result<Vec<String>> {
     let present = names::available(bus)?;
+    let is_here = !bus.is_remote() && bus.replayed().is_none();
     let is_there = |name: &&str| {
-        catalog.service_of(name).is_some_and(|(origin, service)| {
-            origin == Origin::Installed || service.is_some_and(|service| present.contains(&service))
+        catalog.manifest_of(name).is_some_and(|(origin, manifest)| match &manifest.plugin.dbus_service {
+            Some(service) => origin == Origin::Installed || present.contains(service),
+            None => is_here && builtin::is_there(&manifest),
         })
     };
     Ok(catalog.names().filter(is_there).map(str::to_owned).collect())

@@ -75,7 +75,8 @@ impl StateManager<'_> {
             names::start(self.bus, &take.service)?;
         }
         self.bus.start_recording(Recorder::new(&take.service, hidden));
-        let outcome = self.ask_everything(take, entry.map(|entry| entry.plugin()));
+        let plugin = entry.map(|entry| entry.plugin()).transpose()?;
+        let outcome = self.ask_everything(take, plugin.as_deref());
         let recording = self.bus.stop_recording();
         let trouble = outcome?;
         let mut recording = recording.ok_or_else(|| Error::failed("nothing was recorded").on(&*take.service))?;
@@ -84,7 +85,7 @@ impl StateManager<'_> {
         Ok(Taken { recording, trouble })
     }
 
-    fn ask_everything(&mut self, take: &Take, plugin: Option<impl StatePlugin>) -> Result<Trouble> {
+    fn ask_everything(&mut self, take: &Take, plugin: Option<&dyn StatePlugin>) -> Result<Trouble> {
         let mut trouble = Trouble::default();
         if take.paths.is_empty() {
             let progress = &mut *self.progress;

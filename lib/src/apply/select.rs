@@ -2,7 +2,7 @@
 
 use super::cached::Age;
 use crate::base::{Error, Kind};
-use crate::plugin::{Catalog, StatePlugin, Want, Wanted};
+use crate::plugin::{Catalog, Want, Wanted};
 use crate::state::select::{Path, nothing_named, select};
 use crate::state::{PluginState, StateDocument};
 use serde::ser::SerializeMap;
@@ -71,7 +71,8 @@ fn wanted_of(paths: &[Path], name: &str, catalog: &Catalog, wants_all: bool) -> 
     }
     // What is wrong with a plugin is told when it is queried.
     let Ok(entry) = catalog.entry(name) else { return Some(Want::State) };
-    let (plugin, is_broken) = (entry.plugin(), !entry.problems.is_empty());
+    let Ok(plugin) = entry.plugin() else { return Some(Want::State) };
+    let is_broken = !entry.problems.is_empty();
     let concerns = |key: &str| paths.iter().any(|path| path.concerns(&[name, key]));
     if plugin.keys().is_empty() {
         return (is_broken || concerns(OBSERVED)).then_some(Want::State);
@@ -166,7 +167,7 @@ fn unread(wanted: &[(String, Want)], document: &StateDocument, catalog: &Catalog
     let empty = PluginState::default();
     for (name, want) in wanted {
         let state = document.plugins.get(name).unwrap_or(&empty);
-        let plugin = if name.contains('.') { None } else { catalog.entry(name).ok().map(|entry| entry.plugin()) };
+        let plugin = if name.contains('.') { None } else { catalog.entry(name).and_then(|entry| entry.plugin()).ok() };
         let mut keys: Vec<String> = match (want, &plugin) {
             (Want::Keys(keys), _) => keys.keys().cloned().collect(),
             (_, Some(plugin)) => plugin.sources().into_keys().collect(),
@@ -185,7 +186,8 @@ fn unread(wanted: &[(String, Want)], document: &StateDocument, catalog: &Catalog
 fn known(read: Value, catalog: &Catalog) -> Value {
     let mut known: Map<String, Value> = Map::new();
     for name in catalog.names() {
-        let keys = catalog.entry(name).map(|entry| entry.plugin().sources()).unwrap_or_default();
+        let keys =
+            catalog.entry(name).and_then(|entry| entry.plugin()).map(|plugin| plugin.sources()).unwrap_or_default();
         known.insert(name.to_owned(), keys.into_keys().map(|key| (key, Value::Null)).collect());
     }
     let Value::Object(read) = read else { return Value::Object(known) };
@@ -200,7 +202,7 @@ fn known(read: Value, catalog: &Catalog) -> Value {
 
 /// The error of a path that names a key which is never shown.
 fn secret_named(path: &Path, catalog: &Catalog) -> Option<Error> {
-    let plugin = catalog.entry(path.plugin()?).ok()?.plugin();
+    let plugin = catalog.entry(path.plugin()?).and_then(|entry| entry.plugin()).ok()?;
     let key = path.key()?;
     let is_secret = plugin.keys().contains_key(key) && !plugin.sources().contains_key(key);
     is_secret.then(|| Error::new(Kind::Partial, "this key is secret, and is never shown").on(path.text()))

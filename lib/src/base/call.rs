@@ -10,15 +10,15 @@ use std::time::Duration;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Call {
-    /// Bus name of the service.
+    /// Bus name of the service; `host` for an operation that a built-in plugin makes.
     pub service: String,
-    /// Object path.
+    /// Object path; of an operation of this host what it changes.
     pub path: String,
-    /// Interface of the member.
+    /// Interface of the member; of an operation of this host how it is made: `command`, `file`, `netlink`.
     pub interface: String,
-    /// Method name.
+    /// Method name; of an operation of this host what is done.
     pub member: String,
-    /// Type signature of the arguments, for example `sb`.
+    /// Type signature of the arguments, for example `sb`; empty for an operation of this host.
     pub type_signature: String,
     /// The arguments in their JSON forms; variants as `{"$variant":{"signature","value"}}`.
     pub args: Vec<Value>,
@@ -27,6 +27,9 @@ pub struct Call {
     #[cfg_attr(feature = "schema", schemars(skip))]
     pub manner: Manner,
 }
+
+/// What stands for the bus name when an operation of this host is meant and no service: no bus name is like it.
+pub const HOST: &str = "host";
 
 /// How a call is made: may it start the service, and how long may it take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,6 +62,18 @@ impl Call {
         }
     }
 
+    /// An operation of this host that a built-in plugin makes: `means` is how (`command`, `file`, `netlink`), `subject`
+    /// what is changed, `verb` what is done to it.
+    pub fn on_host(means: &str, subject: &str, verb: &str, args: Vec<Value>) -> Self {
+        Self { args, ..Self::new(HOST, subject, means, verb) }
+    }
+
+    /// Whether it is an operation of this host, and not a D-Bus call.
+    #[must_use]
+    pub fn is_on_host(&self) -> bool {
+        self.service == HOST
+    }
+
     /// Gives the arguments and their type signature.
     #[must_use]
     pub fn with(mut self, type_signature: &str, args: Vec<Value>) -> Self {
@@ -74,9 +89,12 @@ impl Call {
         self
     }
 
-    /// `service path interface.member`, for messages.
+    /// `service path interface.member`, for messages; `means verb subject` for an operation of this host.
     #[must_use]
     pub fn label(&self) -> String {
+        if self.is_on_host() {
+            return format!("{} {} {}", self.interface, self.member, self.path);
+        }
         format!("{} {} {}.{}", self.service, self.path, self.interface, self.member)
     }
 }

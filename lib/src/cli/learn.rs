@@ -7,7 +7,7 @@ use crate::bus::monitor::Watched;
 use crate::bus::{Bus, Manner, Monitor, SeenCall, Target, names, walk};
 use crate::plugin::author::Surface;
 use crate::plugin::author::learn::{Learned, LearnedKey, learn, may_write};
-use crate::plugin::{GenericPlugin, StatePlugin, Want};
+use crate::plugin::{StatePlugin, Want};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::process::{Command, ExitStatus, Stdio};
@@ -61,7 +61,7 @@ pub fn run(
     cli: &mut Cli,
     service: &str,
     command: &[String],
-    plugin: Option<&GenericPlugin>,
+    plugin: Option<&dyn StatePlugin>,
 ) -> Result<(Lesson, Ended)> {
     check(cli, command)?;
     let bus = cli.connect()?;
@@ -163,7 +163,7 @@ fn watched(bus: &Bus, subject: &str, mut monitor: Monitor, command: &[String]) -
 }
 
 /// What the plugin's mapping reads now; a key that cannot be read is left out.
-fn keys_of(bus: &Bus, plugin: Option<&GenericPlugin>) -> Map<String, Value> {
+fn keys_of(bus: &Bus, plugin: Option<&dyn StatePlugin>) -> Map<String, Value> {
     let Some(plugin) = plugin.filter(|plugin| plugin.mapping_digest().is_some()) else { return Map::new() };
     bus.allow(plugin.safe_calls());
     plugin.query(bus, &Want::State, &mut Silent).values

@@ -1,7 +1,8 @@
 //! The plugins there are: installed under the state root, and shipped beside the programs. Installing or removing a
 //! folder is all it takes; nothing is registered anywhere.
 
-use super::{GenericPlugin, Manifest, Mapping};
+use super::manifest::Source;
+use super::{GenericPlugin, Manifest, Mapping, StatePlugin, builtin};
 use crate::base::name::PluginName;
 use crate::base::{Error, Kind, Result};
 use crate::bus::{Bus, names};
@@ -50,15 +51,31 @@ pub struct Entry {
 
 impl Entry {
     /// The plugin, ready to work.
-    #[must_use]
-    pub fn plugin(&self) -> GenericPlugin {
-        GenericPlugin::new(&self.manifest, self.mapping.clone())
+    pub fn plugin(&self) -> Result<Box<dyn StatePlugin>> {
+        if self.manifest.plugin.source == Source::BuiltIn {
+            return builtin::open(&self.manifest);
+        }
+        Ok(Box::new(GenericPlugin::new(&self.manifest, self.mapping.clone())))
+    }
+
+    /// Whether it works on the machine that `bus` leads to: what is built in works on this host alone.
+    pub fn check_on(&self, bus: &Bus) -> Result<()> {
+        let is_elsewhere = bus.is_remote() || bus.replayed().is_some();
+        if self.manifest.plugin.source == Source::BuiltIn && is_elsewhere {
+            return Err(Error::refused("this plugin is built in, and works on the host it runs on, not over a bus")
+                .on(format!("plugins.{}", self.manifest.plugin.name))
+                .hint("run it there, for example: ssh HOST op-query; or leave the plugin out"));
+        }
+        Ok(())
     }
 
     /// Whether it can write anything.
     #[must_use]
     pub fn can_apply(&self) -> bool {
-        self.mapping.as_ref().is_some_and(Mapping::can_write)
+        match self.manifest.plugin.source {
+            Source::BuiltIn => self.plugin().is_ok_and(|plugin| plugin.read_only_because().is_none()),
+            _ => self.mapping.as_ref().is_some_and(Mapping::can_write),
+        }
     }
 }
 
@@ -131,14 +148,14 @@ impl Catalog {
         Ok(entry)
     }
 
-    /// Where the plugin called `name` comes from, and the bus name of its service, without reading more of it. Nothing when
-    /// its manifest cannot be read.
+    /// Where the plugin called `name` comes from, and what its manifest says, without reading more of it. Nothing when
+    /// that cannot be read.
     #[must_use]
-    pub fn service_of(&self, name: &str) -> Option<(Origin, Option<String>)> {
+    pub fn manifest_of(&self, name: &str) -> Option<(Origin, Manifest)> {
         let (origin, folder) = self.folders.get(name)?.first()?;
         let text = file::read(&folder.join("plugin.toml")).ok()??;
         let manifest = Manifest::parse(&text, "").ok().filter(|_| layout::is_trusted(folder))?;
-        Some((*origin, manifest.plugin.dbus_service))
+        Some((*origin, manifest))
     }
 
     /// The names of the plugins for `service`, from what their manifests say.
@@ -168,11 +185,17 @@ impl Catalog {
         owned.fold(plugin, |plugin, service| plugin.keeping(&self.mappings_of(&service.name)))
     }
 
-    /// The plugin, keeping to itself what any mapping of its service calls secret.
-    #[must_use]
-    pub fn keeping_secrets(&self, plugin: GenericPlugin) -> GenericPlugin {
-        let mappings = self.mappings_of(plugin.service());
+    fn keeping_secrets(&self, plugin: GenericPlugin) -> GenericPlugin {
+        let mappings = plugin.service().map(|service| self.mappings_of(service)).unwrap_or_default();
         plugin.keeping(&mappings)
+    }
+
+    /// The plugin of an entry, keeping to itself what any mapping of its service calls secret.
+    pub fn plugin_keeping_secrets(&self, entry: &Entry) -> Result<Box<dyn StatePlugin>> {
+        if entry.manifest.plugin.source == Source::BuiltIn {
+            return entry.plugin();
+        }
+        Ok(Box::new(self.keeping_secrets(GenericPlugin::new(&entry.manifest, entry.mapping.clone()))))
     }
 
     fn mappings_of(&self, service: &str) -> Vec<Mapping> {

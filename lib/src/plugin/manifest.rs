@@ -19,7 +19,13 @@ pub struct Manifest {
     /// `op-dbus` itself.
     #[serde(default)]
     pub dependencies: BTreeMap<String, String>,
+    /// `[settings]`: of a built-in plugin, where things are on this host, and the like. Each says which it takes.
+    #[serde(default)]
+    pub settings: Settings,
 }
+
+/// What a built-in plugin is told about this host.
+pub type Settings = BTreeMap<String, serde_json::Value>;
 
 /// `[plugin]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -96,6 +102,11 @@ impl Manifest {
                 Error::bad_input(format!("{requirement:?} is no version requirement: {error}"))
                     .on(format!("{file}: dependencies.{name}"))
             })?;
+        }
+        if manifest.plugin.source != Source::BuiltIn && !manifest.settings.is_empty() {
+            return Err(
+                Error::bad_input("only a plugin that is built in takes settings").on(format!("{file}: settings"))
+            );
         }
         let needs_service = manifest.plugin.source != Source::BuiltIn;
         if needs_service && manifest.plugin.dbus_service.as_deref().is_none_or(|name| !is_bus_name(name)) {

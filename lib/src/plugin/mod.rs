@@ -4,6 +4,7 @@
 //! Never asks a person anything, never writes to the state root.
 
 pub mod author;
+pub mod builtin;
 pub mod catalog;
 pub mod generic;
 pub mod inventory;
@@ -22,7 +23,7 @@ pub use source::Source;
 
 use crate::base::{Call, Error, Progress, Result};
 use crate::bus::{Bus, SafeCall};
-use crate::state::{Action, Change, KeySpec};
+use crate::state::{Action, Change, KeySpec, PluginState};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +40,9 @@ pub struct Queried {
 
 /// Keys, and the items of each that matter; all of them when none is named.
 pub type Wanted = BTreeMap<String, Option<BTreeSet<String>>>;
+
+/// By key, the items that one owner added.
+pub type Owned = BTreeMap<String, BTreeSet<String>>;
 
 /// How much a query is to bring home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +122,17 @@ pub trait StatePlugin {
     /// The plugin's name.
     fn name(&self) -> &str;
 
+    /// Bus name of the service it speaks to; none for one that is built in.
+    fn service(&self) -> Option<&str>;
+
+    /// Whether a property of the service must not be shown.
+    fn is_secret(&self, _path: &str, _interface: &str, _name: &str) -> bool {
+        false
+    }
+
+    /// Takes what must not be shown out of everything that was seen: objects of interfaces of properties.
+    fn hide_secrets(&self, _observed: &mut Value) {}
+
     /// What is known about each key of its state.
     fn keys(&self) -> &BTreeMap<String, KeySpec>;
 
@@ -138,6 +153,12 @@ pub trait StatePlugin {
 
     /// Reads the current state, live.
     fn query(&self, bus: &Bus, want: &Want, progress: &mut dyn Progress) -> Queried;
+
+    /// What is desired in the form that a query prints, when a document may say it in others, and all that follows from it
+    /// of what there is now. `owned` goes unless it is desired. Everything that cannot be is refused here.
+    fn normalise(&self, desired: &PluginState, _current: &Map<String, Value>, _owned: &Owned) -> Result<PluginState> {
+        Ok(desired.clone())
+    }
 
     /// Turns changes into exact calls, without making any that is not safe. Ids and needs are numbered by the caller.
     fn plan(
@@ -176,6 +197,11 @@ pub trait StatePlugin {
 
     /// Whether an action's pre-checks pass now.
     fn check(&self, bus: &Bus, action: &Action) -> Result<()>;
+
+    /// [`StatePlugin::check`] among all actions of a plan: what one of them needs, another may bring.
+    fn check_among(&self, bus: &Bus, action: &Action, _all: &[Action]) -> Result<()> {
+        self.check(bus, action)
+    }
 
     /// Makes an action's call and waits until the service says it is done.
     fn perform(&self, bus: &Bus, action: &Action, progress: &mut dyn Progress) -> Result<(), Failure>;

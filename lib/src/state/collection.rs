@@ -263,6 +263,9 @@ impl Diff<'_> {
             return Ok(None);
         }
         let there = now.get(name).unwrap_or(&Value::Null);
+        if spec.is_origin && there.is_null() {
+            return Ok(None);
+        }
         let to = if spec.is_set {
             let wanted = match wanted {
                 None => Vec::new(),
@@ -300,6 +303,10 @@ impl Diff<'_> {
             overlay(there, wanted)
         };
         check_writable(self.spec)?;
+        if spec.is_origin {
+            return Err(Error::refused(format!("it was made with {there}, and that cannot become {to}"))
+                .hint("leave it out, or delete the item and make it again"));
+        }
         if !spec.can_write {
             return Err(Error::refused(format!("it is {there}, and the mapping says no way to write it"))
                 .hint("it can only be read; leave it out, or say what it is"));

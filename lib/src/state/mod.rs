@@ -7,6 +7,7 @@ mod collection;
 pub mod diff;
 pub mod document;
 mod holding;
+mod listed;
 pub mod plan;
 #[cfg(feature = "schema")]
 mod schema;
@@ -16,5 +17,6 @@ pub mod spec;
 pub use change::{Change, Resource};
 pub use diff::{Removal, diff_plugin};
 pub use document::{PluginState, StateDocument};
+pub use listed::by_name;
 pub use plan::{Action, Plan, Undo, UndoClass};
 pub use spec::{ItemSpec, KeySpec, MemberSpec, Strategy, Writable};

@@ -84,6 +84,10 @@ impl KeySpec {
 /// What the items of a collection are made of, and what may become of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ItemSpec {
+    /// The member that names an item: a list of items is accepted where each says it.
+    pub key: Option<String>,
+    /// The member that may say `absent`, as `state` may.
+    pub presence: Option<String>,
     /// The members there are; empty when an item may hold anything.
     pub members: BTreeMap<String, MemberSpec>,
     /// Whether an item may hold what `members` does not name.
@@ -109,6 +113,8 @@ pub struct MemberSpec {
     pub can_create: bool,
     /// Whether it moves by itself, so that no wish about it counts.
     pub is_only_shown: bool,
+    /// Whether it only says how an item is made: of one that was made otherwise it is not told, and does not count.
+    pub is_origin: bool,
     /// Whether it is a list of which only what is listed counts.
     pub is_set: bool,
     /// Whether the order of a list means nothing.

@@ -9,7 +9,7 @@ use super::{Confirm, Desired, Options, RunOutcome, StateManager, Trail, Witness}
 use crate::base::{Error, Progress, Result};
 use crate::bus::{Bus, Target};
 use crate::plugin::scenario::Scenario;
-use crate::plugin::{Catalog, StatePlugin, Want};
+use crate::plugin::{Catalog, Want};
 use crate::state::{Plan, StateDocument};
 use crate::store::{StateRoot, file};
 use compare::{call_of, compare_plan, difference, text_of};
@@ -149,7 +149,7 @@ impl Runner<'_> {
     pub fn see(&mut self, scenario: &Scenario, root: &StateRoot) -> Result<Seen> {
         let file = scenario.recording.as_deref().unwrap_or(&scenario.file);
         let bus = Bus::connect(&Target::Address(format!("replay:{}", file.display())), None)?;
-        let plugin = self.catalog.entry(self.plugin)?.plugin();
+        let plugin = self.catalog.entry(self.plugin)?.plugin()?;
         bus.allow(plugin.safe_calls());
         let queried = plugin.query(&bus, &Want::State, self.progress);
         let plan = scenario.when.clone().map(|when| self.manager(&bus, root).plan(Desired::State(when), &options()));

@@ -14,7 +14,7 @@ pub use record::{Changed, Freshness, Presence, Present, Problem, Record, Service
 
 use crate::base::{Error, Kind, Result};
 use crate::bus::{Bus, Stopper, names};
-use crate::plugin::{Catalog, GenericPlugin, Source, StatePlugin, Want};
+use crate::plugin::{Catalog, Source, StatePlugin, Want};
 use crate::state::select::Path;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -182,7 +182,7 @@ fn tasks(bus: &Bus, catalog: &Catalog, selected: &[(String, Want)]) -> Result<Ve
                 unknown.map(|key| Error::bad_input("this plugin has no such key").on(format!("plugins.{name}.{key}"))),
             );
         }
-        let mut of_plugin = parts(&plugin, want);
+        let mut of_plugin = parts(&*plugin, want);
         if of_plugin.is_empty() {
             let what = "nothing of it can be shown, so there is nothing to watch";
             errors.push(Error::new(Kind::Partial, what).on(name));
@@ -200,7 +200,7 @@ fn tasks(bus: &Bus, catalog: &Catalog, selected: &[(String, Want)]) -> Result<Ve
 
 /// The parts of a plugin: what is announced with its value, what an object is asked for, and what takes longer, because
 /// several objects are asked, or one is made for the question.
-fn parts(plugin: &GenericPlugin, want: &Want) -> Vec<Task> {
+fn parts(plugin: &dyn StatePlugin, want: &Want) -> Vec<Task> {
     let task = |part, keys| Task { plugin: plugin.name().to_owned(), part, keys, tells_of_service: false };
     if plugin.keys().is_empty() {
         return vec![task(Part::Observed, Vec::new())];
@@ -220,15 +220,16 @@ fn parts(plugin: &GenericPlugin, want: &Want) -> Vec<Task> {
     parts.filter(|(_, keys)| !keys.is_empty()).map(|(part, keys)| task(part, keys)).collect()
 }
 
-fn plugin_called(bus: &Bus, catalog: &Catalog, name: &str) -> Result<GenericPlugin> {
+fn plugin_called(bus: &Bus, catalog: &Catalog, name: &str) -> Result<Box<dyn StatePlugin>> {
     if name.contains('.') {
         names::check(name)?;
-        return Ok(catalog.ad_hoc(bus, name));
+        return Ok(Box::new(catalog.ad_hoc(bus, name)));
     }
     let entry = catalog.entry(name)?;
+    entry.check_on(bus)?;
     match entry.problems.first() {
         Some(problem) => Err(problem.clone()),
-        None if entry.mapping.is_none() => Ok(catalog.keeping_secrets(entry.plugin())),
-        None => Ok(entry.plugin()),
+        None if entry.mapping.is_none() => catalog.plugin_keeping_secrets(&entry),
+        None => entry.plugin(),
     }
 }

@@ -8,7 +8,7 @@ use crate::base::{Error, Kind, Silent};
 use crate::bus::introspection::EmitsChanged;
 use crate::bus::read::{self, PropertyGroup};
 use crate::bus::{Manner, walk};
-use crate::plugin::{GenericPlugin, Source, StatePlugin, Want};
+use crate::plugin::{Source, StatePlugin, Want};
 use crate::state::select::written;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -188,7 +188,7 @@ pub fn polled(watched: &mut Watched<'_>) {
 
 /// Walks the whole service.
 fn observed(watched: &mut Watched<'_>, how: Option<Freshness>) -> bool {
-    let service = watched.plugin.service().to_owned();
+    let service = watched.plugin.service().unwrap_or_default().to_owned();
     let walked = walk::walk(watched.context.bus, &service, walk::Want::Values, MANNER, &mut |_| {});
     let tree = match walked {
         Ok(tree) => tree,
@@ -210,7 +210,7 @@ fn observed(watched: &mut Watched<'_>, how: Option<Freshness>) -> bool {
                 let place = (path.clone(), interface.clone(), name.clone());
                 let position = match watched.index.get(&place).and_then(|positions| positions.first()) {
                     Some(position) => *position,
-                    None => watched.add(observed_cell(&watched.plugin, place, class)),
+                    None => watched.add(observed_cell(&*watched.plugin, place, class)),
                 };
                 watched.cells[position].class = class;
                 seen.insert(position);
@@ -232,10 +232,10 @@ fn observed(watched: &mut Watched<'_>, how: Option<Freshness>) -> bool {
 }
 
 /// A property beyond the mapped keys.
-pub fn observed_cell(plugin: &GenericPlugin, place: (String, String, String), class: Freshness) -> Cell {
+pub fn observed_cell(plugin: &dyn StatePlugin, place: (String, String, String), class: Freshness) -> Cell {
     let (path, interface, name) = place;
     let names = [plugin.name(), OBSERVED, &path, &interface, &name].map(str::to_owned).to_vec();
-    let group = PropertyGroup { service: plugin.service().to_owned(), path, interface };
+    let group = PropertyGroup { service: plugin.service().unwrap_or_default().to_owned(), path, interface };
     Cell { names, source: Source::Property { group, name }, class, hits: 0, is_set: false, value: None }
 }
 

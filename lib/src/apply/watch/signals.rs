@@ -97,7 +97,7 @@ impl Watched<'_> {
         let mut positions = self.index.get(&place).cloned().unwrap_or_default();
         if positions.is_empty() && self.part == Part::Observed && !self.plugin.is_secret(&signal.path, interface, name)
         {
-            positions.push(self.add(reading::observed_cell(&self.plugin, place, Freshness::Signal)));
+            positions.push(self.add(reading::observed_cell(&*self.plugin, place, Freshness::Signal)));
         }
         for position in positions {
             match value {

@@ -6,7 +6,7 @@ use super::record::{Freshness, Presence, Record};
 use super::{Part, Task, Told, reading};
 use crate::base::{Error, Kind, Result};
 use crate::bus::{Bus, names};
-use crate::plugin::{Catalog, GenericPlugin, Source, StatePlugin};
+use crate::plugin::{Catalog, Source, StatePlugin};
 use crate::state::Strategy;
 use crate::state::select::Path;
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub struct Context<'a> {
 /// One part of one plugin.
 pub struct Watched<'a> {
     pub context: &'a Context<'a>,
-    pub plugin: GenericPlugin,
+    pub plugin: Box<dyn StatePlugin>,
     pub part: Part,
     pub cells: Vec<Cell>,
     /// Cells by object path, interface and property.
@@ -69,7 +69,10 @@ pub fn run(context: &Context<'_>, tasks: &[Task]) -> Result<()> {
     loop {
         // What came in while something was read may be older than what was read.
         for (service, happening) in context.bus.take_happenings() {
-            watched.iter_mut().filter(|one| one.plugin.service() == service).for_each(|one| one.on(&happening, false));
+            watched
+                .iter_mut()
+                .filter(|one| one.plugin.service() == Some(&*service))
+                .for_each(|one| one.on(&happening, false));
         }
         let now = Instant::now();
         if watched.iter_mut().any(|one| one.work(now)) {
@@ -83,7 +86,7 @@ pub fn run(context: &Context<'_>, tasks: &[Task]) -> Result<()> {
                 for (service, happening) in std::iter::once(first).chain(context.bus.take_happenings()) {
                     watched
                         .iter_mut()
-                        .filter(|one| one.plugin.service() == service)
+                        .filter(|one| one.plugin.service() == Some(&*service))
                         .for_each(|one| one.on(&happening, true));
                 }
             }
@@ -102,7 +105,7 @@ pub fn run(context: &Context<'_>, tasks: &[Task]) -> Result<()> {
 impl<'a> Watched<'a> {
     fn new(context: &'a Context<'a>, task: &Task) -> Result<Self> {
         let plugin = super::plugin_called(context.bus, context.catalog, &task.plugin)?;
-        let cells = cells_of(&plugin, task);
+        let cells = cells_of(&*plugin, task);
         let now = Instant::now();
         let mut watched = Self {
             context,
@@ -144,13 +147,18 @@ impl<'a> Watched<'a> {
         let bus = self.context.bus;
         bus.allow(self.plugin.safe_calls());
         // Whether it could not be started shows when it is read.
-        let started = if self.part == Part::Observed { Ok(()) } else { names::start(bus, self.plugin.service()) };
+        let started = match self.plugin.service() {
+            Some(service) if self.part != Part::Observed => names::start(bus, service),
+            _ => Ok(()),
+        };
         let paths: BTreeSet<&str> = self.cells.iter().filter_map(object_of).collect();
         let paths: Vec<&str> = paths.into_iter().collect();
         let scope = (self.part == Part::Properties).then_some(&paths[..]);
-        match bus.follow(self.plugin.service(), scope) {
-            Ok(is_there) => self.is_there = is_there,
-            Err(error) => self.problem(&error),
+        match self.plugin.service().map(|service| bus.follow(service, scope)) {
+            Some(Ok(is_there)) => self.is_there = is_there,
+            Some(Err(error)) => self.problem(&error),
+            // Of the host itself nobody says that it changed.
+            None => self.is_there = true,
         }
         if let (false, Err(error)) = (self.is_there, started) {
             self.problem(&error);
@@ -257,7 +265,7 @@ impl<'a> Watched<'a> {
 
     pub(super) fn tell_of_service(&self, state: Presence) {
         if self.tells_of_service {
-            self.tell(Record::service(self.plugin.name(), self.plugin.service(), state));
+            self.tell(Record::service(self.plugin.name(), self.plugin.service().unwrap_or_default(), state));
         }
     }
 
@@ -279,7 +287,7 @@ fn object_of(cell: &Cell) -> Option<&str> {
 }
 
 /// The keys of this part of a plugin.
-fn cells_of(plugin: &GenericPlugin, task: &Task) -> Vec<Cell> {
+fn cells_of(plugin: &dyn StatePlugin, task: &Task) -> Vec<Cell> {
     let sources = plugin.sources().into_iter().filter(|(key, _)| task.keys.contains(key));
     sources
         .map(|(key, source)| Cell {

@@ -77,23 +77,6 @@ impl GenericPlugin {
         self
     }
 
-    /// Whether a property of the service must not be shown.
-    #[must_use]
-    pub fn is_secret(&self, path: &str, interface: &str, name: &str) -> bool {
-        self.secrets.iter().any(|secret| secret.is(path, interface, name))
-    }
-
-    /// Takes what must not be shown out of everything that was seen: objects of interfaces of properties.
-    pub fn hide_secrets(&self, observed: &mut Value) {
-        sources::hide(&self.secrets, observed);
-    }
-
-    /// Bus name of the service.
-    #[must_use]
-    pub fn service(&self) -> &str {
-        &self.service
-    }
-
     /// Compares the mapping's fingerprint with the live service, without anything else.
     pub fn check_fingerprint(&self, bus: &Bus) -> Result<()> {
         self.mapping.as_ref().map_or(Ok(()), |mapping| self.live.check_fingerprint(bus, mapping))
@@ -133,6 +116,18 @@ impl GenericPlugin {
 impl StatePlugin for GenericPlugin {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn service(&self) -> Option<&str> {
+        Some(&self.service)
+    }
+
+    fn is_secret(&self, path: &str, interface: &str, name: &str) -> bool {
+        self.secrets.iter().any(|secret| secret.is(path, interface, name))
+    }
+
+    fn hide_secrets(&self, observed: &mut Value) {
+        sources::hide(&self.secrets, observed);
     }
 
     fn keys(&self) -> &BTreeMap<String, KeySpec> {

@@ -79,6 +79,8 @@ pub fn key_spec(key: &str, section: &StateSection) -> Result<KeySpec> {
     let is_replaced =
         section.update.as_ref().is_some_and(|update| update.merge == MergeWrite::Replace && !update.keeps_hidden);
     let items = ItemSpec {
+        key: None,
+        presence: None,
         members: section
             .members
             .iter()
@@ -146,6 +148,7 @@ fn member_spec(name: &str, member: &MemberSection, section: &StateSection) -> Me
         can_write: member.write.is_some() || is_of_whole,
         can_create: !member.read_only && section.create.as_ref().is_some_and(|create| covers(create, name, member)),
         is_only_shown: member.diff_strategy == Some(Strategy::None),
+        is_origin: false,
         is_set: member.set,
         is_unordered: member.unordered || member.set,
         protected: member.protected.clone(),

@@ -183,6 +183,19 @@ impl Subvolumes {
     }
 }
 
+/// A subvolume that lies in the subvolume `path`, if there is one.
+pub fn nested(path: &Path) -> Result<Option<String>> {
+    let mut found = None;
+    let looked = open(path).and_then(|subvolume| {
+        subvol::fd::get_rootref(subvolume, |_, folder, name| {
+            let (folder, name): (&Path, &Path) = (folder.as_ref(), name.as_ref());
+            found.get_or_insert_with(|| folder.join(name).display().to_string());
+            Ok(())
+        })
+    });
+    looked.map_err(|e| Error::io("look for subvolumes in it", path, &e)).map(|()| found)
+}
+
 /// Whether there is a subvolume at `path` or below it.
 fn holds_subvolumes(path: &Path) -> Result<bool> {
     if is_subvolume(path).map_err(|e| Error::io("look at it", path, &e))? {

@@ -25,7 +25,7 @@ mod plain;
 pub(crate) mod rename;
 mod tree;
 
-pub use btrfs::Subvolumes;
+pub use btrfs::{Subvolumes, nested};
 pub use plain::Directories;
 pub use rename::{can_exchange, interrupted};
 pub use tree::{copy_entry, names};

@@ -1,13 +1,13 @@
 //! What lies beside the mapping: the manifest, the introspection, the README, the examples.
 
 use super::Subject;
-use crate::base::Result;
+use crate::base::{Error, Result};
 use crate::bus::introspection::Property;
 use crate::bus::value::{VariantTypes, encode, single_type};
 use crate::plugin::author::{Finding, Level, Surface};
 use crate::plugin::mapping::{StateSection, check_value, items};
-use crate::plugin::{Manifest, Mapping};
-use crate::state::{PluginState, StateDocument};
+use crate::plugin::{Manifest, Mapping, builtin};
+use crate::state::{PluginState, StateDocument, by_name};
 use serde_json::{Value, json};
 
 /// The manifest, or why it cannot be read.
@@ -61,6 +61,38 @@ pub fn no_mapping(file: &str, name: &str, findings: &mut Vec<Finding>) {
     );
 }
 
+/// A plugin that is compiled in: that there is one, its settings, its examples.
+pub fn built_in(subject: &Subject, manifest: &Manifest, findings: &mut Vec<Finding>) {
+    let plugin = match builtin::open(manifest) {
+        Ok(plugin) => plugin,
+        Err(error) => return findings.extend(Finding::of_error("manifest", "it cannot be used", &error)),
+    };
+    let file = &subject.manifest.0;
+    for claim in manifest.contradictions(plugin.read_only_because().is_none()) {
+        let finding = Finding::new(Level::Warning, "manifest", file.clone(), claim);
+        findings.push(finding.why("what is so counts; the claim misleads readers").hint("correct it, or leave it out"));
+    }
+    for (file, text) in &subject.examples {
+        let state = serde_json::from_str::<Value>(text)
+            .map_err(|error| Error::bad_input(format!("this is no JSON: {error}")))
+            .and_then(|document| StateDocument::from_json(&document));
+        let own = state.map(|mut state| state.plugins.remove(plugin.name()));
+        let checked = own.and_then(|own| {
+            let own = own.ok_or_else(|| Error::bad_input(format!("it says nothing about {}", plugin.name())))?;
+            let unknown = own.values.keys().chain(own.absent.keys()).find(|key| !plugin.keys().contains_key(*key));
+            match unknown {
+                Some(key) => Err(Error::bad_input(format!("the plugin has no key {key}"))),
+                None => by_name(plugin.name(), &own, plugin.keys()).map(drop),
+            }
+        });
+        if let Err(error) = checked {
+            let hint = error.hint.clone().unwrap_or_default();
+            findings
+                .push(Finding::new(Level::Error, "example", file, error.message).why("op-apply refuses it").hint(hint));
+        }
+    }
+}
+
 /// What the manifest claims and is not so.
 pub fn contradictions(subject: &Subject, manifest: &Manifest, mapping: &Mapping, findings: &mut Vec<Finding>) {
     for claim in manifest.contradictions(mapping.can_write()) {
@@ -71,20 +103,25 @@ pub fn contradictions(subject: &Subject, manifest: &Manifest, mapping: &Mapping,
 
 /// What people need beside the mapping.
 pub fn documents(subject: &Subject, findings: &mut Vec<Finding>) {
+    texts(subject, findings);
+    // Scenarios are played on recordings of a service, which what is built in has not.
+    if !subject.has_scenarios && subject.service().is_some() {
+        let place = subject.readme.0.replace("README.md", "scenarios");
+        findings.push(
+            Finding::new(Level::Advice, "no_scenarios", place, "there are no scenarios")
+                .why("nobody notices when a change of the mapping, or of the service, breaks it")
+                .hint("op-discover record and op-install test: see docs/PLUGIN-SCENARIOS.md"),
+        );
+    }
+}
+
+fn texts(subject: &Subject, findings: &mut Vec<Finding>) {
     let (file, text) = &subject.readme;
     if text.as_deref().unwrap_or_default().trim().is_empty() {
         findings.push(
             Finding::new(Level::Warning, "no_readme", file, "there is no README.md")
                 .why("nobody knows what the mapping covers, what it leaves out, and why")
                 .hint("say what is covered, what is not and why, and the service's quirks"),
-        );
-    }
-    if !subject.has_scenarios {
-        let place = file.replace("README.md", "scenarios");
-        findings.push(
-            Finding::new(Level::Advice, "no_scenarios", place, "there are no scenarios")
-                .why("nobody notices when a change of the mapping, or of the service, breaks it")
-                .hint("op-discover record and op-install test: see docs/PLUGIN-SCENARIOS.md"),
         );
     }
     if subject.examples.is_empty() {

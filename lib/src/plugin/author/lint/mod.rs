@@ -13,6 +13,7 @@ mod uses;
 use super::places::Places;
 use super::{Finding, Level, LintReport, Surface};
 use crate::base::{Error, Result};
+use crate::plugin::manifest::Source;
 use crate::plugin::{Manifest, Mapping};
 use crate::store::{file, layout};
 pub use fingerprint::to_toml as fingerprint_text;
@@ -94,9 +95,14 @@ fn examples(folder: &Path) -> Result<Vec<(String, String)>> {
 pub fn lint(subject: &Subject) -> LintReport {
     let mut findings = Vec::new();
     let manifest = folder::manifest(subject, &mut findings);
-    let name = manifest.as_ref().map(|manifest| manifest.plugin.name.clone()).unwrap_or_default();
-    let source = subject.surface.as_ref().map_or_else(|| "nothing".to_owned(), |surface| surface.source.clone());
     folder::untrusted(subject, &mut findings);
+    let name = manifest.as_ref().map(|manifest| manifest.plugin.name.clone()).unwrap_or_default();
+    if let Some(manifest) = manifest.as_ref().filter(|manifest| manifest.plugin.source == Source::BuiltIn) {
+        folder::built_in(subject, manifest, &mut findings);
+        folder::documents(subject, &mut findings);
+        return LintReport::new(&name, "what is built in", findings, std::collections::BTreeMap::new());
+    }
+    let source = subject.surface.as_ref().map_or_else(|| "nothing".to_owned(), |surface| surface.source.clone());
     folder::introspection(subject, &mut findings);
     let mut pinned = std::collections::BTreeMap::new();
     let service = manifest.as_ref().and_then(|manifest| manifest.plugin.dbus_service.clone());

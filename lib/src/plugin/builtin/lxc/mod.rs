@@ -1,0 +1,206 @@
+//! Containers of Proxmox VE, through its own files, locks and `pct`. Golden images make new ones in the time of a
+//! snapshot.
+//!
+//! | | |
+//! |---|---|
+//! | `config` `members` `storage` | Proxmox's texts, and the state they are made into |
+//! | `host` | what there is |
+//! | `checks` `plan` `create` | what is refused, what is done |
+//! | `golden` `making` `rootfs` | golden images |
+
+mod checks;
+mod command;
+mod config;
+mod create;
+pub mod golden;
+mod host;
+mod locks;
+pub mod making;
+mod members;
+mod plan;
+mod rootfs;
+mod settings;
+mod storage;
+
+pub use settings::Settings;
+
+use crate::base::{Error, Progress, Result, digest};
+use crate::bus::{Bus, SafeCall};
+use crate::plugin::{Failure, Manifest, Queried, Source, StatePlugin, Touched, Want};
+use crate::state::{Action, Change, KeySpec};
+use create::Creation;
+use members::CONTAINERS;
+use plan::Planner;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The name of the plugin.
+pub const NAME: &str = "lxc";
+
+/// What containers stand on, and is therefore made before them.
+const UNDER: [&str; 2] = ["net", "openflow"];
+
+/// The containers of this host.
+#[derive(Debug)]
+pub struct Lxc {
+    name: String,
+    dependencies: Vec<String>,
+    settings: Settings,
+    keys: BTreeMap<String, KeySpec>,
+}
+
+/// The plugin with the settings of its manifest.
+pub fn open(manifest: &Manifest) -> Result<Box<dyn StatePlugin>> {
+    let mut dependencies: Vec<String> = manifest.dependencies.keys().cloned().collect();
+    dependencies.extend(UNDER.map(str::to_owned));
+    Ok(Box::new(Lxc {
+        name: manifest.plugin.name.clone(),
+        dependencies,
+        settings: settings_of(manifest)?,
+        keys: BTreeMap::from([(CONTAINERS.to_owned(), members::spec())]),
+    }))
+}
+
+/// Where things are, by the plugin's manifest.
+pub fn settings_of(manifest: &Manifest) -> Result<Settings> {
+    super::settings(manifest)
+}
+
+/// Whether this host has containers.
+#[must_use]
+pub fn is_there(manifest: &Manifest) -> bool {
+    settings_of(manifest).is_ok_and(|settings| settings.is_proxmox())
+}
+
+impl Lxc {
+    fn planner(&self, is_back: bool) -> Planner<'_> {
+        Planner { settings: &self.settings, plugin: &self.name, is_back }
+    }
+
+    fn read(&self, want: &Want) -> Result<Map<String, Value>> {
+        let only = want.items(CONTAINERS);
+        golden::node(&self.settings)?;
+        let running = host::running(&self.settings)?;
+        let found = host::containers(&self.settings, only)?;
+        Ok(found.iter().map(|(id, found)| (id.clone(), Value::Object(host::item_of(id, found, &running)))).collect())
+    }
+
+    fn plan_with(&self, changes: &[Change], is_back: bool) -> Result<Vec<Action>> {
+        self.planner(is_back).plan(changes)
+    }
+
+    /// Makes a container from a golden image, if that is still what was agreed to.
+    fn create(&self, action: &Action) -> Result<(), Failure> {
+        let before = |error: Error| Failure { error, touched: Touched::No };
+        let Some(Change::Create { item, to, .. }) = action.changes.first() else {
+            return Err(before(Error::failed("the action makes no container")));
+        };
+        let at = action.resources.join(", ");
+        let nothing = Map::new();
+        let to = to.as_object().unwrap_or(&nothing);
+        let creation: Creation = self.planner(false).snapshot(&at, item, to, None).map_err(before)?;
+        if creation.arguments() != action.call.args {
+            return Err(before(Error::failed("the golden image or the storage changed since it was agreed to").on(at)));
+        }
+        create::create(&self.settings, &creation)
+    }
+}
+
+impl StatePlugin for Lxc {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn service(&self) -> Option<&str> {
+        None
+    }
+
+    fn keys(&self) -> &BTreeMap<String, KeySpec> {
+        &self.keys
+    }
+
+    fn sources(&self) -> BTreeMap<String, Source> {
+        BTreeMap::from([(CONTAINERS.to_owned(), Source::Answer { path: None })])
+    }
+
+    fn read_only_because(&self) -> Option<Error> {
+        None
+    }
+
+    fn dependencies(&self) -> Vec<String> {
+        self.dependencies.clone()
+    }
+
+    fn mapping_digest(&self) -> Option<String> {
+        Some(digest::of_json("settings", &json!(self.settings)))
+    }
+
+    fn safe_calls(&self) -> Vec<SafeCall> {
+        Vec::new()
+    }
+
+    fn query(&self, _bus: &Bus, want: &Want, _progress: &mut dyn Progress) -> Queried {
+        let mut queried = Queried::default();
+        if !want.has(CONTAINERS) {
+            return queried;
+        }
+        match self.read(want) {
+            Ok(items) => drop(queried.values.insert(CONTAINERS.to_owned(), Value::Object(items))),
+            Err(error) => queried.problems.push(Error {
+                message: match &error.subject {
+                    Some(subject) => format!("{subject}: {}", error.message),
+                    None => error.message.clone(),
+                },
+                subject: Some(format!("plugins.{}.{CONTAINERS}", self.name)),
+                ..error
+            }),
+        }
+        queried
+    }
+
+    fn plan(
+        &self,
+        _bus: &Bus,
+        changes: &[Change],
+        _current: &Map<String, Value>,
+        _progress: &mut dyn Progress,
+    ) -> Result<Vec<Action>> {
+        self.plan_with(changes, false)
+    }
+
+    fn plan_back(
+        &self,
+        _bus: &Bus,
+        changes: &[Change],
+        _current: &Map<String, Value>,
+        _progress: &mut dyn Progress,
+    ) -> Result<Vec<Action>> {
+        self.plan_with(changes, true)
+    }
+
+    fn check(&self, bus: &Bus, action: &Action) -> Result<()> {
+        self.check_among(bus, action, &[])
+    }
+
+    fn check_among(&self, _bus: &Bus, action: &Action, all: &[Action]) -> Result<()> {
+        let mut errors = Vec::new();
+        for change in &action.changes {
+            if let (Some(id), Change::Create { to, .. } | Change::Update { to, .. }) = (change.item(), change) {
+                let at = format!("plugins.{}.{CONTAINERS}.{id}", self.name);
+                errors.extend(checks::bridges(&self.settings, &at, to, all).err());
+            }
+        }
+        Error::all(errors).map_or(Ok(()), Err)
+    }
+
+    fn perform(&self, _bus: &Bus, action: &Action, progress: &mut dyn Progress) -> Result<(), Failure> {
+        if action.call.interface == "btrfs" {
+            return self.create(action);
+        }
+        progress.say(&action.title, None);
+        let words = action.call.args.iter().map(|arg| arg.as_str().unwrap_or_default().to_owned());
+        let args: Vec<String> = std::iter::once(action.call.member.clone()).chain(words).collect();
+        command::run(Path::new(&action.call.path), &args).map(|_| ())
+    }
+}
