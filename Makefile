@@ -39,7 +39,6 @@ bench: deps build ## measure beside what people use today, in one run (as root)
 	@tests/bench/run.sh
 
 bench-gpu: ## embeddings on the processor and on a GPU, where a device and a GPU build of ONNX Runtime are there
-	@cargo build --locked --release -p op-embed
 	@tests/bench/gpu.sh
 
 install: ## programs, mappings and the hookscript under $(DESTDIR)$(PREFIX), after make build

@@ -19,6 +19,7 @@ if [ -z "$device" ]; then
   echo "not measurable here: there is no GPU (neither /dev/nvidia0, /dev/kfd nor /dev/dri/renderD128)"
   exit 0
 fi
+cargo build --locked --release -p op-embed
 engines=$("$program" engines --model "$model" --runtime "$runtime" --json)
 provider=$(jq -r .provider <<<"$engines")
 if [ "$provider" = cpu ]; then

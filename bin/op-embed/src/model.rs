@@ -1,7 +1,7 @@
 //! Models and what they compute on.
 
 use op_dbus::base::Result;
-use op_dbus::cli::embed::{choice, models};
+use op_dbus::cli::embed::{Choice, choice, models};
 use op_dbus::cli::{Cli, Outcome};
 
 /// Models: list, install, verify, use, remove.
@@ -103,6 +103,9 @@ pub struct Engines {
     /// how many threads compute
     #[argh(option, arg_name = "N")]
     threads: Option<usize>,
+    /// where threads that compute are put: local, node N, most-memory, interleave, replicate or off
+    #[argh(option, arg_name = "STRATEGY")]
+    numa: Option<String>,
 }
 
 pub fn run(args: &Model, cli: &mut Cli) -> Result<Outcome> {
@@ -129,5 +132,5 @@ pub fn run(args: &Model, cli: &mut Cli) -> Result<Outcome> {
 }
 
 pub fn engines(args: &Engines, cli: &mut Cli) -> Result<Outcome> {
-    models::engines(&choice!(args), cli)
+    models::engines(&Choice { numa: args.numa.clone(), ..choice!(args) }, cli)
 }

@@ -54,14 +54,14 @@ pub struct Serve {
 
 pub fn run(args: &Serve, cli: &mut Cli) -> Result<Outcome> {
     let idle = args.idle.as_deref().map(time::parse_duration).transpose().map_err(|e| e.or_on("--idle"))?;
+    // What computes stays where the connection is that needs it first.
     let choice = Choice {
         vector_type: args.vector_type.clone(),
         no_cache: args.no_cache,
-        numa: args.numa.clone(),
+        numa: Some("off".into()),
         ..choice!(args)
     };
     let budget = args.warm.as_deref().map(|text| size(text, "--warm")).transpose()?;
-    // Threads begin where the one is that starts them.
     let placed = keep::place(args.numa.as_deref(), cli)?;
     let cache = if choice.no_cache { None } else { choice::cache(cli)? };
     let embedder = choice.embedder_with(cache.clone(), cli)?;
@@ -73,5 +73,5 @@ pub fn run(args: &Serve, cli: &mut Cli) -> Result<Outcome> {
     for place in places(&listening) {
         cli.out.note(&format!("{} answers on {}", embedder.model(), place.as_str().unwrap_or_default()));
     }
-    Server::new(embedder, kept, args.alias.clone()).warmed(warming).serve(&listening, idle, cli)
+    Server::new(embedder, kept, args.alias.clone(), placed.plan).warmed(warming).serve(&listening, idle, cli)
 }

@@ -207,3 +207,15 @@ fn engines_say_what_was_not_taken() {
     let no_gpu = error(&host.run(&["--runtime", "tract", "--provider", "cuda", "--no-cache", "--text", "x"], ""));
     assert_eq!(no_gpu["kind"], "unavailable");
 }
+
+/// Where there is no device that is said, and is no failure. (Where there is one, `make bench-gpu` is for people.)
+#[test]
+fn without_a_gpu_there_is_nothing_to_compare() {
+    if ["/dev/nvidia0", "/dev/kfd", "/dev/dri/renderD128"].iter().any(|device| Path::new(device).exists()) {
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/bench/gpu.sh");
+    let output = Command::new("bash").arg(script).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.contains("not measurable here: there is no GPU"), "{said}");
+}

@@ -163,18 +163,21 @@ pub fn wishes(strategy: Option<&str>, cli: &Cli) -> Result<Wishes> {
     }
 }
 
-/// The machine, who works where on it, and the calling thread in its place.
+/// The machine, and who works where on it.
 #[derive(Debug)]
 pub struct Placed {
     topology: Topology,
-    plan: Plan,
+    /// Who works where.
+    pub plan: Plan,
 }
 
-/// Puts the calling thread, and those it starts, where they answer from; what the kernel refuses is said.
+/// Plans where a program that goes on answers from; what the kernel will refuse is said.
 pub fn place(strategy: Option<&str>, cli: &mut Cli) -> Result<Placed> {
     let topology = Topology::read(&Machine::default());
     let plan = Plan::here(&topology, &wishes(strategy, cli)?)?;
-    for step in plan.take(0).iter().filter(|step| matches!(step.effect, Effect::Denied(_))) {
+    // A thread of its own tries it: this one stays where it is, and so do those it starts.
+    let steps = std::thread::scope(|scope| scope.spawn(|| plan.take(0)).join().unwrap_or_default());
+    for step in steps.iter().filter(|step| matches!(step.effect, Effect::Denied(_))) {
         cli.out.warn(&format!("could not {}: {}; it works where it is", step.what, step.why()));
     }
     Ok(Placed { topology, plan })
@@ -183,12 +186,13 @@ pub fn place(strategy: Option<&str>, cli: &mut Cli) -> Result<Placed> {
 impl Placed {
     /// What is read ahead by a program that goes on: so much as was said, or what a copy on each node needs.
     #[must_use]
-    pub fn warming(self, cache: &Arc<Cache>, budget: Option<u64>) -> Option<Warming> {
+    pub fn warming(&self, cache: &Arc<Cache>, budget: Option<u64>) -> Option<Warming> {
         let budget_bytes = match budget {
             None if self.plan.replicas.is_empty() => return None,
             budget => budget.unwrap_or_else(|| usual_budget(&self.topology)),
         };
-        Some(Warming { cache: Arc::clone(cache), budget_bytes, topology: self.topology, plan: self.plan })
+        let (topology, plan) = (self.topology.clone(), self.plan.clone());
+        Some(Warming { cache: Arc::clone(cache), budget_bytes, topology, plan })
     }
 }
 

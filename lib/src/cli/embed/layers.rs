@@ -55,6 +55,8 @@ pub fn layers(choice: &Choice, cli: &mut Cli) -> Result<Outcome> {
     let (durable, loose) = (scratch.0.join("durable"), scratch.0.join("loose"));
     root.make_parent(&durable.join("index.db"))?;
     root.make_parent(&loose.join("index.db"))?;
+    // Threads are moved to measure what that brings, and not before.
+    let choice = Choice { numa: Some("off".into()), ..choice.clone() };
     let mut embedder = Embedder::new(model.clone(), choice.options(cli)?, vector_type, None);
     let keys = kept::keys(&model, vector_type);
     embedder.tokenizer()?;
