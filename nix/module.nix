@@ -10,6 +10,38 @@ let
   cfg = config.services.op-dbus;
   format = pkgs.formats.json { };
   stateFile = format.generate "op-dbus-state.json" cfg.state;
+  # Of what talks to services on the bus, and to nothing else.
+  sandbox = {
+    CapabilityBoundingSet = [
+      "~CAP_SYS_MODULE"
+      "~CAP_SYS_RAWIO"
+      "~CAP_SYS_TIME"
+      "~CAP_SYS_BOOT"
+      "~CAP_SYS_PTRACE"
+      "~CAP_SYSLOG"
+      "~CAP_MKNOD"
+      "~CAP_BPF"
+      "~CAP_PERFMON"
+    ];
+    LockPersonality = true;
+    MemoryDenyWriteExecute = true;
+    NoNewPrivileges = true;
+    PrivateDevices = true;
+    PrivateTmp = true;
+    ProtectClock = true;
+    ProtectControlGroups = true;
+    ProtectHome = "read-only";
+    ProtectKernelLogs = true;
+    ProtectKernelModules = true;
+    ProtectKernelTunables = true;
+    ProtectSystem = "strict";
+    RestrictAddressFamilies = [ "AF_UNIX" ];
+    RestrictNamespaces = true;
+    RestrictRealtime = true;
+    RestrictSUIDSGID = true;
+    SystemCallArchitectures = "native";
+    SystemCallFilter = [ "@system-service" ];
+  };
 in
 {
   options.services.op-dbus = {
@@ -61,7 +93,7 @@ in
       ];
       restartTriggers = [ stateFile ];
       unitConfig.ConditionPathExists = "/etc/op-dbus/state.json";
-      serviceConfig = {
+      serviceConfig = sandbox // {
         Type = "oneshot";
         RemainAfterExit = true;
         ExecStart = "${lib.getExe' cfg.package "op-apply"} /etc/op-dbus/state.json --yes --owner boot";
@@ -69,36 +101,73 @@ in
         TimeoutStopSec = "5min";
         StateDirectory = "op-dbus";
         UMask = "0077";
+      };
+    };
 
-        CapabilityBoundingSet = [
-          "~CAP_SYS_MODULE"
-          "~CAP_SYS_RAWIO"
-          "~CAP_SYS_TIME"
-          "~CAP_SYS_BOOT"
-          "~CAP_SYS_PTRACE"
-          "~CAP_SYSLOG"
-          "~CAP_MKNOD"
-          "~CAP_BPF"
-          "~CAP_PERFMON"
-        ];
+    # packaging/systemd/op-dbus-recover.service is the same unit for other systems.
+    systemd.services.op-dbus-recover = {
+      description = "Take back what op-dbus left half done or nobody confirmed";
+      documentation = [ "man:op-dbus(7)" ];
+      wantedBy = [ "multi-user.target" ];
+      before = [ "op-dbus.service" ];
+      requires = [ "dbus.socket" ];
+      after = [
+        "dbus.socket"
+        "dbus.service"
+        "polkit.service"
+        "NetworkManager.service"
+        "systemd-networkd.service"
+        "firewalld.service"
+      ];
+      unitConfig.ConditionPathExists = "/var/lib/op-dbus/@timing/blocks";
+      serviceConfig = sandbox // {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = "${lib.getExe' cfg.package "op-apply"} --recover --lock-timeout 5min";
+        TimeoutStartSec = "15min";
+        StateDirectory = "op-dbus";
+        UMask = "0077";
+      };
+    };
+
+    # packaging/systemd/op-dbus-check.service and .timer are the same units for other systems.
+    systemd.services.op-dbus-check = {
+      description = "Look whether the machine still is as /etc/op-dbus/state.json says";
+      documentation = [ "man:op-dbus(7)" ];
+      requires = [ "dbus.socket" ];
+      after = [
+        "dbus.socket"
+        "dbus.service"
+        "op-dbus.service"
+      ];
+      unitConfig.ConditionPathExists = "/etc/op-dbus/state.json";
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = "${lib.getExe' cfg.package "op-apply"} --check /etc/op-dbus/state.json --owner boot --acknowledged /etc/op-dbus/acknowledged.json";
+        TimeoutStartSec = "5min";
+
         LockPersonality = true;
         MemoryDenyWriteExecute = true;
         NoNewPrivileges = true;
         PrivateDevices = true;
         PrivateTmp = true;
-        ProtectClock = true;
-        ProtectControlGroups = true;
-        ProtectHome = "read-only";
-        ProtectKernelLogs = true;
-        ProtectKernelModules = true;
-        ProtectKernelTunables = true;
+        ProtectHome = true;
         ProtectSystem = "strict";
+        ReadOnlyPaths = [ "/" ];
         RestrictAddressFamilies = [ "AF_UNIX" ];
         RestrictNamespaces = true;
-        RestrictRealtime = true;
         RestrictSUIDSGID = true;
         SystemCallArchitectures = "native";
         SystemCallFilter = [ "@system-service" ];
+      };
+    };
+    systemd.timers.op-dbus-check = {
+      description = "Look every hour whether the machine still is as /etc/op-dbus/state.json says";
+      wantedBy = [ "timers.target" ];
+      timerConfig = {
+        OnCalendar = "hourly";
+        RandomizedDelaySec = "5min";
+        Persistent = true;
       };
     };
 

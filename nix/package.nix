@@ -6,6 +6,7 @@
   makeBinaryWrapper,
   btrfs-progs,
   compsize,
+  gnupg,
   util-linux,
   # Embeddings are computed by what is built in; with this they are by ONNX Runtime, 1.24 or newer, some two times faster.
   withOnnxruntime ? false,
@@ -71,7 +72,7 @@ rustPlatform.buildRustPackage {
   '';
 
   # Shipped mappings and the hookscript are looked for in /usr/share otherwise. op-snapshot runs mkfs.btrfs, mount and
-  # compsize; op-install runs gpgv when it is asked to.
+  # compsize; op-install runs gpgv when it is asked to (--gpg).
   postFixup = ''
     wrapProgram $out/bin/op-snapshot \
       --suffix PATH : ${
@@ -81,6 +82,7 @@ rustPlatform.buildRustPackage {
           util-linux
         ]
       }
+    wrapProgram $out/bin/op-install --suffix PATH : ${lib.makeBinPath [ gnupg ]}
     for program in $out/bin/op-*; do
       wrapProgram "$program" --set-default OP_DBUS_MAPPINGS $out/share/op-dbus/mappings \
         --set-default OP_DBUS_HOOK $out/share/op-dbus/hook/op-dbus-hook

@@ -51,7 +51,7 @@ expect 'op-dbus query --plugin u' upower
 expect "op-query --root $host/other --plugin o" other
 expect "op-query --root=$host/other --plugin=o" other
 expect "op-dbus --root $host/other query --plugin u" ''
-expect 'op-query --a' '--address --all'
+expect 'op-query --a' '--address --against --all'
 expect 'op-query --select ho' hostname.
 expect 'op-dbus query --select=pa' packagekit.
 expect 'op-query --cached --m' --max-age
@@ -67,7 +67,7 @@ expect 'op-apply ' 'apply confirm folder pending revert state.json'
 expect 'op-apply apply ' 'folder state.json'
 expect 'op-apply revert --w' --when-due
 expect 'op-apply --conf' --confirm-within
-expect 'op-audit ' 'anomalies append check-proof export head keygen log prove prune repair search show verify'
+expect 'op-audit ' 'anomalies append check-proof embed export head import keygen log prove prune repair search show verify'
 expect 'op-audit log --pl' --plugin
 expect 'op-audit log --outcome un' undone
 expect 'op-dbus audit verify --ag' --against

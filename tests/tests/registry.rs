@@ -109,6 +109,51 @@ fn by_name_with_everything_it_needs() {
     assert!(good["versions"].as_array().unwrap().iter().all(|v| v["verdict"] == "good"), "{good}");
 }
 
+/// A package from a file brings along what it needs, and what is needed stays.
+#[test]
+fn what_is_needed_comes_along_and_stays() {
+    let desk = stocked();
+    let file = desk.path().join("registry/lamp/lamp-v1.1.0.btrfs.zst");
+    let alone = desk.install(&file, &["--yes"]);
+    assert!(alone.code == 5 && alone.error().contains("needs switch ^1, which is not installed"), "{alone:?}");
+    add(&desk);
+    assert_eq!(desk.install(&file, &[]).code, 5, "nobody at the terminal to agree to what comes along");
+    let dry = desk.install(&file, &["--dry-run"]).json();
+    assert_eq!(dry["packages"].as_array().unwrap().len(), 3, "{dry}");
+    assert_eq!(installed(&desk), json!({}));
+    let report = desk.install(&file, &["--yes"]).json();
+    let names: Vec<_> = report["packages"].as_array().unwrap().iter().map(|p| p["plugin"].as_str().unwrap()).collect();
+    assert_eq!(names, ["socket", "switch", "lamp"]);
+    assert_eq!(report["packages"][2]["source"], file.display().to_string());
+    assert_eq!(desk.install(&file, &["--yes"]).json()["outcome"], "unchanged");
+
+    for (name, why) in [("switch", "lamp needs switch ^1"), ("socket", "lamp needs socket *")] {
+        let kept = desk.run("op-install", &["remove", name, "--yes"]);
+        assert!(kept.code == 5 && kept.error().contains(why), "{kept:?}");
+    }
+    let both = desk.run("op-install", &["remove", "socket", "--yes"]);
+    assert!(
+        both.error().contains("switch needs socket ^1") && both.error().contains("--ignore-dependencies"),
+        "{both:?}"
+    );
+    // Nor does a file take away what another plugin needs.
+    let newer = desk.path().join("registry/socket/socket-v2.0.0.btrfs.zst");
+    let broken = desk.install(&newer, &["--yes"]);
+    assert!(
+        broken.code == 5 && broken.error().contains("switch needs socket ^1, and this would be 2.0.0"),
+        "{broken:?}"
+    );
+    assert_eq!(installed(&desk), json!({"lamp": "1.1.0", "socket": "1.4.0", "switch": "1.0.0"}));
+    for args in [
+        &["remove", "switch", "--yes", "--ignore-dependencies"][..],
+        &["remove", "lamp", "--yes"],
+        &["remove", "socket", "--yes"],
+    ] {
+        assert_eq!(desk.run("op-install", args).code, 0, "{args:?}");
+    }
+    assert_eq!(installed(&desk), json!({}));
+}
+
 #[test]
 fn what_cannot_be_resolved() {
     let desk = Publisher::new();

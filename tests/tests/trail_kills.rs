@@ -7,84 +7,15 @@
     reason = "a failed unwrap is the report; counts show with --nocapture"
 )]
 
-use op_dbus_tests::private_bus::PrivateBus;
-use op_dbus_tests::program;
-use op_dbus_tests::synth::{Control, Synth};
-use serde_json::{Value, json};
-use std::io::Write;
+mod trail_case;
+
+use serde_json::json;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use tempfile::TempDir;
+use trail_case::Case;
 
 /// Everything by which a process changes a file, makes it last, or says something.
 const WRITES: &str = "write,pwrite64,writev,fsync,fdatasync,fallocate,ftruncate,rename,renameat,renameat2,unlink,unlinkat,\
                       mkdir,mkdirat,sendmsg,sendto,flock";
-
-struct Case {
-    bus: PrivateBus,
-    synth: Synth,
-    control: Control,
-    folder: TempDir,
-}
-
-impl Case {
-    fn start(seed: u64) -> Self {
-        let bus = PrivateBus::start();
-        let synth = Synth::start(&bus, seed, &[]);
-        let folder = tempfile::tempdir().unwrap();
-        synth.spec.write_plugin(&folder.path().join("mappings")).unwrap();
-        Self { control: synth.control(), bus, synth, folder }
-    }
-
-    fn root(&self) -> std::path::PathBuf {
-        self.folder.path().join("root")
-    }
-
-    fn run(&self, before: &[&str], name: &str, args: &[&str], stdin: &str) -> Output {
-        let program = program(name);
-        let argv: Vec<&Path> = before.iter().map(Path::new).chain([program.as_path()]).collect();
-        let mut command = Command::new(argv[0]);
-        command.args(&argv[1..]).args(args).args(["--address", self.bus.address(), "--root"]).arg(self.root());
-        command.env("OP_DBUS_MAPPINGS", self.folder.path().join("mappings"));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
-        child.wait_with_output().unwrap()
-    }
-
-    fn apply(&self, before: &[&str], document: &Value) -> Output {
-        self.run(before, "op-apply", &["--yes", "--allow-irreversible"], &document.to_string())
-    }
-
-    #[track_caller]
-    fn verify(&self) -> Value {
-        let verdict = self.run(&[], "op-audit", &["verify"], "");
-        assert!(verdict.status.success(), "{}", String::from_utf8_lossy(&verdict.stderr));
-        serde_json::from_slice(&verdict.stdout).unwrap()
-    }
-
-    fn recover(&self) -> (i32, Value) {
-        let output = self.run(&[], "op-apply", &["--recover"], "");
-        let document = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-        (output.status.code().unwrap(), document)
-    }
-
-    fn truth(&mut self) -> Value {
-        self.control.dump()["keys"].clone()
-    }
-
-    /// Two values for the first key that is written by one call and read back.
-    fn documents(&self) -> [Value; 2] {
-        let spec = &self.synth.spec;
-        let keys: Vec<&str> =
-            spec.writable_keys().into_iter().filter(|key| spec.other_value(key, 1).is_some()).collect();
-        [1, 2].map(|n| {
-            let values: serde_json::Map<String, Value> =
-                keys.iter().take(3).map(|key| ((*key).to_owned(), spec.other_value(key, n).unwrap().json())).collect();
-            json!({"plugins": {&spec.plugin: values}})
-        })
-    }
-}
 
 #[test]
 fn killed_at_every_write() {

@@ -44,6 +44,9 @@ use std::time::{Duration, SystemTime};
 pub trait Confirm {
     /// Shows `text` and asks; an error of the kind [`Kind::Refused`] is a no.
     fn confirm(&mut self, text: &str) -> Result<()>;
+
+    /// Shows `text` and asks for `number` to be typed: nobody agrees to removals by habit.
+    fn confirm_number(&mut self, text: &str, number: usize) -> Result<()>;
 }
 
 /// Hears of each action as it ends.
@@ -129,6 +132,7 @@ impl StateManager<'_> {
         let planned = self.compute_goal(&goal, &options).inspect_err(|error| self.trail.refusal(None, error))?;
         let plan = &planned.plan;
         witness.planned(plan);
+        let mut asking = self.trail.ask_for_vectors(plan);
         let fresh = given.as_ref().map_or(Ok(()), |given| given.check_fresh(plan));
         let agreed = fresh.and_then(|()| self.agree(&planned, &options, confirm));
         agreed.inspect_err(|error| self.trail.refusal(Some(plan), error))?;
@@ -137,7 +141,7 @@ impl StateManager<'_> {
         }
         self.check_free(plan)?;
         let run = checkpoints::new_run(self.root, plan)?;
-        self.trail.intent(&run, plan, &self.versions(plan))?;
+        let intent = self.trail.intent(&run, plan, &self.versions(plan))?;
         let mut report = Report::new(&run, &plan.actions);
         let window = options.confirm_within.as_ref();
         let prepared = self.prepare(&run, &goal, &planned, window);
@@ -168,7 +172,11 @@ impl StateManager<'_> {
         recover::forget_kept(self.root, &run);
         let error = error.map(|error| final_error(error, &report));
         report.confirm_by = waiting.as_ref().filter(|_| error.is_none()).map(|waiting| waiting.deadline.clone());
-        let error = self.trail.outcome(&report, plan, error.as_ref()).err().or(error);
+        report.embeddings = asking.counts();
+        let recorded = self.trail.outcome(&report, plan, error.as_ref());
+        let (outcome, lost) = recorded.map_or_else(|error| (None, Some(error)), |block| (Some(block), None));
+        let error = lost.or(error);
+        self.trail.keep_vectors(&asking, &[Some(intent), outcome].into_iter().flatten().collect::<Vec<_>>());
         if error.is_some() {
             self.stop_waiting(waiting.as_ref(), window);
         }
@@ -236,10 +244,15 @@ impl StateManager<'_> {
     /// Everything that stands between a plan and its first call: the checks, and a person's word.
     fn agree(&self, planned: &Planned, options: &Options, confirm: &mut dyn Confirm) -> Result<()> {
         self.validate(&planned.plugins, &planned.plan, options)?;
-        if planned.plan.actions.iter().any(|action| action.requires_confirmation) {
-            confirm.confirm(&confirmation::text(&planned.plan))?;
+        match options.prune {
+            Some(number) if !planned.plan.is_empty() => {
+                confirm.confirm_number(&confirmation::text(&planned.plan), number)
+            }
+            _ if planned.plan.actions.iter().any(|action| action.requires_confirmation) => {
+                confirm.confirm(&confirmation::text(&planned.plan))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The plan for `desired`, without changing anything.

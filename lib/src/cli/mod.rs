@@ -30,6 +30,7 @@ pub mod show_registries;
 pub mod show_store;
 mod table;
 pub mod timer;
+pub mod trail_copy;
 pub mod tree;
 pub mod wizard;
 

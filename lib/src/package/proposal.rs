@@ -112,6 +112,8 @@ pub fn judge(
     let checked = check(&Files::of(contents, read))?;
     checked.must_be(binding, &fetched.file_name, &unpacked.subvolume.name)?;
     dependencies::check(&checked.manifest, machine)?;
+    dependencies::must_fit(machine.catalog, &checked.name, Some(&checked.version), &machine.coming)
+        .map_err(|error| error.hint("install versions of both that fit together by name, or remove the other first"))?;
     check_service(&checked, machine)?;
     let (replaces, powers_before, key_before) = before(machine, &checked)?;
     let replaced = replaces.as_ref().filter(|replaced| replaced.origin == Origin::Installed.as_str());
