@@ -86,8 +86,12 @@ expect 'op-install list --f' ''
 expect 'op-discover --t' '--timeout --tree'
 expect 'op-discover --xml fo' folder
 expect 'op-discover li' list
-expect 'op-snapshot ' 'delete doctor init keygen list publish restore revoke rotate'
+expect 'op-snapshot ' 'delete doctor golden init keygen list publish restore revoke rotate'
 expect 'op-snapshot publish --un' --unsigned
+expect 'op-snapshot golden ' 'create delete list update'
+expect 'op-snapshot golden create --t' '--template-id --timeout'
+expect 'op-snapshot golden create --from st' state.json
+expect 'op-dbus snapshot golden delete --y' --yes
 expect 'op-snapshot keygen --out st' state.json
 expect 'op-install install st' state.json
 expect 'op-install registry s' 'search state.json'

@@ -391,6 +391,12 @@ fn plugins_that_cannot_be_read() {
         refused(&desk, &desk.offer(&with(&renamed(name))), 7, "built in");
     }
     refused(&desk, &desk.offer(&with(format!("{MANIFEST}source = \"built-in\"\n").as_bytes())), 7, "built in");
+    // A package of what is built in is text; it does not say what is run on a host.
+    let built_in = "[plugin]\nname = \"lxc\"\nversion = \"1.0.0\"\nsource = \"built-in\"\n";
+    let settings = format!("{built_in}[settings]\npct = \"/tmp/evil\"\n");
+    refused(&desk, &desk.offer(&with(settings.as_bytes())), 7, "where things are on a host");
+    let files: [(&str, &[u8]); 2] = [("plugin.toml", built_in.as_bytes()), ("semantic-mapping.toml", b"")];
+    refused(&desk, &desk.offer(&stream_of("x", &files, |_| ())), 7, "has no mapping");
     for (manifest, why) in [
         (&b"\xff\xfe"[..], "UTF-8"),
         (b"", "missing field"),

@@ -27,6 +27,7 @@ use op_dbus::bus::Service;
 use op_dbus::bus::introspection::Node;
 use op_dbus::bus::recording::Recording;
 use op_dbus::bus::walk::Tree;
+use op_dbus::cli::show_golden::{GoldenList, GoldenReport};
 use op_dbus::cli::show_packages::{KeysReport, RevokedReport};
 use op_dbus::cli::show_registries::KeyringReport;
 use op_dbus::cli::trail_copy::TrailCopy;
@@ -90,6 +91,8 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("rotation", Some("rotation"), of::<Rotation>()),
         ("snapshots", Some("snapshots"), of::<Snapshots>()),
         ("snapshot", Some("snapshot"), of::<SnapshotReport>()),
+        ("golden", Some("golden"), of::<GoldenReport>()),
+        ("golden-images", Some("golden_images"), of::<GoldenList>()),
         ("keys", Some("keys"), of::<KeysReport>()),
         ("keyring", Some("keyring"), of::<KeyringReport>()),
         ("revoked", Some("revoked"), of::<RevokedReport>()),

@@ -19,6 +19,7 @@ mod rollback;
 pub mod scenarios;
 mod secrets;
 pub mod select;
+pub mod step;
 pub mod timings;
 mod trail;
 mod undo;
@@ -39,6 +40,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
+use step::Step;
 
 /// Asks for agreement to the exact calls.
 pub trait Confirm {
@@ -128,10 +130,14 @@ impl StateManager<'_> {
         }
         self.bus.stop_when(Arc::clone(&self.interrupts));
         let _lock = self.lock(options.lock_timeout)?;
+        self.step(Step::Parse);
         let (given, goal, options) = self.unpack(desired, options)?;
         let planned = self.compute_goal(&goal, &options).inspect_err(|error| self.trail.refusal(None, error))?;
         let plan = &planned.plan;
         witness.planned(plan);
+        if !plan.is_empty() {
+            self.step(Step::Vectorize);
+        }
         let mut asking = self.trail.ask_for_vectors(plan);
         let fresh = given.as_ref().map_or(Ok(()), |given| given.check_fresh(plan));
         let agreed = fresh.and_then(|()| self.agree(&planned, &options, confirm));
@@ -149,7 +155,9 @@ impl StateManager<'_> {
         // From here on a wish to stop is heard between steps, not while waiting for one.
         self.bus.stop_when(Arc::default());
         let consent = Consent::was_given();
+        self.step(Step::Apply);
         let (begun, error) = self.act(&consent, &planned.plugins, plan, &mut report, witness);
+        self.step(Step::Cache);
         let error = error.or_else(|| self.verify(&goal, &options, &planned, &mut report));
         let error = error.or_else(|| waiting.as_ref().and_then(too_late));
         let error = error.or_else(|| self.let_go(&consent, &planned.plugins, &begun));
@@ -172,6 +180,7 @@ impl StateManager<'_> {
         recover::forget_kept(self.root, &run);
         let error = error.map(|error| final_error(error, &report));
         report.confirm_by = waiting.as_ref().filter(|_| error.is_none()).map(|waiting| waiting.deadline.clone());
+        self.step(Step::Append);
         report.embeddings = asking.counts();
         let recorded = self.trail.outcome(&report, plan, error.as_ref());
         let (outcome, lost) = recorded.map_or_else(|error| (None, Some(error)), |block| (Some(block), None));
@@ -181,6 +190,10 @@ impl StateManager<'_> {
             self.stop_waiting(waiting.as_ref(), window);
         }
         Ok(Applied { report, error })
+    }
+
+    fn step(&mut self, step: Step) {
+        self.progress.step(&step.label());
     }
 
     /// Nothing else that changes the same plugins is under way.
@@ -258,6 +271,7 @@ impl StateManager<'_> {
     /// The plan for `desired`, without changing anything.
     pub fn plan(&mut self, desired: Desired, options: &Options) -> Result<Plan> {
         self.bus.stop_when(Arc::clone(&self.interrupts));
+        self.step(Step::Parse);
         let (given, goal, options) = self.unpack(desired, options)?;
         let planned = self.compute_goal(&goal, &options)?;
         if let Some(given) = given {

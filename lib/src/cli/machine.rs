@@ -161,6 +161,10 @@ impl crate::base::Progress for Progress {
             None => self.spinner(text),
         }
     }
+
+    fn step(&mut self, label: &str) {
+        self.begin(label);
+    }
 }
 
 /// Asks on the terminal, or is content because `--yes` was said.

@@ -25,6 +25,7 @@ pub mod packages;
 mod progress;
 mod secrets;
 pub mod show;
+pub mod show_golden;
 pub mod show_packages;
 pub mod show_registries;
 pub mod show_store;
