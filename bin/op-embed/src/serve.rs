@@ -7,6 +7,7 @@ use op_dbus::cli::embed::{Choice, choice, keep};
 use op_dbus::cli::{Cli, Outcome};
 use op_dbus::embed::kept::Cached;
 
+computing! {
 /// Answer on a unix socket as the pipe does, and as OpenAI's embeddings on a loopback port.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "serve")]
@@ -23,21 +24,6 @@ pub struct Serve {
     /// end when nobody was connected for so long, for example 10m
     #[argh(option, arg_name = "DUR")]
     idle: Option<String>,
-    /// a model's name or folder; the one in use when not said
-    #[argh(option, arg_name = "MODEL")]
-    model: Option<String>,
-    /// how much to spend: none (cache only), low, medium or high
-    #[argh(option, arg_name = "LEVEL")]
-    level: Option<String>,
-    /// tract (built in), auto, or the path of libonnxruntime.so
-    #[argh(option, arg_name = "RUNTIME")]
-    runtime: Option<String>,
-    /// what to compute on, in this order: cuda,tensorrt,rocm,openvino,cpu
-    #[argh(option, arg_name = "LIST")]
-    provider: Option<String>,
-    /// how many threads compute
-    #[argh(option, arg_name = "N")]
-    threads: Option<usize>,
     /// how exact vectors are, here and in the cache: f32, f16 or int8 (f16)
     #[argh(option, long = "type", arg_name = "TYPE")]
     vector_type: Option<String>,
@@ -51,6 +37,7 @@ pub struct Serve {
     #[argh(option, arg_name = "STRATEGY")]
     numa: Option<String>,
 }
+}
 
 pub fn run(args: &Serve, cli: &mut Cli) -> Result<Outcome> {
     let idle = args.idle.as_deref().map(time::parse_duration).transpose().map_err(|e| e.or_on("--idle"))?;
@@ -59,7 +46,7 @@ pub fn run(args: &Serve, cli: &mut Cli) -> Result<Outcome> {
         vector_type: args.vector_type.clone(),
         no_cache: args.no_cache,
         numa: Some("off".into()),
-        ..choice!(args)
+        ..args.choice()
     };
     let budget = args.warm.as_deref().map(|text| size(text, "--warm")).transpose()?;
     let placed = keep::place(args.numa.as_deref(), cli)?;
