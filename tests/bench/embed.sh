@@ -15,6 +15,7 @@ row() { # NAME JSON TARGET_P50 TARGET_P99
   printf '  %-44s %9.2f %9.2f us  %d/s%s\n' "$1" "$(jq .us.p50 <<<"$2")" "$(jq .us.p99 <<<"$2")" "$(jq .per_second <<<"$2")" \
     "$(jq -r --argjson a "$3" --argjson b "$4" 'if .us.p50 < $a and .us.p99 < $b and .per_second > 300000 then "  target \($a)/\($b) us, 300000/s: met" else "  target \($a)/\($b) us, 300000/s: MISSED" end' <<<"$2")"
 }
+echo "$("$bin/op-dbus-bench" --machine), $(date -u +%F)"
 
 printf '\nA hit of the cache: the key digested, the record checked, the vector copied (one thread, random keys)\n'
 printf '  %-44s %9s %9s\n' '' p50 p99

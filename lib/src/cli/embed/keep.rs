@@ -7,14 +7,13 @@ use crate::cli::{Cli, Interrupt, Outcome};
 use crate::embed::cache::{Cache, Collect, Options, Warm};
 use crate::embed::documents::{Document, Latency, Placement, bytes, percent};
 use crate::embed::kept;
+use crate::embed::machine::Memory;
 use crate::numa::{Effect, Machine, Plan, Strategy, Topology, Wishes, latency_ns};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Memory that a latency is measured in: more than any cache holds.
 const LATENCY_BYTES: usize = 64 << 20;
-/// The share of the memory that may be used which warming fills, when nobody says how much.
-const WARM_SHARE: u64 = 4;
 
 /// The cache, to be looked at or changed.
 pub fn open(cli: &Cli) -> Result<Cache> {
@@ -189,17 +188,11 @@ impl Placed {
     pub fn warming(&self, cache: &Arc<Cache>, budget: Option<u64>) -> Option<Warming> {
         let budget_bytes = match budget {
             None if self.plan.replicas.is_empty() => return None,
-            budget => budget.unwrap_or_else(|| usual_budget(&self.topology)),
+            budget => budget.unwrap_or_else(|| Memory::here(&self.topology).budget_bytes),
         };
         let (topology, plan) = (self.topology.clone(), self.plan.clone());
         Some(Warming { cache: Arc::clone(cache), budget_bytes, topology, plan })
     }
-}
-
-/// What warming may fill when nobody says how much.
-pub(super) fn usual_budget(topology: &Topology) -> u64 {
-    let total = topology.nodes.iter().filter_map(|node| node.memory_total_bytes).sum::<u64>();
-    topology.memory_limit_bytes.unwrap_or(total).min(total.max(1)) / WARM_SHARE
 }
 
 /// Reads ahead what will be asked for.
@@ -209,7 +202,7 @@ pub fn warm(budget: Option<u64>, locks: bool, strategy: Option<&str>, cli: &mut 
     let plan = Plan::here(&topology, &wishes(strategy, cli)?)?;
     let interrupt = Interrupt::install()?;
     let warmed = cache.warm(&Warm {
-        budget_bytes: budget.unwrap_or_else(|| usual_budget(&topology)),
+        budget_bytes: budget.unwrap_or_else(|| Memory::here(&topology).budget_bytes),
         locks,
         plan: Some(&plan),
         should_stop: &|| interrupt.count() > 0,
@@ -262,11 +255,16 @@ pub fn topology(
         }
     }
     let steps = if is_other { vec![] } else { plan.take(0) };
+    let memory = (!is_other).then(|| Memory::here(&topology));
     if cli.out.look().is_json {
-        cli.out.document(&Document::new("topology", Placement { topology, plan, steps, measured }))?;
+        cli.out.document(&Document::new("topology", Placement { topology, memory, plan, steps, measured }))?;
         return Ok(Outcome::Done);
     }
     let mut text = topology.draw();
+    if let Some(memory) = memory {
+        let (available, budget) = (bytes(memory.available_bytes), bytes(memory.budget_bytes));
+        text += &format!("{available} of memory are to be had, of which {budget} are filled ahead at most\n");
+    }
     for step in &steps {
         let why = if step.why().is_empty() { String::new() } else { format!(": {}", step.why()) };
         text += &format!("{}: {}{why}\n", step.what, step.word());

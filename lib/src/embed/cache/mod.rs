@@ -32,7 +32,7 @@ mod verify;
 mod warm;
 mod write;
 
-pub use gc::{Collect, Collected, Trial};
+pub use gc::{Collect, Collected, Trial, zstd_bytes};
 pub use key::{Key, Keys};
 pub use stats::{Asked, SegmentStats, Stats};
 pub use verify::Verified;
