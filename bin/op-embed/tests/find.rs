@@ -1,6 +1,7 @@
 //! Documents found by meaning, and the cache as its owner sees it; the page about embeddings, command by command.
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
+#![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
 mod common;
 
