@@ -31,7 +31,7 @@ use op_dbus::cli::show_golden::{GoldenList, GoldenReport};
 use op_dbus::cli::show_packages::{KeysReport, RevokedReport};
 use op_dbus::cli::show_registries::KeyringReport;
 use op_dbus::cli::trail_copy::TrailCopy;
-use op_dbus::embed::cache::{Collected, Stats, Verified, Warmed};
+use op_dbus::embed::cache::{Collected, ListedVector, Stats, Verified, Warmed};
 use op_dbus::embed::documents::{
     Added, Bench, Document, EmbedTimings, Engines, Layers, ModelVerification, Models, Placement, Record as Embedding,
     SearchTimings,
@@ -139,6 +139,7 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("embedding-verification", Some("embedding_verification"), of::<Document<Verified>>()),
         ("embedding-collection", Some("embedding_collection"), of::<Document<Collected>>()),
         ("embedding-warming", Some("embedding_warming"), of::<Document<Warmed>>()),
+        ("listed-vector", None, of::<ListedVector>()),
         ("topology", Some("topology"), of::<Document<Placement>>()),
         ("documents", Some("documents"), of::<Document<Added>>()),
         ("document-match", None, of::<Match>()),
@@ -553,6 +554,7 @@ fn embeddings() {
     let (found, timings) = say(&["search", "x", "--timings", "--json"], "");
     lines("document-match", &found);
     document("search-timings", &timings);
+    lines("listed-vector", &say(&["export", "--list", "--json"], "").0);
     for (name, args) in [
         ("embedding-cache", &["stats"][..]),
         ("embedding-verification", &["verify"]),

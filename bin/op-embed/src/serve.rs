@@ -1,6 +1,5 @@
 //! Answering other programs.
 
-use crate::cache::size;
 use op_dbus::base::{Result, time};
 use op_dbus::cli::embed::serve::{Listening, Server, Where, places};
 use op_dbus::cli::embed::{Choice, choice, keep};
@@ -42,17 +41,17 @@ pub struct Serve {
 pub fn run(args: &Serve, cli: &mut Cli) -> Result<Outcome> {
     let idle = args.idle.as_deref().map(time::parse_duration).transpose().map_err(|e| e.or_on("--idle"))?;
     // What computes stays where the connection is that needs it first.
-    let choice = Choice {
+    let chosen = Choice {
         vector_type: args.vector_type.clone(),
         no_cache: args.no_cache,
         numa: Some("off".into()),
         ..args.choice()
     };
-    let budget = args.warm.as_deref().map(|text| size(text, "--warm")).transpose()?;
+    let budget = args.warm.as_deref().map(|text| choice::size(text, "--warm")).transpose()?;
     let placed = keep::place(args.numa.as_deref(), cli)?;
-    let cache = if choice.no_cache { None } else { choice::cache(cli)? };
-    let embedder = choice.embedder_with(cache.clone(), cli)?;
-    let vector_type = choice.vector_type()?;
+    let cache = if chosen.no_cache { None } else { choice::cache(cli)? };
+    let embedder = chosen.embedder_with(cache.clone(), cli)?;
+    let vector_type = chosen.vector_type()?;
     let warming = cache.as_ref().and_then(|cache| placed.warming(cache, budget));
     let kept = cache.map(|cache| Cached::new(cache, embedder.model(), vector_type));
     let place = Where { socket: args.socket.clone(), http: args.http.clone() };

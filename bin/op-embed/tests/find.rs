@@ -8,7 +8,9 @@ mod common;
 use common::{Host, Output, error, records};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 fn document(output: &Output) -> Value {
     assert_eq!(output.code, 0, "{}", output.stderr);
@@ -57,6 +59,13 @@ fn the_cache_as_its_owner_sees_it() {
     let one = host.run(&["export", "--text", "one", "--type", "f32"], "");
     assert_eq!(one.stdout, raw[..384 * 4]);
     assert_eq!(error(&host.run(&["export", "--text", "three"], ""))["kind"], "unavailable");
+    // By their digests: the same vectors, a file each if one wants that.
+    let listed = records(&host.run(&["export", "--list"], ""));
+    let by_hash = listed.iter().map(|one| host.run(&["export", "--hash", one["hash"].as_str().unwrap()], "").stdout);
+    let mut by_hash: Vec<_> = by_hash.collect();
+    by_hash.sort_by_key(|vector| *vector != one.stdout);
+    assert_eq!(by_hash.concat(), raw);
+    assert_eq!(host.run(&["export", "--hash", &"0".repeat(64)], "").code, 1);
     assert_eq!(host.run(&["export"], "").code, 64);
     assert_eq!(document(&host.run(&["verify"], ""))["whole"], 2);
     assert_eq!(document(&host.run(&["warm", "--budget", "1M"], ""))["chosen"], 2);
@@ -131,6 +140,30 @@ fn the_machine_and_the_founding_documents_tables() {
     // Nothing of the measuring stays.
     let left: Vec<_> = fs::read_dir(host.root().join("@cache")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_cache_gets_no_larger_than_it_may() {
+    let host = Host::new();
+    let put = |from: usize, most: &str| {
+        let lines: String = (from..from + 40).map(|n| format!("line {n}\n")).collect();
+        let mut command = host.command(&["--format", "raw", "--type", "f32"]);
+        command.env("OP_DBUS_EMBED_MAX_BYTES", most).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Whoever refuses its variables reads nothing.
+        let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(put(0, "1G").0, Some(0));
+    assert_eq!(document(&host.run(&["stats"], ""))["vectors"], 40);
+    assert_eq!(put(40, "100K").0, Some(0));
+    let stats = document(&host.run(&["stats"], ""));
+    // 1.6 kB each, and the newest are what stays.
+    assert!((30..65).contains(&stats["vectors"].as_u64().unwrap()), "{stats}");
+    assert_eq!(host.run(&["--level", "none", "--type", "f32", "--text", "line 79"], "").code, 0);
+    let (code, stderr) = put(80, "much");
+    assert!(code == Some(64) && stderr.contains("OP_DBUS_EMBED_MAX_BYTES"), "{stderr}");
 }
 
 /// A control group that allows so much memory; `None` where none may be made.

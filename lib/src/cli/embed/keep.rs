@@ -4,7 +4,7 @@ use super::choice::Choice;
 use super::serve::Warming;
 use crate::base::{Error, Kind, Result};
 use crate::cli::{Cli, Interrupt, Outcome};
-use crate::embed::cache::{Cache, Collect, Options, Warm};
+use crate::embed::cache::{Cache, Collect, ListedVector, Options, Warm};
 use crate::embed::documents::{Document, Latency, Placement, bytes, percent};
 use crate::embed::kept;
 use crate::embed::machine::Memory;
@@ -138,7 +138,7 @@ pub fn export(digest: Option<&str>, text: Option<&str>, choice: &Choice, cli: &m
     let key = match (digest, text) {
         (Some(digest), None) => cache.key_of(digest)?,
         (None, Some(text)) => kept::keys(&choice.model(cli)?, choice.vector_type()?).of(text),
-        _ => return Err(Error::usage("say which vector: --hash H or --text TEXT").on("export")),
+        _ => return Err(Error::usage("say which vector: --hash H or --text TEXT, or --list").on("export")),
     };
     let bytes = cache.export(&key).ok_or_else(|| {
         Error::new(Kind::Unavailable, "the cache has no such vector")
@@ -146,6 +146,18 @@ pub fn export(digest: Option<&str>, text: Option<&str>, choice: &Choice, cli: &m
             .hint("op-embed --text computes it")
     })?;
     cli.out.bytes(&bytes)?;
+    Ok(Outcome::Done)
+}
+
+/// Prints which vectors there are.
+pub fn list(cli: &mut Cli) -> Result<Outcome> {
+    let listed = open(cli)?.listed()?;
+    if cli.out.look().is_json {
+        listed.iter().try_for_each(|one| cli.out.ndjson(one))?;
+    } else {
+        let row = |one: &ListedVector| vec![one.hash.clone(), one.vector_type.to_owned(), one.dimension.to_string()];
+        cli.out.table(&["HASH", "TYPE", "DIMENSION"], &listed.iter().map(row).collect::<Vec<_>>())?;
+    }
     Ok(Outcome::Done)
 }
 
