@@ -72,6 +72,20 @@ fn what_was_computed_is_there_after_a_reboot() {
     for step in engines["placement"].as_array().unwrap() {
         assert_eq!(step["outcome"], "applied", "{engines}");
     }
+    // What the kernel forbids is said, and the answers are the same.
+    let forbidden = "systemd-run --quiet --wait --pipe -p SystemCallErrorNumber=EPERM \
+                     -p 'SystemCallFilter=~sched_setaffinity set_mempolicy mbind move_pages' $(command -v op-embed)";
+    let engines: Value = serde_json::from_str(&sh(&format!("{forbidden} engines --json --numa 'node 1'"))).unwrap();
+    for step in engines["placement"].as_array().unwrap() {
+        assert_eq!(step["outcome"], "denied", "{engines}");
+    }
+    let texts = "printf 'Creating container 100\\nBackup of VM 101 failed\\n'";
+    let there = sh(&format!("{texts} | {forbidden} --no-cache --format raw --numa 'node 1' | sha256sum"));
+    assert_eq!(there, first);
+    let limited = sh("systemd-run --quiet --wait --pipe -p MemoryMax=300M $(command -v op-embed) topology --json");
+    let memory = &serde_json::from_str::<Value>(&limited).unwrap()["memory"];
+    assert_eq!(memory["limit_bytes"], 300 << 20, "{limited}");
+    assert!(memory["budget_bytes"].as_u64().unwrap() <= 75 << 20, "{limited}");
     let layers: Value = serde_json::from_str(&sh("op-embed bench --layers --json --root /mnt/root")).unwrap();
     let numa = layers["layers"].as_array().unwrap().iter().find(|layer| layer["layer"] == "NUMA").unwrap();
     assert!(numa["ratio"].as_f64().unwrap() > 0.0, "{layers}");
