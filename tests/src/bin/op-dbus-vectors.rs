@@ -6,7 +6,8 @@
 //! `verify [repair]`, `gc [BYTES]`,
 //! `place STRATEGY` warms it and looks where its pages are, `topology` reads the folder as /sys,
 //! `lines COUNT MODEL` makes the folder a state root whose cache holds lines, in `lines.txt`, as op-embed keeps them,
-//! `documents COUNT` adds documents, `search COUNT QUERIES` times searches and compares them with a slow one.
+//! `documents COUNT` adds documents, `search COUNT QUERIES` times searches and compares them with a slow one,
+//! `dump COUNT QUERIES` makes the folder a file of these documents' vectors and queries (without queries: of the texts').
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its purpose")]
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
@@ -19,6 +20,7 @@ use op_dbus::embed::search::{Access, Document, Documents, Filter};
 use op_dbus::numa::{Machine, Plan, Strategy, Topology, Wishes};
 use op_dbus::store::file::Durability;
 use serde_json::{Value, json};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
@@ -88,9 +90,10 @@ fn main() {
         }
         Some("lines") => lines(folder, number(2), Path::new(args.get(3).map_or("", String::as_str))),
         Some("documents") => documents(folder, number(2)),
+        Some("dump") => dump(folder, number(2), number(3)),
         Some("search") => search(folder, number(2), number(3).max(1)),
         _ => {
-            eprintln!("usage: op-dbus-vectors fill|read|check|writer|verify|gc|lines|documents|search FOLDER ...");
+            eprintln!("usage: op-dbus-vectors fill|read|check|writer|verify|gc|lines|documents|search|dump FOLDER ...");
             std::process::exit(64);
         }
     };
@@ -271,16 +274,30 @@ fn documents(folder: &Path, count: u64) -> Value {
     json!({"documents": stored.len(), "seconds": begun.elapsed().as_secs_f64()})
 }
 
+/// Half of them are near a document, half are near a kind of line.
+fn query(i: u64, count: u64) -> Vec<f32> {
+    let (a, b) = (vector(2_000_000_011 + i), document(i * 7919 % count).vector);
+    let weight = if i.is_multiple_of(2) { 0.3 } else { 1.0 };
+    a.iter().zip(b).map(|(a, b)| a * weight + b).collect()
+}
+
+/// The same vectors for others to measure: 32-bit floats, the queries after the vectors.
+fn dump(file: &Path, count: u64, queries: u64) -> Value {
+    let mut out = BufWriter::new(std::fs::File::create(file).unwrap());
+    let vectors = (0..count).map(|i| if queries == 0 { vector(i) } else { document(i).vector });
+    for vector in vectors.chain((0..queries).map(|i| query(i, count))) {
+        let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+        out.write_all(&bytes).unwrap();
+    }
+    out.flush().unwrap();
+    json!({"vectors": count, "queries": queries})
+}
+
 fn search(folder: &Path, count: u64, queries: u64) -> Value {
     let begun = Instant::now();
     let mut stored = Documents::open(folder, "model", DIM, Access::Read).unwrap();
     let open_us = begun.elapsed().as_secs_f64() * 1e6;
-    let query = |i: u64| {
-        // Half of them are near a document, half are near a kind of line.
-        let (a, b) = (vector(2_000_000_011 + i), document(i * 7919 % count).vector);
-        let weight = if i.is_multiple_of(2) { 0.3 } else { 1.0 };
-        a.iter().zip(b).map(|(a, b)| a * weight + b).collect::<Vec<f32>>()
-    };
+    let query = |i| query(i, count);
     let begun = Instant::now();
     stored.search(&query(0), 10, &Filter::default()).unwrap();
     let first_us = begun.elapsed().as_secs_f64() * 1e6;
