@@ -45,7 +45,6 @@ claims: deps build ## docs/claims.md: what the first design claimed beside what 
 	@tests/bench/claims.sh target/release > target/claims.md && mv target/claims.md docs/claims.md
 
 bench-gpu: ## embeddings on the processor and on a GPU, where a device and a GPU build of ONNX Runtime are there
-	@cargo build --locked --release -p op-embed
 	@tests/bench/gpu.sh
 
 install: ## all that an installation has, under $(DESTDIR)$(PREFIX), after make build; starts nothing

@@ -21,6 +21,7 @@
 
       packages = forEachSystem (pkgs: rec {
         op-dbus = pkgs.callPackage ./nix/package.nix { };
+        op-dbus-onnx = pkgs.callPackage ./nix/package.nix { withOnnxruntime = true; };
         default = op-dbus;
       });
 

@@ -49,7 +49,7 @@ else
 fi
 
 evaluate() { nix-instantiate --eval --strict --json -E "$1" 2> >(grep -v "build-users-group" >&2); }
-evaluate '(import ./nix/unit.nix { }).systemd.services' | python3 -c '
+evaluate '(import ./nix/unit.nix { options.embed.enable = true; }).systemd.services' | python3 -c '
 import collections, json, sys
 
 def lines(value):
@@ -62,7 +62,8 @@ problems = 0
 for name, unit in json.load(sys.stdin).items():
     module = {}
     for key, value in unit["serviceConfig"].items():
-        module[key] = lines(value.split(" ") if key == "ExecStart" else value)
+        # An empty list of capabilities is written as an empty string: a list would be no line.
+        module[key] = lines(value.split(" ") if key == "ExecStart" else [] if value == "" else value)
     file = f"packaging/systemd/{name}.service"
     shipped = collections.defaultdict(list)
     section = ""
@@ -86,7 +87,7 @@ echo "nix: the module's services are those in packaging/systemd"
 plain=$(evaluate '(import ./nix/unit.nix { })')
 options='{ state.plugins.x.y = 1; } { plugins.lamp = "/lamp"; } { trustedKeys.a = "k"; } { snapshot.enable = false; }
 { snapshot.schedule = "daily"; } { drift.enable = false; } { drift.schedule = "daily"; } { cache.warm = true; }
-{ cache.budget = "1G"; } { cache.numa = "off"; } { hardening = false; } { enable = false; } { package = "/opt"; }'
+{ cache.budget = "1G"; } { cache.numa = "off"; } { embed.enable = true; } { hardening = false; } { enable = false; } { package = "/opt"; }'
 # state and acknowledged become files, which the stand-in names only.
 while read -r option; do
   case $option in '{ state.'*) continue ;; esac

@@ -91,6 +91,8 @@ in
 
     package = lib.mkPackageOption pkgs "op-dbus" { };
 
+    embed.enable = lib.mkEnableOption "embeddings for other programs, on the socket {file}`/run/op-embed.sock`";
+
     state = lib.mkOption {
       type = lib.types.submodule {
         freeformType = format.type;
@@ -329,6 +331,39 @@ in
           UMask = "0077";
           Nice = 10;
           IOSchedulingClass = "idle";
+        };
+    };
+    systemd.sockets.op-embed = lib.mkIf cfg.embed.enable {
+      description = "Embeddings for other programs, on a unix socket";
+      documentation = [ "man:op-dbus(7)" ];
+      wantedBy = [ "sockets.target" ];
+      socketConfig = {
+        ListenStream = "/run/op-embed.sock";
+        SocketMode = "0600";
+      };
+    };
+    # packaging/systemd/op-embed.service is the same unit for other systems.
+    systemd.services.op-embed = lib.mkIf cfg.embed.enable {
+      description = "Embeddings for other programs";
+      documentation = [ "man:op-dbus(7)" ];
+      requires = [ "op-embed.socket" ];
+      after = [ "op-embed.socket" ];
+      # A GPU is a device.
+      serviceConfig =
+        builtins.removeAttrs reading [ "PrivateDevices" ]
+        // hardened {
+          CapabilityBoundingSet = "";
+          PrivateNetwork = true;
+          RestrictAddressFamilies = [
+            "AF_UNIX"
+            "AF_INET"
+            "AF_INET6"
+          ];
+        }
+        // {
+          ExecStart = "${program "op-embed"} serve --idle 10min";
+          StateDirectory = "op-dbus";
+          UMask = "0077";
         };
     };
     systemd.timers.op-dbus-snapshot = {

@@ -1,12 +1,16 @@
 # The programs, with what they need to find at run time. Called as nixpkgs calls its packages.
 {
   lib,
+  stdenv,
   rustPlatform,
   makeBinaryWrapper,
   btrfs-progs,
   compsize,
   gnupg,
   util-linux,
+  # Embeddings are computed by what is built in; with this they are by ONNX Runtime, 1.24 or newer, some two times faster.
+  withOnnxruntime ? false,
+  onnxruntime,
 }:
 
 let
@@ -46,7 +50,13 @@ rustPlatform.buildRustPackage {
     "--workspace"
     "--exclude"
     "op_dbus_tests"
+    "--exclude"
+    "op-embed"
   ];
+  # By itself: built together, cargo would give all programs the engine that op-embed alone has.
+  postBuild = ''
+    cargo build --offline --release -j "$NIX_BUILD_CORES" --target ${stdenv.hostPlatform.rust.rustcTarget} --package op-embed
+  '';
   cargoTestFlags = [
     "--package"
     "op_dbus"
@@ -77,6 +87,10 @@ rustPlatform.buildRustPackage {
       wrapProgram "$program" --set-default OP_DBUS_MAPPINGS $out/share/op-dbus/mappings \
         --set-default OP_DBUS_HOOK $out/share/op-dbus/hook/op-dbus-hook
     done
+  ''
+  + lib.optionalString withOnnxruntime ''
+    wrapProgram $out/bin/op-embed \
+      --set-default ORT_DYLIB_PATH ${lib.getLib onnxruntime}/lib/libonnxruntime.so
   '';
 
   meta = {

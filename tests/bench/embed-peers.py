@@ -1,12 +1,15 @@
 """Hits and searches of what people use, on the vectors that op-dbus-vectors makes from a seed.
 
-embed-peers.py hits COUNT ROUNDS | search COUNT QUERIES: a line each, microseconds or milliseconds.
+embed-peers.py hits FILE COUNT ROUNDS | search FILE COUNT QUERIES: a line each, microseconds or milliseconds. FILE is what
+`op-dbus-vectors dump` made.
 """
 import hashlib, os, shutil, sqlite3, subprocess, sys, tempfile, time
 import numpy as np
 
 DIM = 384
-what, count, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+what, count, rounds = sys.argv[1], int(sys.argv[3]), int(sys.argv[4])
+dumped = np.fromfile(sys.argv[2], np.float32).reshape(-1, DIM)
+vectors = dumped[:count]
 rng = np.random.default_rng(7)
 folder = tempfile.mkdtemp(prefix="embed-peers-", dir="target")
 
@@ -46,7 +49,6 @@ def timed(get, asked, name, note=""):
 
 
 def hits():
-    vectors = rng.standard_normal((count, DIM), dtype=np.float32)
     asked = [text(int(i)) for i in rng.integers(0, count, rounds)]
 
     def sqlite(name):
@@ -137,12 +139,9 @@ def hits():
 
 
 def search():
-    centres = rng.standard_normal((100, DIM), dtype=np.float32)
-    vectors = rng.standard_normal((count, DIM), dtype=np.float32)
-    vectors += centres[np.arange(count) % 100]
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    queries = vectors[rng.integers(0, count, rounds)] + 0.03 * rng.standard_normal((rounds, DIM), dtype=np.float32)
-    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    # In place: a million of them are 1.5 GB.
+    np.divide(dumped, np.linalg.norm(dumped, axis=1, keepdims=True), out=dumped)
+    queries = dumped[count:]
 
     def run(name, find):
         find(queries[0])

@@ -5,20 +5,23 @@
 #   MODEL=FOLDER RUNTIME=/path/to/onnxruntime-gpu/lib TEXTS=4096 tests/bench/gpu.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-program=$PWD/target/release/op-embed
+program=${PROGRAM:-$PWD/target/release/op-embed}
+devices=${DEVICES:-/dev}
 runtime=${RUNTIME:-${ORT_DYLIB_PATH:-auto}}
 model=${MODEL:-minilm-l6-q4}
 texts=${TEXTS:-4096}
-echo "$(uname -sr), $(nproc) CPUs, load $(cut -d' ' -f1-3 /proc/loadavg), $(date -u +%F)"
+cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
+echo "${cpu:-$(uname -m)}, $(nproc) CPUs, $(uname -sr), load $(cut -d' ' -f1-3 /proc/loadavg), $(date -u +%F)"
 
 device=
-for node in /dev/nvidia0 /dev/kfd /dev/dri/renderD128; do
-  [ ! -e "$node" ] || device=$node
+for node in nvidia0 kfd dri/renderD128; do
+  [ ! -e "$devices/$node" ] || device=$devices/$node
 done
 if [ -z "$device" ]; then
-  echo "not measurable here: there is no GPU (neither /dev/nvidia0, /dev/kfd nor /dev/dri/renderD128)"
+  echo "not measurable here: there is no GPU (neither $devices/nvidia0, kfd nor dri/renderD128)"
   exit 0
 fi
+[ -n "${PROGRAM:-}" ] || cargo build --locked --release -p op-embed
 engines=$("$program" engines --model "$model" --runtime "$runtime" --json)
 provider=$(jq -r .provider <<<"$engines")
 if [ "$provider" = cpu ]; then

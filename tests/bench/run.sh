@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 [ "$(id -u)" = 0 ] || { echo "make bench needs root: it makes a throw-away root with real daemons" >&2; exit 77; }
 rounds=${ROUNDS:-21}
 bin=$PWD/target/release
-echo "$(uname -sr), $(nproc) CPUs, load $(cut -d' ' -f1-3 /proc/loadavg), $(date -u +%F)"
+echo "$("$bin/op-dbus-bench" --machine), $(date -u +%F)"
 bash tests/bench/synthetic.sh "$bin" "$rounds"
 bash tests/bench/packages.sh "$bin" "$rounds"
 bash tests/bench/audit.sh "$bin"

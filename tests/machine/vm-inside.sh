@@ -66,6 +66,35 @@ wait_until_running() {
   fail "the virtual machine is ${state:-silent}: the units above failed"
 }
 
+# What it is shown. It wakes up with the clock it fell asleep with, and with what it then read from the disk whose
+# content is new.
+show() {
+  "$here/vm-run.sh" "$run" sh -s <<S
+set -e
+date -s "@$(date +%s)" >/dev/null
+blockdev --flushbufs /dev/vdb
+mkdir -p /run/op-files
+mount -o ro /dev/vdb /run/op-files
+while read -r path; do
+  if [ -d "/run/op-files\$path" ]; then mkdir -p "\$path"; else mkdir -p "\${path%/*}"; touch "\$path"; fi
+  mount --bind "/run/op-files\$path" "\$path"
+done < /run/op-files/paths
+touch /run/op-shown
+S
+}
+
+# Comes back to a guest that was started again: its connection ended with it.
+follow() {
+  while kill -0 "$qemu" 2>/dev/null; do
+    if ! ssh -F "$run/ssh" -O check vm 2>/dev/null; then
+      connect
+      wait_until_running
+      show
+    fi
+    sleep 0.5
+  done
+}
+
 boot_and_keep() {
   local new=$booted.new
   echo "booting the test machine's virtual form (once for each change of its recipe; a minute or two)" >&2
@@ -100,19 +129,9 @@ qemu-system-x86_64 "${hardware[@]}" -monitor none -incoming "exec:zstd -q -dc '$
   >"$run/qemu" 2>&1 </dev/null {input}<&- &
 qemu=$!
 connect
-# It wakes up with the clock it fell asleep with, and with what it then read from the disk whose content is new.
-"$here/vm-run.sh" "$run" sh -s <<S
-set -e
-date -s "@$(date +%s)" >/dev/null
-blockdev --flushbufs /dev/vdb
-mkdir -p /run/op-files
-mount -o ro /dev/vdb /run/op-files
-while read -r path; do
-  if [ -d "/run/op-files\$path" ]; then mkdir -p "\$path"; else mkdir -p "\${path%/*}"; touch "\$path"; fi
-  mount --bind "/run/op-files\$path" "\$path"
-done < /run/op-files/paths
-S
+show
 wait_until_running
 echo "ready $run"
+follow &
 cat <&"$input" >/dev/null &
 wait -n || true

@@ -33,7 +33,7 @@ use op_dbus::cli::show_golden::{GoldenList, GoldenReport};
 use op_dbus::cli::show_packages::{KeysReport, RevokedReport};
 use op_dbus::cli::show_registries::KeyringReport;
 use op_dbus::cli::trail_copy::TrailCopy;
-use op_dbus::embed::cache::{Collected, Stats, Verified, Warmed};
+use op_dbus::embed::cache::{Collected, ListedVector, Stats, Verified, Warmed};
 use op_dbus::embed::documents::{
     Added, Bench, Document, EmbedTimings, Engines, Layers, ModelVerification, Models, Placement, Record as Embedding,
     SearchTimings,
@@ -66,7 +66,9 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// Every document: its name, its `"kind"` where it has one, and the generator of its schema.
 fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
@@ -141,6 +143,7 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("embedding-verification", Some("embedding_verification"), of::<Document<Verified>>()),
         ("embedding-collection", Some("embedding_collection"), of::<Document<Collected>>()),
         ("embedding-warming", Some("embedding_warming"), of::<Document<Warmed>>()),
+        ("listed-vector", None, of::<ListedVector>()),
         ("topology", Some("topology"), of::<Document<Placement>>()),
         ("documents", Some("documents"), of::<Document<Added>>()),
         ("document-match", None, of::<Match>()),
@@ -483,7 +486,7 @@ fn what_op_snapshot_prints() {
         ("doctor", "doctor"),
         ("delete", "snapshot"),
     ] {
-        let mut command = std::process::Command::new(op_dbus_tests::program("op-snapshot"));
+        let mut command = Command::new(op_dbus_tests::program("op-snapshot"));
         command.arg(args).env("OP_DBUS_ROOT", &root);
         if name == "snapshot" {
             command.args([&taken, "--yes"]);
@@ -537,4 +540,53 @@ fn what_is_printed_about_packages() {
     printed("op-install", "keys add another.key.pub --expires 2099-12-31", "keyring");
     printed("op-snapshot", &format!("revoke {} --key publisher.key", "A".repeat(16)), "revoked");
     printed("op-install", "keys revoked revoked.list", "keyring");
+}
+
+/// What op-embed really prints.
+#[test]
+fn embeddings() {
+    let root = tempfile::tempdir().unwrap();
+    let say = |args: &[&str], stdin: &str| -> (String, String) {
+        let mut command = Command::new(op_dbus_tests::program("op-embed"));
+        command.args(args).env("OP_DBUS_ROOT", root.path()).env("ORT_DYLIB_PATH", "/nonexistent");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
+    };
+    let lines = |name: &str, text: &str| {
+        let validator = validator(name);
+        assert!(!text.is_empty(), "no {name}");
+        text.lines().for_each(|line| accepts(&validator, &serde_json::from_str(line).unwrap()));
+    };
+    let document = |name: &str, text: &str| accepts(&validator(name), &serde_json::from_str(text).unwrap());
+    let records = "{\"id\":\"a\",\"text\":\"x\",\"host\":\"web1\"}\n{\"id\":\"b\",\"text\":\"y\"}\nno record\n";
+    let (answers, timings) = say(&["--timings", "--json"], records);
+    lines("embedding", &answers);
+    document("embed-timings", timings.lines().find(|line| line.contains("embed_timings")).unwrap());
+    document("documents", &say(&["add", "--json"], &records[..records.find("no record").unwrap()]).0);
+    let (found, timings) = say(&["search", "x", "--timings", "--json"], "");
+    lines("document-match", &found);
+    document("search-timings", &timings);
+    lines("listed-vector", &say(&["export", "--list", "--json"], "").0);
+    for (name, args) in [
+        ("embedding-cache", &["stats"][..]),
+        ("embedding-verification", &["verify"]),
+        ("embedding-warming", &["warm", "--budget", "1M"]),
+        ("embedding-collection", &["gc"]),
+        ("topology", &["topology", "--measure"]),
+        ("models", &["model", "list"]),
+        ("model-verification", &["model", "verify"]),
+        ("engines", &["engines"]),
+        ("embed-bench", &["bench", "--texts", "2"]),
+        ("embed-layers", &["bench", "--layers"]),
+    ] {
+        document(name, &say(&[args, &["--json"]].concat(), "").0);
+    }
+    // And a slip is seen.
+    let mut stats: Value = serde_json::from_str(&say(&["stats", "--json"], "").0).unwrap();
+    stats["vectors"] = json!("many");
+    assert!(!validator("embedding-cache").is_valid(&stats));
 }

@@ -44,3 +44,49 @@ fn hot_pages_lie_where_they_are_read() {
     let kept = say("check /root/embeddings f16 0 4000");
     assert_eq!((&kept["hits"], &kept["wrong"]), (&4000.into(), &0.into()));
 }
+
+/// The whole program on two nodes, with its cache on btrfs, before and after a reboot.
+#[test]
+#[ignore = "make test-vm: it takes minutes the first time"]
+fn what_was_computed_is_there_after_a_reboot() {
+    let vm = Vm::start(&VmOptions::default());
+    let sh = |script: &str| {
+        let output = vm.sh(script);
+        assert_eq!(output.code, 0, "{script}: {}{}", output.stdout, output.stderr);
+        output.stdout
+    };
+    sh("mkfs.btrfs -q /dev/vdc && mkdir -p /mnt && mount /dev/vdc /mnt && mkdir /mnt/root");
+    let ask = "printf 'Creating container 100\\nBackup of VM 101 failed\\n' | op-embed --root /mnt/root";
+    let first = sh(&format!("{ask} --format raw | sha256sum"));
+    vm.reboot();
+    // Nothing is computed, and it is the same: from the disk, and then from memory.
+    sh("mount /dev/vdc /mnt");
+    for _ in 0..2 {
+        assert_eq!(sh(&format!("{ask} --level none --format raw | sha256sum")), first);
+        let timings = sh(&format!("{ask} --level none --format raw --timings --json 2>&1 >/dev/null"));
+        let timings: Value = serde_json::from_str(&timings).unwrap();
+        assert_eq!((&timings["hits"], &timings["misses"]), (&2.into(), &0.into()));
+    }
+    // Two nodes, a processor each: workers are pinned, and what each layer brings is measured.
+    let engines: Value = serde_json::from_str(&sh("op-embed engines --json --numa 'node 1'")).unwrap();
+    for step in engines["placement"].as_array().unwrap() {
+        assert_eq!(step["outcome"], "applied", "{engines}");
+    }
+    // What the kernel forbids is said, and the answers are the same.
+    let forbidden = "systemd-run --quiet --wait --pipe -p SystemCallErrorNumber=EPERM \
+                     -p 'SystemCallFilter=~sched_setaffinity set_mempolicy mbind move_pages' $(command -v op-embed)";
+    let engines: Value = serde_json::from_str(&sh(&format!("{forbidden} engines --json --numa 'node 1'"))).unwrap();
+    for step in engines["placement"].as_array().unwrap() {
+        assert_eq!(step["outcome"], "denied", "{engines}");
+    }
+    let texts = "printf 'Creating container 100\\nBackup of VM 101 failed\\n'";
+    let there = sh(&format!("{texts} | {forbidden} --no-cache --format raw --numa 'node 1' | sha256sum"));
+    assert_eq!(there, first);
+    let limited = sh("systemd-run --quiet --wait --pipe -p MemoryMax=300M $(command -v op-embed) topology --json");
+    let memory = &serde_json::from_str::<Value>(&limited).unwrap()["memory"];
+    assert_eq!(memory["limit_bytes"], 300 << 20, "{limited}");
+    assert!(memory["budget_bytes"].as_u64().unwrap() <= 75 << 20, "{limited}");
+    let layers: Value = serde_json::from_str(&sh("op-embed bench --layers --json --root /mnt/root")).unwrap();
+    let numa = layers["layers"].as_array().unwrap().iter().find(|layer| layer["layer"] == "NUMA").unwrap();
+    assert!(numa["ratio"].as_f64().unwrap() > 0.0, "{layers}");
+}

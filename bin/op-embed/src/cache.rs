@@ -1,6 +1,7 @@
 //! The cache itself, and the machine it is on.
 
-use op_dbus::base::{Error, Result};
+use op_dbus::base::Result;
+use op_dbus::cli::embed::choice::size;
 use op_dbus::cli::embed::{Choice, keep};
 use op_dbus::cli::{Cli, Outcome};
 use op_dbus::embed::cache::Collect;
@@ -44,6 +45,9 @@ pub struct Export {
     /// its text
     #[argh(option, arg_name = "TEXT")]
     text: Option<String>,
+    /// print the digests of all there are instead
+    #[argh(switch)]
+    list: bool,
     /// the model of that text; the one in use when not said
     #[argh(option, arg_name = "MODEL")]
     model: Option<String>,
@@ -103,6 +107,9 @@ pub fn gc(args: &Gc, cli: &mut Cli) -> Result<Outcome> {
 }
 
 pub fn export(args: &Export, cli: &mut Cli) -> Result<Outcome> {
+    if args.list {
+        return keep::list(cli);
+    }
     let choice = Choice { model: args.model.clone(), vector_type: args.vector_type.clone(), ..Choice::default() };
     keep::export(args.hash.as_deref(), args.text.as_deref(), &choice, cli)
 }
@@ -114,18 +121,4 @@ pub fn warm(args: &Warm, cli: &mut Cli) -> Result<Outcome> {
 
 pub fn topology(args: &Topology, cli: &mut Cli) -> Result<Outcome> {
     keep::topology(args.sysfs_root.clone(), args.proc_root.clone(), args.numa.as_deref(), args.measure, cli)
-}
-
-/// Bytes, with K, M or G for powers of 1024.
-pub fn size(text: &str, option: &str) -> Result<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "" => Some(1),
-        "K" | "KiB" => Some(1 << 10),
-        "M" | "MiB" => Some(1 << 20),
-        "G" | "GiB" => Some(1u64 << 30),
-        _ => None,
-    };
-    let bytes = factor.and_then(|factor| digits.parse::<u64>().ok()?.checked_mul(factor));
-    bytes.ok_or_else(|| Error::usage("this is no size").on(format!("{option} {text}")).hint("512M, for example"))
 }

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{Cursor, IsTerminal, Read};
 use std::time::Instant;
 
+computing! {
 /// Vectors of texts: one a line, or NDJSON records {"id","text",...}.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "embed")]
@@ -26,21 +27,6 @@ pub struct Embed {
     /// what is printed: ndjson, raw (32-bit floats) or npy (a numpy array)
     #[argh(option, arg_name = "FORMAT", default = "Format::Ndjson")]
     format: Format,
-    /// a model's name or folder; the one in use when not said
-    #[argh(option, arg_name = "MODEL")]
-    pub model: Option<String>,
-    /// how much to spend: none (cache only), low, medium or high
-    #[argh(option, arg_name = "LEVEL")]
-    pub level: Option<String>,
-    /// tract (built in), auto, or the path of libonnxruntime.so
-    #[argh(option, arg_name = "RUNTIME")]
-    pub runtime: Option<String>,
-    /// what to compute on, in this order: cuda,tensorrt,rocm,openvino,cpu
-    #[argh(option, arg_name = "LIST")]
-    pub provider: Option<String>,
-    /// how many threads compute
-    #[argh(option, arg_name = "N")]
-    pub threads: Option<usize>,
     /// how exact vectors are, here and in the cache: f32, f16 or int8 (f16)
     #[argh(option, long = "type", arg_name = "TYPE")]
     vector_type: Option<String>,
@@ -53,6 +39,7 @@ pub struct Embed {
     /// say on standard error how long it took
     #[argh(switch)]
     timings: bool,
+}
 }
 
 pub fn run(args: &Embed, cli: &mut Cli) -> Result<Outcome> {
@@ -70,7 +57,7 @@ pub fn run(args: &Embed, cli: &mut Cli) -> Result<Outcome> {
         vector_type: args.vector_type.clone(),
         no_cache: args.no_cache,
         numa: args.numa.clone(),
-        ..choice!(args)
+        ..args.choice()
     };
     let mut embedder = choice.embedder(cli)?;
     let outcome = stream::stream(lines, input, args.format, &mut embedder, cli)?;

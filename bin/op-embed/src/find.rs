@@ -6,6 +6,7 @@ use op_dbus::cli::embed::find::{self, Wanted};
 use op_dbus::cli::embed::stream::Input;
 use op_dbus::cli::{Cli, Outcome};
 
+computing! {
 /// Embed texts and keep them as documents: records {"id","text",...} or lines.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "add")]
@@ -16,23 +17,10 @@ pub struct Add {
     /// what lines are: auto, text or ndjson (auto: records if the first line is one)
     #[argh(option, arg_name = "INPUT", default = "Input::Auto")]
     input: Input,
-    /// a model's name or folder; the one in use when not said
-    #[argh(option, arg_name = "MODEL")]
-    model: Option<String>,
-    /// how much to spend: none (cache only), low, medium or high
-    #[argh(option, arg_name = "LEVEL")]
-    level: Option<String>,
-    /// tract (built in), auto, or the path of libonnxruntime.so
-    #[argh(option, arg_name = "RUNTIME")]
-    runtime: Option<String>,
-    /// what to compute on, in this order: cuda,tensorrt,rocm,openvino,cpu
-    #[argh(option, arg_name = "LIST")]
-    provider: Option<String>,
-    /// how many threads compute
-    #[argh(option, arg_name = "N")]
-    threads: Option<usize>,
+}
 }
 
+computing! {
 /// The documents nearest to a text.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "search")]
@@ -49,21 +37,7 @@ pub struct Search {
     /// say on standard error how long it took
     #[argh(switch)]
     timings: bool,
-    /// a model's name or folder; the one in use when not said
-    #[argh(option, arg_name = "MODEL")]
-    model: Option<String>,
-    /// how much to spend: none (cache only), low, medium or high
-    #[argh(option, arg_name = "LEVEL")]
-    level: Option<String>,
-    /// tract (built in), auto, or the path of libonnxruntime.so
-    #[argh(option, arg_name = "RUNTIME")]
-    runtime: Option<String>,
-    /// what to compute on, in this order: cuda,tensorrt,rocm,openvino,cpu
-    #[argh(option, arg_name = "LIST")]
-    provider: Option<String>,
-    /// how many threads search and compute
-    #[argh(option, arg_name = "N")]
-    threads: Option<usize>,
+}
 }
 
 /// The documents nearest to another one.
@@ -91,12 +65,12 @@ pub struct Neighbours {
 }
 
 pub fn add(args: &Add, cli: &mut Cli) -> Result<Outcome> {
-    find::add(open(args.file.as_deref())?, args.input, &choice!(args), cli)
+    find::add(open(args.file.as_deref())?, args.input, &args.choice(), cli)
 }
 
 pub fn search(args: &Search, cli: &mut Cli) -> Result<Outcome> {
     let wanted = Wanted { top: args.top, filter: args.filter.clone(), threads: args.threads, timings: args.timings };
-    find::search(&args.query, &wanted, &choice!(args), cli)
+    find::search(&args.query, &wanted, &args.choice(), cli)
 }
 
 pub fn neighbours(args: &Neighbours, cli: &mut Cli) -> Result<Outcome> {

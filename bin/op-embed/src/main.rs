@@ -1,15 +1,39 @@
 //! `op-embed`: texts to vectors, computed once and answered from the cache ever after.
 
-/// Every command that computes has these options.
-macro_rules! choice {
-    ($args:expr) => {
-        op_dbus::cli::embed::Choice {
-            model: $args.model.clone(),
-            level: $args.level.clone(),
-            runtime: $args.runtime.clone(),
-            provider: $args.provider.clone(),
-            threads: $args.threads,
-            ..Default::default()
+/// The options of a command that computes: its own, those that say what computes, and `choice()`, which is the latter.
+macro_rules! computing {
+    ($(#$about:tt)* $vis:vis struct $name:ident { $($own:tt)* }) => {
+        $(#$about)*
+        $vis struct $name {
+            $($own)*
+            /// a model's name or folder; the one in use when not said
+            #[argh(option, arg_name = "MODEL")]
+            model: Option<String>,
+            /// how much to spend: none (cache only), low, medium or high
+            #[argh(option, arg_name = "LEVEL")]
+            level: Option<String>,
+            /// tract (built in), auto, or the path of libonnxruntime.so
+            #[argh(option, arg_name = "RUNTIME")]
+            runtime: Option<String>,
+            /// what to compute on, in this order: cuda,tensorrt,rocm,openvino,cpu
+            #[argh(option, arg_name = "LIST")]
+            provider: Option<String>,
+            /// how many threads work
+            #[argh(option, arg_name = "N")]
+            threads: Option<usize>,
+        }
+
+        impl $name {
+            fn choice(&self) -> op_dbus::cli::embed::Choice {
+                op_dbus::cli::embed::Choice {
+                    model: self.model.clone(),
+                    level: self.level.clone(),
+                    runtime: self.runtime.clone(),
+                    provider: self.provider.clone(),
+                    threads: self.threads,
+                    ..Default::default()
+                }
+            }
         }
     };
 }

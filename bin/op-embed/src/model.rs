@@ -1,7 +1,7 @@
 //! Models and what they compute on.
 
 use op_dbus::base::Result;
-use op_dbus::cli::embed::{choice, models};
+use op_dbus::cli::embed::{Choice, choice, models};
 use op_dbus::cli::{Cli, Outcome};
 
 /// Models: list, install, verify, use, remove.
@@ -45,25 +45,15 @@ struct Install {
     is_used: bool,
 }
 
+computing! {
 /// Read all of a model, compute its reference texts and compare.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "verify")]
 struct Verify {
-    /// its name or folder; the one in use when not said
+    /// its name or folder; else --model, else the one in use
     #[argh(positional, arg_name = "MODEL")]
-    model: Option<String>,
-    /// how much to spend: low, medium or high
-    #[argh(option, arg_name = "LEVEL")]
-    level: Option<String>,
-    /// tract (built in), auto, or the path of libonnxruntime.so
-    #[argh(option, arg_name = "RUNTIME")]
-    runtime: Option<String>,
-    /// what to compute on, in this order: cuda,tensorrt,rocm,openvino,cpu
-    #[argh(option, arg_name = "LIST")]
-    provider: Option<String>,
-    /// how many threads compute
-    #[argh(option, arg_name = "N")]
-    threads: Option<usize>,
+    name: Option<String>,
+}
 }
 
 /// Use a model from now on when nobody says which.
@@ -84,25 +74,15 @@ struct Remove {
     model: String,
 }
 
+computing! {
 /// What would compute: the runtime, its providers, and why others were not taken.
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "engines")]
 pub struct Engines {
-    /// a model's name or folder; the one in use when not said
-    #[argh(option, arg_name = "MODEL")]
-    model: Option<String>,
-    /// how much to spend: low, medium or high
-    #[argh(option, arg_name = "LEVEL")]
-    level: Option<String>,
-    /// tract (built in), auto, or the path of libonnxruntime.so
-    #[argh(option, arg_name = "RUNTIME")]
-    runtime: Option<String>,
-    /// what to compute on, in this order: cuda,tensorrt,rocm,openvino,cpu
-    #[argh(option, arg_name = "LIST")]
-    provider: Option<String>,
-    /// how many threads compute
-    #[argh(option, arg_name = "N")]
-    threads: Option<usize>,
+    /// where threads that compute are put: local, node N, most-memory, interleave, replicate or off
+    #[argh(option, arg_name = "STRATEGY")]
+    numa: Option<String>,
+}
 }
 
 pub fn run(args: &Model, cli: &mut Cli) -> Result<Outcome> {
@@ -113,7 +93,8 @@ pub fn run(args: &Model, cli: &mut Cli) -> Result<Outcome> {
             models::install(&models::Install { what, digest, may_replace: args.replace, is_used: args.is_used }, cli)
         }
         Command::Verify(args) => {
-            let choice = choice!(args);
+            let said = args.choice();
+            let choice = Choice { model: args.name.clone().or(said.model), ..said };
             let model = choice.model(cli)?;
             models::verify(&model, &choice, cli)
         }
@@ -129,5 +110,5 @@ pub fn run(args: &Model, cli: &mut Cli) -> Result<Outcome> {
 }
 
 pub fn engines(args: &Engines, cli: &mut Cli) -> Result<Outcome> {
-    models::engines(&choice!(args), cli)
+    models::engines(&Choice { numa: args.numa.clone(), ..args.choice() }, cli)
 }

@@ -8,6 +8,7 @@ use common::{Host, error, records, values};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::process::Stdio;
 
 const TEXT: &str = "Creating container 100";
@@ -235,6 +236,15 @@ fn a_cache_that_cannot_be_used_changes_no_answer() {
     fs::create_dir_all(host.root().join("@cache")).unwrap();
     fs::write(host.root().join("@cache/embeddings"), "a file where a folder should be").unwrap();
     is_answered(&host);
+    // An index that a later program has made is left as it is, and said to be.
+    let host = Host::new();
+    host.run(&["--text", TEXT], "");
+    let index = host.root().join("@cache/embeddings/index.db");
+    fs::OpenOptions::new().write(true).open(&index).unwrap().write_all_at(&9u32.to_be_bytes(), 60).unwrap();
+    let before = fs::read(&index).unwrap();
+    is_answered(&host);
+    assert!(error(&host.run(&["stats"], ""))["hint"].as_str().unwrap().contains("--reset"));
+    assert_eq!(fs::read(&index).unwrap(), before);
     // A disk that is full from the first byte on.
     let host = Host::new();
     fs::create_dir_all(host.root().join("@cache/embeddings")).unwrap();

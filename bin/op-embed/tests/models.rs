@@ -207,3 +207,25 @@ fn engines_say_what_was_not_taken() {
     let no_gpu = error(&host.run(&["--runtime", "tract", "--provider", "cuda", "--no-cache", "--text", "x"], ""));
     assert_eq!(no_gpu["kind"], "unavailable");
 }
+
+/// Where there is no device, or nothing that computes on it, that is said, and is no failure.
+#[test]
+fn without_a_gpu_there_is_nothing_to_compare() {
+    let host = Host::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/bench/gpu.sh");
+    let devices = host.root().join("dev");
+    fs::create_dir(&devices).unwrap();
+    let say = || {
+        let mut command = Command::new("bash");
+        command.arg(&script).env("DEVICES", &devices).env("RUNTIME", "tract").env("OP_DBUS_ROOT", host.root());
+        let output = command.env("PROGRAM", env!("CARGO_BIN_EXE_op-embed")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = say();
+    assert!(said.contains("not measurable here: there is no GPU") && said.contains("CPUs"), "{said}");
+    // A device alone does not compute.
+    fs::write(devices.join("nvidia0"), "").unwrap();
+    let said = say();
+    assert!(said.contains("no runtime that computes on it") && said.contains("  cuda: "), "{said}");
+}

@@ -19,6 +19,7 @@ pub mod embedder;
 pub mod engine;
 #[cfg(feature = "engine")]
 pub mod kept;
+pub mod machine;
 mod map;
 pub mod model;
 pub mod pooling;

@@ -162,8 +162,10 @@ pub struct Plan {
     /// Nodes that hold a copy of the hot set each; empty when there is one for all.
     pub replicas: Vec<u32>,
     /// Why memory is left to the kernel, when it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_note: Option<String>,
     /// Why processors are left to the kernel, when they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_note: Option<String>,
     #[serde(skip)]
     policy: MemoryPolicy,

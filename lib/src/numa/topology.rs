@@ -32,8 +32,10 @@ pub struct Node {
     /// Relative distances to all nodes, in their order: 10 is its own memory. No times, and no promises.
     pub distances: Vec<u32>,
     /// Its memory; absent where it is not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_total_bytes: Option<u64>,
     /// What of it is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_free_bytes: Option<u64>,
     /// Whether this process may use memory of it.
     pub is_allowed: bool,
@@ -46,6 +48,7 @@ pub struct CacheGroup {
     /// Processors of the group that this process may use.
     pub cpus: Vec<u32>,
     /// The cache's size; absent where it is not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
     /// The node it belongs to.
     pub node: u32,
@@ -62,6 +65,7 @@ pub struct Topology {
     /// Processors this process may use.
     pub allowed_cpus: Vec<u32>,
     /// The most memory that the process's control group allows, if it limits it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_limit_bytes: Option<u64>,
     /// What the machine does not tell, and what was taken for it.
     pub notes: Vec<String>,

@@ -4,6 +4,7 @@
 //! its time is not counted; a command is split at spaces and run without a shell; one that begins
 //! with `!` is run by `sh -c`. `NAME<=MS=COMMAND` states a target, `NAME<=@OTHER=COMMAND` that of being no slower than
 //! another row: missing it is said, not hidden.
+//! `op-dbus-bench --machine` prints what is measured on, for the head of a benchmark.
 //! Prints the median, the fastest and the slowest tenth in milliseconds, from fork to wait.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its purpose")]
@@ -28,6 +29,10 @@ enum Target {
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();
+    if args.next_if_eq("--machine").is_some() {
+        println!("{}", op_dbus::embed::machine::MachineName::here());
+        return ExitCode::SUCCESS;
+    }
     let before = args.next_if_eq("--before").and_then(|_| args.next()).map(|script| format!("!{script}"));
     let (Some(title), Some(rounds)) = (args.next(), args.next().and_then(|n| n.parse::<usize>().ok())) else {
         eprintln!("usage: op-dbus-bench [--before SCRIPT] TITLE ROUNDS NAME[<=MS]=COMMAND...");

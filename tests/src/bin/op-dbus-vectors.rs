@@ -5,18 +5,22 @@
 //! `check TYPE FROM TO` looks at every answer, `writer TYPE FROM BATCH` saves until it is killed,
 //! `verify [repair]`, `gc [BYTES]`,
 //! `place STRATEGY` warms it and looks where its pages are, `topology` reads the folder as /sys,
-//! `documents COUNT` adds documents, `search COUNT QUERIES` times searches and compares them with a slow one.
+//! `lines COUNT MODEL` makes the folder a state root whose cache holds lines, in `lines.txt`, as op-embed keeps them,
+//! `documents COUNT` adds documents, `search COUNT QUERIES` times searches and compares them with a slow one,
+//! `dump COUNT QUERIES` makes the folder a file of these documents' vectors and queries (without queries: of the texts').
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its purpose")]
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "statistics")]
 
+use op_dbus::embed::Model;
 use op_dbus::embed::cache::{Cache, Collect, Key, Keys, Options, Warm};
 use op_dbus::embed::codec::{VectorType, round_trip};
 use op_dbus::embed::search::{Access, Document, Documents, Filter};
 use op_dbus::numa::{Machine, Plan, Strategy, Topology, Wishes};
 use op_dbus::store::file::Durability;
 use serde_json::{Value, json};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
@@ -84,10 +88,12 @@ fn main() {
             let machine = Machine { sys: folder.to_owned(), ..Machine::default() };
             serde_json::to_value(Topology::read(&machine)).unwrap()
         }
+        Some("lines") => lines(folder, number(2), Path::new(args.get(3).map_or("", String::as_str))),
         Some("documents") => documents(folder, number(2)),
+        Some("dump") => dump(folder, number(2), number(3)),
         Some("search") => search(folder, number(2), number(3).max(1)),
         _ => {
-            eprintln!("usage: op-dbus-vectors fill|read|check|writer|verify|gc|documents|search FOLDER ...");
+            eprintln!("usage: op-dbus-vectors fill|read|check|writer|verify|gc|lines|documents|search|dump FOLDER ...");
             std::process::exit(64);
         }
     };
@@ -129,6 +135,23 @@ fn fill(folder: &Path, kind: VectorType, numbers: std::ops::Range<u64>, batch: u
     json!({"saved": saved, "seconds": begun.elapsed().as_secs_f64(), "batches": of, "us": percentiles(&mut times),
         "mean_us": {"lock": spans[0] / of / 1000, "write": spans[1] / of / 1000, "sync": spans[2] / of / 1000,
             "commit": spans[3] / of / 1000, "index": spans[4] / of / 1000}})
+}
+
+/// Lines that op-embed finds in its cache, with vectors that cost nothing to make.
+fn lines(root: &Path, count: u64, model: &Path) -> Value {
+    let model = Model::in_folder(model).unwrap();
+    let manifest = &model.manifest;
+    let pooling = manifest.pooling.as_str();
+    let keys = Keys::new(&model.identity(), &manifest.tokenizer.digest, pooling, manifest.normalise, VectorType::F16);
+    let folder = root.join("@cache/embeddings");
+    std::fs::create_dir_all(&folder).unwrap();
+    let cache = Cache::open(&folder, options()).unwrap();
+    for from in (0..count).step_by(10_000) {
+        save(&cache, &keys, from..count.min(from + 10_000)).unwrap();
+    }
+    let all: String = (0..count).map(|i| text(i) + "\n").collect();
+    std::fs::write(root.join("lines.txt"), all).unwrap();
+    json!({"lines": count})
 }
 
 fn percentiles(ns: &mut [u64]) -> Value {
@@ -251,16 +274,30 @@ fn documents(folder: &Path, count: u64) -> Value {
     json!({"documents": stored.len(), "seconds": begun.elapsed().as_secs_f64()})
 }
 
+/// Half of them are near a document, half are near a kind of line.
+fn query(i: u64, count: u64) -> Vec<f32> {
+    let (a, b) = (vector(2_000_000_011 + i), document(i * 7919 % count).vector);
+    let weight = if i.is_multiple_of(2) { 0.3 } else { 1.0 };
+    a.iter().zip(b).map(|(a, b)| a * weight + b).collect()
+}
+
+/// The same vectors for others to measure: 32-bit floats, the queries after the vectors.
+fn dump(file: &Path, count: u64, queries: u64) -> Value {
+    let mut out = BufWriter::new(std::fs::File::create(file).unwrap());
+    let vectors = (0..count).map(|i| if queries == 0 { vector(i) } else { document(i).vector });
+    for vector in vectors.chain((0..queries).map(|i| query(i, count))) {
+        let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+        out.write_all(&bytes).unwrap();
+    }
+    out.flush().unwrap();
+    json!({"vectors": count, "queries": queries})
+}
+
 fn search(folder: &Path, count: u64, queries: u64) -> Value {
     let begun = Instant::now();
     let mut stored = Documents::open(folder, "model", DIM, Access::Read).unwrap();
     let open_us = begun.elapsed().as_secs_f64() * 1e6;
-    let query = |i: u64| {
-        // Half of them are near a document, half are near a kind of line.
-        let (a, b) = (vector(2_000_000_011 + i), document(i * 7919 % count).vector);
-        let weight = if i.is_multiple_of(2) { 0.3 } else { 1.0 };
-        a.iter().zip(b).map(|(a, b)| a * weight + b).collect::<Vec<f32>>()
-    };
+    let query = |i| query(i, count);
     let begun = Instant::now();
     stored.search(&query(0), 10, &Filter::default()).unwrap();
     let first_us = begun.elapsed().as_secs_f64() * 1e6;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::keeper::Keeper;
 use super::{Output, Running, scripts};
@@ -76,6 +77,27 @@ impl Vm {
     /// As that.
     pub fn spawn(&self, argv: &[&str], stdin: &str) -> Running<'_> {
         Running::start(self, argv, stdin)
+    }
+
+    /// Starts its kernel and everything again, as `systemctl reboot` does, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not come back within a quarter of an hour.
+    pub fn reboot(&self) {
+        let boot = || self.sh("cat /proc/sys/kernel/random/boot_id && test -e /run/op-shown");
+        let before = boot();
+        assert_eq!(before.code, 0, "{}", before.stderr);
+        // Its connection ends with it.
+        self.sh("systemctl reboot");
+        let begun = Instant::now();
+        loop {
+            let now = boot();
+            if now.code == 0 && now.stdout != before.stdout {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(900), "it does not come back: {}", now.stderr);
+            std::thread::sleep(Duration::from_millis(500));
+        }
     }
 
     /// Where its console is written to. Gone when it is.

@@ -5,11 +5,12 @@ use crate::base::{Error, Result};
 use crate::cli::{Cli, Outcome};
 use crate::embed::Embedder;
 use crate::embed::cache::{Cache, Options};
-use crate::embed::documents::{BatchRow, Bench, MachineName, Misses};
+use crate::embed::documents::{BatchRow, Bench, Misses};
 use crate::embed::embedder::Kept;
 use crate::embed::kept::Cached;
+use crate::embed::machine::MachineName;
 use crate::embed::tokenizer::Tokenizer;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,21 +19,14 @@ const ROUNDS: usize = 9;
 const SIZES: [usize; 6] = [1, 4, 8, 16, 32, 64];
 const LENGTHS: [usize; 2] = [8, 32];
 
-/// This machine.
-pub(super) fn machine() -> MachineName {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpuinfo = read("/proc/cpuinfo");
-    let cpu = cpuinfo.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(':'));
-    MachineName {
-        cpu: cpu.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned()),
-        cpus: std::thread::available_parallelism().map_or(1, usize::from),
-        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-        load: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
+/// A folder that goes away.
+pub(super) struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub(super) fn below(folder: &Path) -> Self {
+        Self(folder.join(format!("bench-{}", std::process::id())))
     }
 }
-
-/// A folder that goes away.
-struct Scratch(PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
@@ -44,7 +38,7 @@ impl Drop for Scratch {
 pub fn misses(texts: usize, choice: &Choice, cli: &mut Cli) -> Result<Outcome> {
     let (model, vector_type) = (choice.model(cli)?, choice.vector_type()?);
     let root = cli.root()?;
-    let scratch = Scratch(root.cache().join(format!("bench-{}", std::process::id())));
+    let scratch = Scratch::below(&root.cache());
     root.make_parent(&scratch.0.join("index.db"))?;
     let cache = Arc::new(Cache::open(&scratch.0, Options::default())?);
     let kept: Box<dyn Kept> = Box::new(Cached::new(cache, &model, vector_type));
@@ -82,7 +76,7 @@ pub fn misses(texts: usize, choice: &Choice, cli: &mut Cli) -> Result<Outcome> {
     let bench = Bench {
         kind: "embed_bench",
         version: 1,
-        machine: machine(),
+        machine: MachineName::here(),
         model: model.name().to_owned(),
         engine: name,
         opening_ms,
@@ -121,8 +115,7 @@ fn print(bench: &Bench, cli: &mut Cli) -> Result<Outcome> {
         cli.out.document(bench)?;
         return Ok(Outcome::Done);
     }
-    let MachineName { cpu, cpus, kernel, load } = &bench.machine;
-    cli.out.text(&format!("{cpu}, {cpus} CPUs, Linux {kernel}, load {load}"))?;
+    cli.out.text(&bench.machine.to_string())?;
     cli.out.text(&format!("{}: {}, opened in {:.0} ms", bench.model, bench.engine, bench.opening_ms))?;
     let row = |tokens: usize| {
         let of_length = bench.batches.iter().filter(|row| row.tokens == tokens);

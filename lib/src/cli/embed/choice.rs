@@ -95,10 +95,13 @@ impl Choice {
     }
 }
 
-/// The cache of the state root; none, and a warning, when it cannot be used.
+/// The cache of the state root; none, and a warning, when it cannot be used. What is used least goes when it would get
+/// larger than `$OP_DBUS_EMBED_MAX_BYTES`.
 pub fn cache(cli: &mut Cli) -> Result<Option<Arc<Cache>>> {
     let folder = cli.root()?.embeddings();
-    match Cache::open(&folder, CacheOptions::default()) {
+    let said = cli.env.text("OP_DBUS_EMBED_MAX_BYTES");
+    let max_bytes = said.map(|text| size(text, "OP_DBUS_EMBED_MAX_BYTES")).transpose()?;
+    match Cache::open(&folder, CacheOptions { max_bytes, ..CacheOptions::default() }) {
         Ok(cache) => Ok(Some(Arc::new(cache))),
         Err(error) => {
             cli.out.warn(&format!("{error}\nthe answers are right without the cache, only slower"));
@@ -124,4 +127,18 @@ fn places(cli: &Cli) -> Places {
     let home = cli.env.get("HOME").map(|home| PathBuf::from(home).join(".nix-profile"));
     folders.extend(profiles.chain(usual).chain(home).map(|profile| profile.join("lib")));
     Places { named, folders }
+}
+
+/// Bytes, with K, M or G for powers of 1024.
+pub fn size(text: &str, option: &str) -> Result<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "" => Some(1),
+        "K" | "KiB" => Some(1 << 10),
+        "M" | "MiB" => Some(1 << 20),
+        "G" | "GiB" => Some(1u64 << 30),
+        _ => None,
+    };
+    let bytes = factor.and_then(|factor| digits.parse::<u64>().ok()?.checked_mul(factor));
+    bytes.ok_or_else(|| Error::usage("this is no size").on(format!("{option} {text}")).hint("512M, for example"))
 }

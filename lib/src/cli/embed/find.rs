@@ -91,7 +91,8 @@ pub fn search(text: &str, wanted: &Wanted, choice: &Choice, cli: &mut Cli) -> Re
     let model = choice.model(cli)?;
     // Whether there is anything to search is known before a model is opened.
     let mut documents = open(&model, Access::Read, cli)?;
-    let mut embedder = choice.embedder(cli)?;
+    // The search after it wants all processors, so the one text is computed by a thread that goes nowhere.
+    let mut embedder = Choice { numa: Some("off".into()), ..choice.clone() }.embedder(cli)?;
     let mut vector = vec![];
     embedder.embed(&[text], &mut vector)?.remove(0)?;
     warn_of(&mut embedder, &mut cli.out);

@@ -4,17 +4,16 @@ use super::choice::Choice;
 use super::serve::Warming;
 use crate::base::{Error, Kind, Result};
 use crate::cli::{Cli, Interrupt, Outcome};
-use crate::embed::cache::{Cache, Collect, Options, Warm};
+use crate::embed::cache::{Cache, Collect, ListedVector, Options, Warm};
 use crate::embed::documents::{Document, Latency, Placement, bytes, percent};
 use crate::embed::kept;
+use crate::embed::machine::Memory;
 use crate::numa::{Effect, Machine, Plan, Strategy, Topology, Wishes, latency_ns};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Memory that a latency is measured in: more than any cache holds.
 const LATENCY_BYTES: usize = 64 << 20;
-/// The share of the memory that may be used which warming fills, when nobody says how much.
-const WARM_SHARE: u64 = 4;
 
 /// The cache, to be looked at or changed.
 pub fn open(cli: &Cli) -> Result<Cache> {
@@ -139,7 +138,7 @@ pub fn export(digest: Option<&str>, text: Option<&str>, choice: &Choice, cli: &m
     let key = match (digest, text) {
         (Some(digest), None) => cache.key_of(digest)?,
         (None, Some(text)) => kept::keys(&choice.model(cli)?, choice.vector_type()?).of(text),
-        _ => return Err(Error::usage("say which vector: --hash H or --text TEXT").on("export")),
+        _ => return Err(Error::usage("say which vector: --hash H or --text TEXT, or --list").on("export")),
     };
     let bytes = cache.export(&key).ok_or_else(|| {
         Error::new(Kind::Unavailable, "the cache has no such vector")
@@ -147,6 +146,18 @@ pub fn export(digest: Option<&str>, text: Option<&str>, choice: &Choice, cli: &m
             .hint("op-embed --text computes it")
     })?;
     cli.out.bytes(&bytes)?;
+    Ok(Outcome::Done)
+}
+
+/// Prints which vectors there are.
+pub fn list(cli: &mut Cli) -> Result<Outcome> {
+    let listed = open(cli)?.listed()?;
+    if cli.out.look().is_json {
+        listed.iter().try_for_each(|one| cli.out.ndjson(one))?;
+    } else {
+        let row = |one: &ListedVector| vec![one.hash.clone(), one.vector_type.to_owned(), one.dimension.to_string()];
+        cli.out.table(&["HASH", "TYPE", "DIMENSION"], &listed.iter().map(row).collect::<Vec<_>>())?;
+    }
     Ok(Outcome::Done)
 }
 
@@ -163,18 +174,21 @@ pub fn wishes(strategy: Option<&str>, cli: &Cli) -> Result<Wishes> {
     }
 }
 
-/// The machine, who works where on it, and the calling thread in its place.
+/// The machine, and who works where on it.
 #[derive(Debug)]
 pub struct Placed {
     topology: Topology,
-    plan: Plan,
+    /// Who works where.
+    pub plan: Plan,
 }
 
-/// Puts the calling thread, and those it starts, where they answer from; what the kernel refuses is said.
+/// Plans where a program that goes on answers from; what the kernel will refuse is said.
 pub fn place(strategy: Option<&str>, cli: &mut Cli) -> Result<Placed> {
     let topology = Topology::read(&Machine::default());
     let plan = Plan::here(&topology, &wishes(strategy, cli)?)?;
-    for step in plan.take(0).iter().filter(|step| matches!(step.effect, Effect::Denied(_))) {
+    // A thread of its own tries it: this one stays where it is, and so do those it starts.
+    let steps = std::thread::scope(|scope| scope.spawn(|| plan.take(0)).join().unwrap_or_default());
+    for step in steps.iter().filter(|step| matches!(step.effect, Effect::Denied(_))) {
         cli.out.warn(&format!("could not {}: {}; it works where it is", step.what, step.why()));
     }
     Ok(Placed { topology, plan })
@@ -183,19 +197,14 @@ pub fn place(strategy: Option<&str>, cli: &mut Cli) -> Result<Placed> {
 impl Placed {
     /// What is read ahead by a program that goes on: so much as was said, or what a copy on each node needs.
     #[must_use]
-    pub fn warming(self, cache: &Arc<Cache>, budget: Option<u64>) -> Option<Warming> {
+    pub fn warming(&self, cache: &Arc<Cache>, budget: Option<u64>) -> Option<Warming> {
         let budget_bytes = match budget {
             None if self.plan.replicas.is_empty() => return None,
-            budget => budget.unwrap_or_else(|| usual_budget(&self.topology)),
+            budget => budget.unwrap_or_else(|| Memory::here(&self.topology).budget_bytes),
         };
-        Some(Warming { cache: Arc::clone(cache), budget_bytes, topology: self.topology, plan: self.plan })
+        let (topology, plan) = (self.topology.clone(), self.plan.clone());
+        Some(Warming { cache: Arc::clone(cache), budget_bytes, topology, plan })
     }
-}
-
-/// What warming may fill when nobody says how much.
-pub(super) fn usual_budget(topology: &Topology) -> u64 {
-    let total = topology.nodes.iter().filter_map(|node| node.memory_total_bytes).sum::<u64>();
-    topology.memory_limit_bytes.unwrap_or(total).min(total.max(1)) / WARM_SHARE
 }
 
 /// Reads ahead what will be asked for.
@@ -205,7 +214,7 @@ pub fn warm(budget: Option<u64>, locks: bool, strategy: Option<&str>, cli: &mut 
     let plan = Plan::here(&topology, &wishes(strategy, cli)?)?;
     let interrupt = Interrupt::install()?;
     let warmed = cache.warm(&Warm {
-        budget_bytes: budget.unwrap_or_else(|| usual_budget(&topology)),
+        budget_bytes: budget.unwrap_or_else(|| Memory::here(&topology).budget_bytes),
         locks,
         plan: Some(&plan),
         should_stop: &|| interrupt.count() > 0,
@@ -258,11 +267,16 @@ pub fn topology(
         }
     }
     let steps = if is_other { vec![] } else { plan.take(0) };
+    let memory = (!is_other).then(|| Memory::here(&topology));
     if cli.out.look().is_json {
-        cli.out.document(&Document::new("topology", Placement { topology, plan, steps, measured }))?;
+        cli.out.document(&Document::new("topology", Placement { topology, memory, plan, steps, measured }))?;
         return Ok(Outcome::Done);
     }
     let mut text = topology.draw();
+    if let Some(memory) = memory {
+        let (available, budget) = (bytes(memory.available_bytes), bytes(memory.budget_bytes));
+        text += &format!("{available} of memory are to be had, of which {budget} are filled ahead at most\n");
+    }
     for step in &steps {
         let why = if step.why().is_empty() { String::new() } else { format!(": {}", step.why()) };
         text += &format!("{}: {}{why}\n", step.what, step.word());

@@ -1,179 +1,87 @@
 //! The founding document's two tables with this machine's figures: what an access takes the first time, the second, after a
 //! reboot and the third, and what each layer brings, as a ratio of without to with.
 
-use super::bench::{machine, median};
+use super::accesses::{ALL, Accesses, FSYNC, LOOK_UP, Measured, REBOOT, RECORD, SECOND};
+use super::bench::Scratch;
 use super::choice::Choice;
 use super::replay;
-use crate::base::{Error, Result};
+use crate::base::Result;
 use crate::cli::{Cli, Outcome};
 use crate::embed::Embedder;
-use crate::embed::cache::{Cache, Keys, Options, Saved};
-use crate::embed::documents::{Layer, Layers, MachineName, Span};
+use crate::embed::cache::zstd_bytes;
+use crate::embed::codec::{VectorType, encode};
+use crate::embed::documents::{Layer, Layers, percent};
 use crate::embed::kept;
+use crate::embed::machine::MachineName;
 use crate::numa::{Machine, Plan, Topology, Wishes, latency_ns, moved_ns};
-use crate::store::file::Durability;
-use rustix::fs::{Advice, fadvise};
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// Measured so often, and the middle one counts.
 const ROUNDS: usize = 15;
 /// Memory that a latency is measured in: more than any cache holds.
 const LATENCY_BYTES: usize = 64 << 20;
 
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-#[derive(Default)]
-struct Times {
-    compute: Vec<f64>,
-    save: Vec<Saved>,
-    save_all: Vec<f64>,
-    save_loose: Vec<f64>,
-    key: Vec<f64>,
-    second: Vec<f64>,
-    open: Vec<f64>,
-    reboot: Vec<f64>,
-    third: Vec<f64>,
-}
-
-fn us(begun: Instant) -> f64 {
-    begun.elapsed().as_secs_f64() * 1e6
-}
-
 /// Measures and prints.
 pub fn layers(choice: &Choice, cli: &mut Cli) -> Result<Outcome> {
     let (model, vector_type) = (choice.model(cli)?, choice.vector_type()?);
     let root = cli.root()?;
-    let scratch = Scratch(root.cache().join(format!("bench-{}", std::process::id())));
+    let scratch = Scratch::below(&root.cache());
     let (durable, loose) = (scratch.0.join("durable"), scratch.0.join("loose"));
     root.make_parent(&durable.join("index.db"))?;
     root.make_parent(&loose.join("index.db"))?;
+    // Threads are moved to measure what that brings, and not before.
+    let choice = Choice { numa: Some("off".into()), ..choice.clone() };
     let mut embedder = Embedder::new(model.clone(), choice.options(cli)?, vector_type, None);
     let keys = kept::keys(&model, vector_type);
     embedder.tokenizer()?;
     embedder.engine()?;
-    let mut times = Times::default();
     let mut progress = cli.out.progress();
-    for round in 0..=ROUNDS {
+    let mut measured = Measured { embedder: &mut embedder, keys: &keys, vector_type, durable: &durable, loose: &loose };
+    // The first round makes files and fills caches of the processor, and does not count.
+    measured.round(0, &mut Accesses::default())?;
+    let (mut times, mut vectors) = (Accesses::default(), vec![]);
+    for round in 1..=ROUNDS {
         progress.spinner(&format!("round {round} of {ROUNDS}"));
-        // The first round makes files and fills caches of the processor, and does not count.
-        let mut ignored = Times::default();
-        let counted = if round == 0 { &mut ignored } else { &mut times };
-        measure(round, &mut embedder, &keys, &durable, &loose, counted)?;
+        vectors.push(measured.round(round, &mut times)?);
     }
     progress.spinner("a replayed trace");
-    let warming = replay::warming(&scratch.0.join("replay"))?;
-    let isolation = replay::isolation(&scratch.0)?;
+    let layer = |layer, ratio, what: &str, founding| Layer { layer, ratio: Some(ratio), what: what.into(), founding };
+    let hit = |access| times.us(access, LOOK_UP) + times.us(access, RECORD);
+    let layers = vec![
+        layer("caching", times.us("first", FSYNC) / times.us(SECOND, ALL), "first access to second", "100x"),
+        numa(),
+        affinity(),
+        layer("btrfs and page cache", hit(REBOOT) / hit(SECOND), "after a reboot to second: pages in memory", "50x"),
+        compression(&vectors, vector_type)?,
+        replay::warming(&scratch.0.join("replay"))?,
+        replay::isolation(&scratch.0)?,
+    ];
     progress.finish();
     let engine = embedder.engine()?;
     let model = format!("{} by {} on {}", model.name(), engine.runtime().kind.as_str(), engine.provider().0.as_str());
-    let document = document(model, &mut times, warming, isolation);
-    print(&document, cli)
+    let (machine, accesses) = (MachineName::here(), times.spans());
+    print(&Layers { kind: "embed_layers", version: 1, machine, model, accesses, layers }, cli)
 }
 
-fn measure(
-    round: usize,
-    embedder: &mut Embedder,
-    keys: &Keys,
-    durable: &Path,
-    loose: &Path,
-    times: &mut Times,
-) -> Result<()> {
-    let text = format!("Creating container {round}00");
-    let mut vector = vec![];
-    let begun = Instant::now();
-    embedder.embed(&[&text], &mut vector)?.remove(0)?;
-    times.compute.push(us(begun));
-    let options = |durability| Options { durability, ..Options::default() };
-    let begun = Instant::now();
-    let key = keys.of(&text);
-    times.key.push(us(begun));
-    let cache = Cache::open(durable, options(Durability::Durable))?;
-    let begun = Instant::now();
-    let saved = cache.put(&[(key, &vector, 1)])?;
-    times.save_all.push(us(begun));
-    times.save.push(saved);
-    let without = Cache::open(loose, options(Durability::Cache))?;
-    let begun = Instant::now();
-    without.put(&[(key, &vector, 1)])?;
-    times.save_loose.push(us(begun));
-    let mut out = vec![0f32; vector.len()];
-    let mut hit = |cache: &Cache| -> Result<f64> {
-        let begun = Instant::now();
-        let found = cache.get(&keys.of(&text), &mut out)?;
-        let taken = us(begun);
-        if found.is_none() || out != vector {
-            return Err(Error::failed("what was saved a moment ago is not there, so nothing can be measured"));
+/// What the type of the vectors saves, and what zstd would.
+fn compression(vectors: &[Vec<f32>], vector_type: VectorType) -> Result<Layer> {
+    let bytes = |kind| {
+        let mut bytes = vec![];
+        for vector in vectors {
+            encode(kind, vector, &mut bytes);
         }
-        Ok(taken)
+        bytes
     };
-    // The segment that was just written is mapped by the first question after it.
-    hit(&cache)?;
-    times.second.push(hit(&cache)?);
-    drop(cache);
-    forget(durable);
-    let begun = Instant::now();
-    let cache = Cache::open(durable, options(Durability::Durable))?;
-    times.open.push(us(begun));
-    times.reboot.push(hit(&cache)?);
-    times.third.push(hit(&cache)?);
-    Ok(())
-}
-
-/// Asks the kernel to forget a folder's pages, as a reboot does.
-fn forget(folder: &Path) {
-    let files = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    for path in files(folder).chain(files(&folder.join("vectors"))).filter(|path| path.is_file()) {
-        if let Ok(file) = File::open(path) {
-            // What is not on the disk yet cannot be forgotten.
-            let _ = file.sync_all();
-            let _ = fadvise(&file, 0, None, Advice::DontNeed);
-        }
-    }
-}
-
-fn document(model: String, times: &mut Times, warming: Layer, isolation: Layer) -> Layers {
-    let saved = |part: fn(&Saved) -> u64| {
-        let mut values: Vec<f64> = times.save.iter().map(|saved| part(saved) as f64 / 1e3).collect();
-        median(&mut values)
-    };
-    let parts = [
-        ("  wait for the writers", saved(|s| s.lock_ns)),
-        ("  write the record", saved(|s| s.write_ns)),
-        ("  wait for the disk", saved(|s| s.sync_ns)),
-        ("  commit the index", saved(|s| s.commit_ns)),
-        ("  update the fast index", saved(|s| s.index_ns)),
-    ];
-    let (compute, save) = (median(&mut times.compute), median(&mut times.save_all));
-    let (second, reboot) = (median(&mut times.second), median(&mut times.reboot));
-    let span = |access, part, us, founding_us| Span { access, part, us, founding_us };
-    let mut accesses =
-        vec![span("first", "compute", compute, Some(10_000.0)), span("first", "save", save, Some(1000.0))];
-    accesses.extend(parts.map(|(part, us)| span("first", part, us, None)));
-    accesses.push(span("first", "save without waiting for the disk", median(&mut times.save_loose), None));
-    accesses.push(span("first", "all", compute + save, Some(11_000.0)));
-    accesses.push(span("second", "key", median(&mut times.key), None));
-    accesses.push(span("second", "all: key, index, checksum, copy", second, Some(160.0)));
-    accesses.push(span("after a reboot", "open the cache", median(&mut times.open), None));
-    accesses.push(span("after a reboot", "all, from the disk", reboot, Some(5000.0)));
-    accesses.push(span("third", "all", median(&mut times.third), Some(100.0)));
-    let layer = |layer, ratio, what: String, founding| Layer { layer, ratio, what, founding };
-    let layers = vec![
-        layer("caching", Some((compute + save) / second), "first access to second".into(), "100x"),
-        numa(),
-        affinity(),
-        layer("btrfs and page cache", Some(reboot / second), "after a reboot to second: pages in memory".into(), "50x"),
-        warming,
-        isolation,
-    ];
-    Layers { kind: "embed_layers", version: 1, machine: machine(), model, accesses, layers }
+    let saves = |bytes: &[u8]| Ok::<_, crate::base::Error>(1.0 - zstd_bytes(bytes)? as f64 / bytes.len() as f64);
+    let (plain, stored) = (bytes(VectorType::F32), bytes(vector_type));
+    let what = format!(
+        "{} bytes of f32 to {} of {vector_type}; zstd would save {} of f32 and {} of {vector_type}",
+        plain.len(),
+        stored.len(),
+        percent(saves(&plain)?),
+        percent(saves(&stored)?)
+    );
+    let ratio = Some(plain.len() as f64 / stored.len() as f64);
+    Ok(Layer { layer: "compression", ratio, what, founding: "60 % by zstd" })
 }
 
 fn numa() -> Layer {
@@ -211,8 +119,7 @@ fn print(layers: &Layers, cli: &mut Cli) -> Result<Outcome> {
         cli.out.document(layers)?;
         return Ok(Outcome::Done);
     }
-    let MachineName { cpu, cpus, kernel, load } = &layers.machine;
-    cli.out.text(&format!("{cpu}, {cpus} CPUs, Linux {kernel}, load {load}\n{}", layers.model))?;
+    cli.out.text(&format!("{}\n{}", layers.machine, layers.model))?;
     let number = |us: f64| if us < 100.0 { format!("{us:.2} us") } else { format!("{:.2} ms", us / 1e3) };
     let rows: Vec<Vec<String>> = layers
         .accesses

@@ -1,5 +1,6 @@
 //! What `op-embed` shares between its commands: which model computes on what, texts in, vectors out.
 
+mod accesses;
 pub mod bench;
 pub mod choice;
 pub mod find;

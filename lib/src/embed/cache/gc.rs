@@ -310,6 +310,12 @@ fn evict(
     go.collect()
 }
 
+/// How many bytes a sealed segment's compression makes of these.
+pub fn zstd_bytes(plain: &[u8]) -> Result<usize> {
+    let compressed = zstd::bulk::compress(plain, LEVEL);
+    Ok(compressed.map_err(|e| Error::failed(format!("could not compress vectors: {e}")))?.len())
+}
+
 /// The segment's compressed form.
 fn packed(segment: &Segment, records: usize) -> std::io::Result<Vec<u8>> {
     let stride = segment.shape.stride();

@@ -32,9 +32,9 @@ mod verify;
 mod warm;
 mod write;
 
-pub use gc::{Collect, Collected, Trial};
+pub use gc::{Collect, Collected, Trial, zstd_bytes};
 pub use key::{Key, Keys};
-pub use stats::{Asked, SegmentStats, Stats};
+pub use stats::{Asked, ListedVector, SegmentStats, Stats};
 pub use verify::Verified;
 pub use warm::{Warm, Warmed};
 pub use write::{New, Saved};

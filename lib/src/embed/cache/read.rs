@@ -34,6 +34,12 @@ impl Cache {
         self.find(key).is_some()
     }
 
+    /// Whether the hash index leads somewhere; nothing is read there.
+    #[must_use]
+    pub fn is_indexed(&self, key: &Key) -> bool {
+        self.shared().hash.as_ref().is_some_and(|index| index.find(key).next().is_some())
+    }
+
     /// What the hash index leads to.
     #[inline]
     pub(super) fn quick(&self, key: &Key, shape: Shape, out: &mut [f32]) -> Result<Option<Hit>> {

@@ -1,11 +1,12 @@
 //! What the cache holds, what it was asked, and what that saved.
 
 use super::db::{Db, failed};
-use super::segment::{Encoding, Segment};
+use super::segment::{Encoding, Segment, Shape};
 use super::{Cache, held};
 use crate::base::{Error, Result, time};
 use crate::embed::map::PAGE;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -45,6 +46,7 @@ pub struct SegmentStats {
     /// Bytes of its file.
     pub stored_bytes: u64,
     /// What zstd makes of it, where that was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub zstd_bytes: Option<u64>,
     /// Bytes of it that are in memory.
     pub resident_bytes: u64,
@@ -67,6 +69,7 @@ pub struct Stats {
     /// Since it was begun, all processes together.
     pub asked: Asked,
     /// The share of questions that were hits; absent when there were none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hit_share: Option<f64>,
     /// What computing one of its vectors took, in the mean.
     pub mean_generation_ns: u64,
@@ -79,11 +82,24 @@ pub struct Stats {
     /// What the same vectors would take as f32, without compression.
     pub f32_bytes: u64,
     /// The share of the vectors' bytes that are in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub resident_share: Option<f64>,
     /// Whether the hash index holds all that is committed; otherwise some hits are a few microseconds slower.
     pub is_hash_complete: bool,
     /// The segments.
     pub segments: Vec<SegmentStats>,
+}
+
+/// A vector of the cache, as `op-embed export --list` prints it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ListedVector {
+    /// The digest of its key.
+    pub hash: String,
+    /// How it is stored: `f32`, `f16` or `int8`.
+    pub vector_type: &'static str,
+    /// Its numbers.
+    pub dimension: usize,
 }
 
 const RECORD: usize = 32;
@@ -232,9 +248,26 @@ impl Cache {
         let segment = place.and_then(|place| self.segment(place.segment)).ok_or_else(|| {
             Error::failed("the cache has no vector of this digest")
                 .on(digest.to_owned())
-                .hint("op-embed stats shows what it holds")
+                .hint("op-embed export --list shows which it has")
         })?;
         Ok(super::Key::of_digest(bytes, segment.shape.vector_type))
+    }
+
+    /// Every vector there is, in the order of their digests.
+    pub fn listed(&self) -> Result<Vec<ListedVector>> {
+        let attempt = |e: &rusqlite::Error| failed("list the vectors", e);
+        let db = Db::read(&self.index_path(), self.options.lock_timeout).map_err(|e| attempt(&e))?;
+        let shapes: HashMap<u16, Shape> =
+            db.segments().map_err(|e| attempt(&e))?.iter().map(|row| (row.id, row.shape)).collect();
+        let mut listed = Vec::new();
+        let each = |digest: &[u8; 32], place: super::hash::Place| {
+            if let Some(shape) = shapes.get(&place.segment) {
+                let hash = super::Key::of_digest(*digest, shape.vector_type).to_string();
+                listed.push(ListedVector { hash, vector_type: shape.vector_type.as_str(), dimension: shape.dimension });
+            }
+        };
+        db.for_each(each).map_err(|e| attempt(&e))?;
+        Ok(listed)
     }
 
     /// Closes what is open to read, so that a removed file's room is given back.

@@ -48,6 +48,7 @@ pub struct Warmed {
     /// Where the reading thread was put, where pages were moved, whether they were locked.
     pub steps: Vec<Step>,
     /// On which NUMA nodes the pages lie; absent where the kernel does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub spread: Option<Spread>,
     /// How long it took.
     pub ns: u64,

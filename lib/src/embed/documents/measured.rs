@@ -1,5 +1,6 @@
 //! What `op-embed bench` prints.
 
+use crate::embed::machine::MachineName;
 use serde::Serialize;
 
 /// What computing costs.
@@ -22,20 +23,6 @@ pub struct Bench {
     pub batches: Vec<BatchRow>,
     /// The whole way of texts that are not in the cache.
     pub misses: Misses,
-}
-
-/// A machine, as far as a measurement depends on it.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct MachineName {
-    /// Its processor.
-    pub cpu: String,
-    /// How many of them this process may use.
-    pub cpus: usize,
-    /// The kernel.
-    pub kernel: String,
-    /// How busy it was: the load of the last minute.
-    pub load: f64,
 }
 
 /// The engine, with so many texts of so many tokens at once.

@@ -2,8 +2,9 @@
 
 mod measured;
 
-pub use measured::{BatchRow, Bench, Layer, Layers, MachineName, Misses, Span};
+pub use measured::{BatchRow, Bench, Layer, Layers, Misses, Span};
 
+use super::machine::Memory;
 use super::model::shelf::Entry;
 use super::model::{Batching, Level, Model};
 use crate::base::Error;
@@ -248,6 +249,9 @@ impl EmbedTimings {
 pub struct Placement {
     /// The machine.
     pub topology: Topology,
+    /// Its memory; absent where another machine's folders are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
     /// Who works where.
     pub plan: Plan,
     /// What came of it for the thread that asked.

@@ -151,7 +151,7 @@ impl Documents {
         if theirs != model {
             return Err(Error::bad_input(format!("the documents were embedded by another model: {theirs}"))
                 .on(folder.display().to_string())
-                .hint("choose that model, or add the documents again: op-embed add --again"));
+                .hint("choose that model with --model, or give another its own root with --root"));
         }
         let rows = count(&db).map_err(|e| attempt(&e))?;
         let exact = Exact::open(folder, dimension, rows, access == Access::Write)?;

@@ -18,6 +18,7 @@ use crate::cli::{Cli, Interrupt, Outcome};
 use crate::embed::documents::{Record, fields};
 use crate::embed::embedder::{Embedder, Kept, MAX_TEXT_BYTES, Source, too_long};
 use crate::embed::kept::Cached;
+use crate::numa::Plan;
 use serde_json::Value;
 use sockets::{Accepted, Listener};
 use std::collections::HashMap;
@@ -46,13 +47,14 @@ pub struct Server {
     connections: AtomicUsize,
     problems: Mutex<Vec<Error>>,
     warming: Option<Warming>,
+    plan: Plan,
     is_ending: AtomicBool,
 }
 
 impl Server {
-    /// A server of one model.
+    /// A server of one model, whose connections take the places of `plan` in turn.
     #[must_use]
-    pub fn new(embedder: Embedder, kept: Option<Cached>, aliases: Vec<String>) -> Self {
+    pub fn new(embedder: Embedder, kept: Option<Cached>, aliases: Vec<String>, plan: Plan) -> Self {
         Self {
             dimension: embedder.dimension(),
             model: embedder.model().name().to_owned(),
@@ -62,6 +64,7 @@ impl Server {
             connections: AtomicUsize::new(0),
             problems: Mutex::default(),
             warming: None,
+            plan,
             is_ending: AtomicBool::new(false),
         }
     }
@@ -109,6 +112,8 @@ impl Server {
                         open.lock().unwrap_or_else(PoisonError::into_inner).insert(id, handle);
                     }
                     let work = move || {
+                        // What the kernel refuses was said at the beginning.
+                        let _ = self.plan.take(id);
                         // A client that goes away is no failure of the server.
                         let _ = match accepted {
                             Accepted::Unix(stream) => self.lines(stream),
