@@ -16,6 +16,7 @@ pub mod pve;
 pub mod root;
 pub mod shipped;
 pub mod synth;
+pub mod vswitch;
 pub mod watching;
 
 pub use command::Place;
