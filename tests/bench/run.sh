@@ -9,6 +9,7 @@ echo "$(uname -sr), $(nproc) CPUs, load $(cut -d' ' -f1-3 /proc/loadavg), $(date
 bash tests/bench/synthetic.sh "$bin" "$rounds"
 bash tests/bench/packages.sh "$bin" "$rounds"
 bash tests/bench/net.sh "$bin" "$rounds"
+bash tests/bench/flows.sh "$bin" "$rounds"
 root=$(tests/root/build.sh path)
 peers=$(tests/bench/peers.sh)
 # The throw-away root lives in memory, where a sync costs nothing: the state root lies on this machine's disk instead.

@@ -68,9 +68,9 @@ impl Vswitch {
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
         let run = self.case.path("run");
-        ["OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVS_SYSCONFDIR"]
-            .iter()
-            .for_each(|name| drop(command.env(name, &run)));
+        for name in ["OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVS_SYSCONFDIR"] {
+            command.env(name, &run);
+        }
         spawn(command)
     }
 
@@ -80,7 +80,7 @@ impl Vswitch {
         let _ = std::fs::remove_file(&socket);
         let (file, remote) = (self.case.path("conf.db"), format!("--remote=punix:{socket}"));
         let log = format!("--log-file={}", self.case.path("run/ovsdb.log"));
-        self.database = Some(self.spawn("ovsdb-server", &[&file, &remote, "--pidfile", &log]));
+        self.database = Some(self.spawn("ovsdb-server", &[&file, &remote, "--pidfile", "-vconsole:off", &log]));
         wait_for(&socket);
     }
 
@@ -90,7 +90,7 @@ impl Vswitch {
         let _ = std::fs::remove_file(&file);
         let database = format!("unix:{}", self.case.path("run/db.sock"));
         let log = format!("--log-file={}", self.case.path("run/vswitchd.log"));
-        self.daemon = Some(self.spawn("ovs-vswitchd", &[&database, "--pidfile", &log]));
+        self.daemon = Some(self.spawn("ovs-vswitchd", &[&database, "--pidfile", "-vconsole:off", &log]));
         wait_for(&file);
         self.tool("ovs-vsctl", &["--timeout=10", "set", "Open_vSwitch", ".", "external_ids:started=1"]);
     }

@@ -35,7 +35,9 @@ pub fn typed_like(like: &Value, value: Value) -> Value {
 /// Whether `now` has what an item was made with.
 pub fn is_made(to: &Value, now: &Value, spec: &ItemSpec) -> bool {
     let (Value::Object(to), Value::Object(now)) = (to, now) else { return to == now };
-    to.iter().all(|(name, wanted)| match now.get(name) {
+    // What moves by itself is another when an item comes again.
+    let counts = |name: &String| spec.members.get(name).is_none_or(|member| !member.is_only_shown);
+    to.iter().filter(|(name, _)| counts(name)).all(|(name, wanted)| match now.get(name) {
         Some(now) => holds(wanted, now, spec.members.get(name), spec, name),
         None => is_nothing(wanted),
     })

@@ -94,6 +94,11 @@ pub fn wish(place: &str, members: &Map<String, Value>, cookie: u64) -> Result<Wi
             parse_cookie(said.as_str().unwrap_or_default()).map_err(|error| error.on(format!("{place}.cookie")))?
         }
     };
+    for member in ["match", "actions"] {
+        if let Some(wrong) = mangled(text(member)?) {
+            return Err(Error::bad_input(format!("{wrong} is no address, or no VLAN")).on(format!("{place}.{member}")));
+        }
+    }
     let small = |name: &str| number(name, u64::from(u16::MAX), 0).map(|number| u32::try_from(number).unwrap_or(0));
     let said = Flow {
         table: u8::try_from(number("table", 253, 0)?).unwrap_or(0),
@@ -107,6 +112,16 @@ pub fn wish(place: &str, members: &Map<String, Value>, cookie: u64) -> Result<Wi
         actions: if is_absent { "drop".to_owned() } else { actions.to_owned() },
     };
     Ok(Wish { place: place.to_owned(), bridge, is_absent, said })
+}
+
+/// What `ovs-ofctl` would take and make something else of: `10.0.0.300` is 10.0.0.44 for it, and VLAN 5000 is 904.
+fn mangled(text: &str) -> Option<&str> {
+    let is_octets = |part: &&str| part.split('.').count() == 4 && part.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let parts = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == ':'));
+    let mut addresses = parts.flat_map(|part| part.rsplit(':').take(1)).filter(is_octets);
+    let mut vlans = text.split(',').filter_map(|field| field.trim().strip_prefix("dl_vlan="));
+    let is_beyond = |id: &&str| id.parse::<u32>().is_ok_and(|id| id > 4095);
+    addresses.find(|part| part.parse::<std::net::Ipv4Addr>().is_err()).or_else(|| vlans.find(is_beyond))
 }
 
 /// The ports there are on a bridge when all is done, by name, with the numbers of those that have one.
@@ -205,4 +220,33 @@ fn strays(wish: &Wish, flow: &Flow) -> Option<Error> {
             .on(format!("{}.match", wish.place))
             .hint("table, priority, cookie, timeouts and flags are members of their own")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_become_something_else_is_seen() {
+        for right in [
+            "ip,nw_src=10.0.0.0/24",
+            "ip,nw_dst=10.0.0.1/255.0.255.0",
+            "tcp,tp_dst=80,dl_vlan=4095",
+            "ipv6,ipv6_src=fe80::1/64",
+            "mod_nw_src:10.0.0.1,set_field:10.0.0.2->nw_dst",
+            "reg0=1",
+            "set_field:::ffff:10.0.0.1->ipv6_src",
+        ] {
+            assert_eq!(mangled(right), None, "{right}");
+        }
+        for (wrong, part) in [
+            ("ip,nw_src=10.0.0.300", "10.0.0.300"),
+            ("mod_nw_src:10.0.999.1", "10.0.999.1"),
+            ("ip, dl_vlan=5000", "5000"),
+            ("arp,arp_spa=10.0.0.256/24", "10.0.0.256"),
+            ("ip,nw_src=10.0.0.0/255.0.256.0", "255.0.256.0"),
+        ] {
+            assert_eq!(mangled(wrong), Some(part), "{wrong}");
+        }
+    }
 }

@@ -107,7 +107,7 @@ fn no_answer(error: Error, bridge: &str) -> Error {
     if error.message.contains("version negotiation failed") {
         return error.hint(format!("flows are written by {VERSION}: the bridge's protocols must have it"));
     }
-    if error.message.contains("is not a bridge or a socket") || error.message.contains("failed to connect") {
+    if error.message.contains("is not a bridge or a socket") || error.message.contains("connecting to") {
         return Error { kind: Kind::Unavailable, ..error }
             .hint("is ovs-vswitchd running? systemctl status openvswitch-switch");
     }

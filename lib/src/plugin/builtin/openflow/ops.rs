@@ -27,6 +27,9 @@ pub fn perform(settings: &Settings, call: &Call) -> Result<(), Failure> {
     let now = Snapshot::of(&mut client).map_err(untouched)?;
     let nothing = json!({});
     let arg = |at: usize| call.args.get(at).unwrap_or(&nothing);
+    // Open vSwitch forgets all flows of a bridge whose fail mode changes.
+    let forgets = what == "bridge" && arg(1).get("fail_mode").is_some();
+    let kept = if forgets { own_flows(settings, name).map_err(untouched)? } else { Vec::new() };
     let operations = match (what, &*call.member) {
         ("bridge", "create") => Ok(create_bridge(name, arg(0))),
         ("bridge", "set") => set_bridge(&now, name, arg(0), arg(1)),
@@ -49,9 +52,16 @@ pub fn perform(settings: &Settings, call: &Call) -> Result<(), Failure> {
     let wanted = results[at]["rows"][0]["next_cfg"].as_i64().unwrap_or(i64::MAX);
     let settled = realised(settings, &mut client, wanted).and_then(|after| match &*call.member {
         "delete" => Ok(()),
+        "set" if !kept.is_empty() => ofctl::bundle(settings, name, &kept),
         _ => usable(&after, name),
     });
     settled.map_err(|error| Failure { error: error.or_on(call.label()), touched: Touched::Perhaps })
+}
+
+/// The lines that give a bridge its flows of ours again.
+fn own_flows(settings: &Settings, bridge: &str) -> Result<Vec<String>> {
+    let flows = ofctl::dump(settings, bridge)?.into_iter().filter(Flow::is_ours);
+    Ok(flows.map(|flow| format!("add {}", flow.to_add())).collect())
 }
 
 /// Waits until ovs-vswitchd has done what the database says.

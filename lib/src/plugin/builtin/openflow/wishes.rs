@@ -58,6 +58,7 @@ impl<'a> Wishes<'a> {
             }
         }
         self.check_ports();
+        self.check_fail_modes();
         self.take_along();
         let mut policies_gone = BTreeSet::new();
         self.policies(desired, &mut policies_gone);
@@ -273,6 +274,19 @@ impl<'a> Wishes<'a> {
         }
     }
 
+    /// A bridge whose fail mode changes forgets its flows, those of others too.
+    fn check_fail_modes(&mut self) {
+        for (name, members) in self.bridges.clone() {
+            let Some(bridge) = self.snapshot.bridges.get(&name).filter(|bridge| bridge.is_ours) else { continue };
+            let is_kept = members.get("fail_mode").is_none_or(|mode| *mode == bridge.members["fail_mode"]);
+            let others = self.foreign(&name).into_iter().find(|(identity, _)| identity != DEFAULT);
+            if let (false, Some((_, text))) = (is_kept, others) {
+                let message = format!("Open vSwitch would forget flows of others with it: {text}");
+                self.error(&format!("{BRIDGES}.{name}.fail_mode"), Error::refused(message).hint(TAKE_OFF_FLOWS));
+            }
+        }
+    }
+
     /// What goes with a bridge that goes, and whether it may.
     fn take_along(&mut self) {
         for name in self.absent.get(BRIDGES).cloned().unwrap_or_default() {
@@ -293,7 +307,7 @@ impl<'a> Wishes<'a> {
             let others = self.foreign(&name).into_iter().filter(|(identity, _)| identity != DEFAULT);
             if let Some((_, text)) = others.into_iter().next() {
                 let message = format!("flows of others are on it: {text}");
-                self.error(&place, Error::refused(message).hint("take them off first: ovs-ofctl del-flows"));
+                self.error(&place, Error::refused(message).hint(TAKE_OFF_FLOWS));
             }
             let own: Vec<String> = of_bridge.iter().map(|(name, _)| (*name).clone()).collect();
             self.absent.entry(PORTS).or_default().extend(own);
@@ -359,6 +373,8 @@ impl<'a> Wishes<'a> {
         }
     }
 }
+
+const TAKE_OFF_FLOWS: &str = "take them off first: ovs-ofctl del-flows";
 
 /// The flow that a bridge without flows gets by itself.
 pub const DEFAULT: &str = "table=0,priority=0";
