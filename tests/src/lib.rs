@@ -8,6 +8,7 @@
 mod command;
 pub mod disk;
 pub mod machine;
+pub mod mesh;
 pub mod netns;
 pub mod ops;
 pub mod private_bus;
