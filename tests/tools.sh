@@ -1,5 +1,6 @@
 #!/bin/bash
-# tools.sh : unpacks real programs that tests run without installing them, and prints the folder that has them in bin/.
+# tools.sh          unpacks real programs that tests run without installing them, and prints the folder that has them in bin/
+# tools.sh clean    removes the folders of older recipes
 #
 # Open vSwitch and WireGuard in user space. Their packages would start services; unpacked, they touch nothing. The folder
 # is ${OP_DBUS_TEST_CACHE:-/var/cache/op-dbus-tests}/tools-HASH, HASH being that of this file and the Debian release.
@@ -9,10 +10,19 @@ cache=${OP_DBUS_TEST_CACHE:-/var/cache/op-dbus-tests}
 packages=(openvswitch-switch wireguard-go wireguard-tools)
 hash=$({ cat "$here/tools.sh"; grep -E '^(ID|VERSION_ID)=' /etc/os-release; } | sha256sum | cut -c1-16)
 tools=$cache/tools-$hash
+if [ "${1:-}" = clean ]; then
+  for old in "$cache"/tools-*; do
+    if [ "$old" != "$tools" ] && [ -d "$old" ]; then
+      echo "removing $old" >&2
+      rm -rf --one-file-system "$old"
+    fi
+  done
+  exit
+fi
 [ -d "$tools" ] && { echo "$tools"; exit; }
 [ "$(id -u)" = 0 ] || { echo "tools.sh: needs root (it writes $cache and asks apt)" >&2; exit 77; }
 mkdir -p "$cache"
-exec {lock}>"$cache/tools-lock"
+exec {lock}>"$cache/lock-tools"
 flock "$lock"
 [ -d "$tools" ] && { echo "$tools"; exit; }
 rm -rf --one-file-system "$cache"/building-tools-*

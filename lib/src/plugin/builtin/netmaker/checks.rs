@@ -19,11 +19,12 @@ pub fn desired(settings: &Settings, desired: &PluginState, current: &Map<String,
         errors.push(Error::bad_input(message).on(format!("plugins.{NAME}.{key}.{item}{dot}{member}")).hint(hint));
     };
     let is_absent = |members: &Value| members["state"] == "absent";
-    for (name, members) in items(SERVER_NETWORKS).chain(items(NETWORKS)).filter(|(_, members)| !is_absent(members)) {
+    let named = [SERVER_NETWORKS, NETWORKS].map(|key| items(key).map(move |(name, members)| (key, name, members)));
+    for (key, name, members) in named.into_iter().flatten().filter(|(.., members)| !is_absent(members)) {
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         if name.is_empty() || name.len() > 32 || !name.chars().all(is_plain) {
             let hint = "1 to 32 small letters, digits, - and _";
-            wrong(SERVER_NETWORKS, name, "", "this is no name of a network".into(), hint);
+            wrong(key, name, "", "this is no name of a network".into(), hint);
         }
         for (member, is_v4) in [("addressrange", true), ("addressrange6", false)] {
             if let Some(text) = members[member].as_str().filter(|text| !is_range(text, is_v4)) {
@@ -32,11 +33,11 @@ pub fn desired(settings: &Settings, desired: &PluginState, current: &Map<String,
                 } else {
                     "a range like fd00:101::/64, at most /126"
                 };
-                wrong(SERVER_NETWORKS, name, member, format!("{text:?} is no range of addresses"), hint);
+                wrong(key, name, member, format!("{text:?} is no range of addresses"), hint);
             }
         }
         let is_new = current.get(SERVER_NETWORKS).is_some_and(|there| there.get(name).is_none());
-        let is_of_server = desired.values.get(SERVER_NETWORKS).is_some_and(|all| all.get(name).is_some());
+        let is_of_server = key == SERVER_NETWORKS;
         if is_new && is_of_server && members["addressrange"].is_null() && members["addressrange6"].is_null() {
             wrong(
                 SERVER_NETWORKS,

@@ -79,14 +79,16 @@ fn is_pushed(settings: &Settings, call: &Call) -> Result<bool> {
     let now = host::host(settings)?.unwrap_or_default();
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     Ok(call.args.chunks(2).all(|pair| {
-        let member = PUSHED.iter().find(|(_, option)| pair[0] == *option).map_or("", |(member, _)| member);
+        let member = PUSHED.iter().find(|(_, option)| pair[0] == *option).map_or("", |(member, _)| *member);
         now.get(member).is_some_and(|is| Some(text(is).as_str()) == pair[1].as_str())
     }))
 }
 
 /// Changes an object of the server.
 fn change(server: &Server<'_>, call: &Call) -> Result<()> {
-    let (what, name) = call.path.rsplit_once(' ').unwrap_or(("", &call.path));
+    let kinds = ["network", "enrollment key", "host", "client"];
+    let named = |kind: &&str| Some((*kind, call.path.strip_prefix(*kind)?.strip_prefix(' ')?));
+    let (what, name) = kinds.iter().find_map(named).unwrap_or_default();
     let nothing = json!({});
     let arg = |at: usize| call.args.get(at).unwrap_or(&nothing);
     let gone = || Error::new(Kind::Stale, format!("the {what} {name} is not there any more"));
