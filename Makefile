@@ -1,11 +1,11 @@
 # op-dbus: `make` shows what there is to make.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PROGRAMS := op-discover op-query op-apply op-install op-snapshot op-audit op-dbus
+PROGRAMS := op-discover op-query op-apply op-install op-snapshot op-audit op-embed op-dbus
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help deps build demo test test-vm lint bench install registry docs clean-test-cache
+.PHONY: help deps build demo test test-vm lint bench bench-gpu install registry docs clean-test-cache
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ demo: deps ## discover, create, query, plan, apply, verify: real services in a t
 	@tests/demo.sh
 
 test: deps lint ## everything but the VM: lints, pure logic, programs, real services, a booted machine (as root)
-	@set -e; for p in $(PROGRAMS); do cargo build --locked --quiet -p $$p; done
+	@set -e; for p in $(filter-out op-embed,$(PROGRAMS)); do cargo build --locked --quiet -p $$p; done
 	@tests/root/build.sh >/dev/null
 	@tests/machine/build.sh >/dev/null
 	@tests/tools.sh >/dev/null
@@ -29,7 +29,7 @@ test: deps lint ## everything but the VM: lints, pure logic, programs, real serv
 	@tests/folders.sh
 
 test-vm: test ## the same, and what needs a virtual machine with two NUMA nodes
-	cargo test --locked -p op_dbus_tests --test vm -- --ignored
+	cargo test --locked -p op_dbus_tests --test vm --test vectors_vm -- --ignored
 
 lint: ## formatting and clippy
 	cargo fmt --all --check
@@ -38,6 +38,10 @@ lint: ## formatting and clippy
 bench: deps build ## measure beside what people use today, in one run (as root)
 	@cargo build --locked --release -p op_dbus_tests --bins
 	@tests/bench/run.sh
+
+bench-gpu: ## embeddings on the processor and on a GPU, where a device and a GPU build of ONNX Runtime are there
+	@cargo build --locked --release -p op-embed
+	@tests/bench/gpu.sh
 
 install: ## programs, mappings and the hookscript under $(DESTDIR)$(PREFIX), after make build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/usr/share/op-dbus

@@ -55,7 +55,7 @@ rustPlatform.buildRustPackage {
     cp -r mappings $out/share/op-dbus/
     install -D -m 644 packaging/man/op-dbus.7 -t $out/share/man/man7
     install -D -m 644 packaging/completions/op-dbus -t $out/share/bash-completion/completions
-    for program in discover query apply install snapshot audit; do
+    for program in discover query apply install snapshot audit embed; do
       ln -s op-dbus $out/share/bash-completion/completions/op-$program
     done
   '';

@@ -17,13 +17,16 @@ if command -v systemd-analyze >/dev/null; then
   [ -x "$apply" ] || apply=$(command -v true)
   snapshot=$programs/op-snapshot
   [ -x "$snapshot" ] || snapshot=$(command -v true)
+  embed=$programs/op-embed
+  [ -x "$embed" ] || embed=$(command -v true)
   systemctl=$(command -v systemctl || command -v true)
   for unit in systemd/*; do
-    sed -e "s,/usr/bin/op-apply,$apply," -e "s,/usr/bin/op-snapshot,$snapshot," -e "s,/usr/bin/systemctl,$systemctl," "$unit" >"$work/${unit##*/}"
+    sed -e "s,/usr/bin/op-apply,$apply," -e "s,/usr/bin/op-snapshot,$snapshot," -e "s,/usr/bin/op-embed,$embed," \
+      -e "s,/usr/bin/systemctl,$systemctl," "$unit" >"$work/${unit##*/}"
   done
   # pve-guests.service, polkit.service and others need not be on this machine: they are only ordered against.
-  said=$(systemd-analyze verify --man=no --recursive-errors=no "$work"/op-dbus* 2>&1) || true
-  said=$(grep -F op-dbus <<<"$said" || true)
+  said=$(systemd-analyze verify --man=no --recursive-errors=no "$work"/op-* 2>&1) || true
+  said=$(grep -E 'op-(dbus|embed)' <<<"$said" || true)
   if [ -z "$said" ]; then good "systemd-analyze verify: nothing to say about $(cd systemd && echo *)"; else bad "$said"; fi
   # How exposed a service is, from 0 to 100, as this version of systemd counts; the limits may only go down.
   for limit in op-dbus=40 op-dbus-snapshot=22; do

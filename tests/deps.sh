@@ -19,6 +19,7 @@ packages=(
   strace                                # kills a program at each of its writes
   systemd                               # busctl, systemd-analyze
   libglib2.0-bin                        # gdbus, to measure beside
+  python3-venv                          # tests/embed/python.sh: what embeddings are compared with
   groff-base                            # whether the manual page is well formed
   nix-bin                               # whether the Nix files parse; no daemon
 )

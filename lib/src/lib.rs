@@ -1,7 +1,7 @@
 //! op-dbus: any D-Bus service as declarative state. One module a room, in the order data flows upwards.
 //!
 //! The arrows between rooms point one way (`tests/tests/layering.rs` holds the exact list):
-//! programs -> `cli` -> `apply` -> `plugin`, `audit` -> `state`, `bus` -> `store` -> `base`.
+//! programs -> `cli` -> `apply` -> `plugin`, `audit` -> `state`, `bus`, `embed` -> `numa`, `store` -> `base`.
 
 // A test may unwrap: its failure is its report.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -11,7 +11,10 @@ pub mod audit;
 pub mod base;
 pub mod bus;
 pub mod cli;
+#[cfg(feature = "vectors")]
+pub mod embed;
 pub mod http;
+pub mod numa;
 pub mod package;
 pub mod plugin;
 pub mod state;

@@ -33,7 +33,11 @@ expect() {
     printf 'FAILED: %s\n  expected: %s\n  got:      %s\n' "$1" "$2" "$got"
 }
 
-expect 'op-dbus ' 'apply audit discover help install plugin query snapshot'
+expect 'op-dbus embed model use ' minilm-l6-q4
+expect 'op-embed --format ' 'ndjson npy raw'
+expect 'op-embed --level m' medium
+expect 'op-embed serve --al' --alias
+expect 'op-dbus ' 'apply audit discover embed help install plugin query snapshot'
 expect 'op-dbus --json qu' query
 expect 'op-dbus help pl' plugin
 expect 'op-dbus --q' --quiet
@@ -103,7 +107,7 @@ expect 'op-snapshot restore cache @ 2025-01-15-11 :' 00
 unset COMP_LINE COMP_POINT
 export OP_DBUS_ROOT=$host/none OP_DBUS_MAPPINGS=$host/none
 expect 'op-query --plugin ' ''
-for program in op-dbus op-discover op-query op-apply op-install op-snapshot op-audit; do
+for program in op-dbus op-discover op-query op-apply op-install op-snapshot op-audit op-embed; do
     if complete -p "$program" >/dev/null; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 done
 

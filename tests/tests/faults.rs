@@ -132,7 +132,7 @@ fn a_service_that_is_killed_comes_back_and_one_that_is_masked_is_missed() {
     fails(&apply(&session, &[], &located("there")), 69, &missing);
     fails(&session.run(&["op-query", "--plugin", "hostname"], ""), 69, &missing);
     let rest = session.run(&["op-query"], "");
-    assert_eq!((rest.code, rest.json()["plugins"].as_object().unwrap().len()), (0, 9));
+    assert_eq!((rest.code, rest.json()["plugins"].as_object().unwrap().len()), (0, 10));
     let named = session.run(&["op-query", "--plugin", "hostname", "--plugin", "timedate"], "");
     assert_eq!((named.code, &named.json()["plugins"]["timedate"]["timezone"]), (3, &json!("Etc/UTC")));
     fails(&session.run(&["op-discover", HOSTNAME], ""), 69, &[HOSTNAME, "--activate"]);
@@ -179,7 +179,7 @@ fn an_ordinary_user_may_look_and_plan_and_not_apply() {
     assert_eq!((introspection.code, &introspection.json()["kind"]), (0, &json!("introspection")));
     let state = as_nobody(&session, &["op-query"], "");
     // All answer; one service keeps its settings from those who may not change them.
-    assert_eq!((state.code, state.json()["plugins"].as_object().unwrap().len()), (3, 10), "{state:?}");
+    assert_eq!((state.code, state.json()["plugins"].as_object().unwrap().len()), (3, 11), "{state:?}");
     assert!(state.stderr.contains("plugins.firewalld.zones") && state.stderr.contains("denied"), "{state:?}");
     let want = json!({"plugins": {"hostname": {"location": "here"}, "packagekit": {"packages": ["hello-op"]}}});
     let plan = as_nobody(&session, &["op-apply", "--dry-run"], &want.to_string());

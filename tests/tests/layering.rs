@@ -13,6 +13,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("http", &["base"]),
     ("store", &["base"]),
+    ("numa", &["base"]),
+    ("embed", &["numa", "store", "base"]),
     ("state", &["base"]),
     ("bus", &["store", "base"]),
     ("audit", &["store", "base"]),
@@ -21,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // What a key of a mapping may do is a type of state.
     ("package", &["plugin", "audit", "bus", "state", "store", "http", "base"]),
     ("apply", &["plugin", "audit", "state", "bus", "store", "base"]),
-    ("cli", &["apply", "package", "audit", "plugin", "state", "bus", "store", "http", "base"]),
+    ("cli", &["apply", "package", "audit", "plugin", "state", "bus", "embed", "numa", "store", "http", "base"]),
 ];
 
 /// Crates that one part of the library alone knows: what they do is done there.
@@ -31,7 +33,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("quick_xml", &["bus/introspection/"]),
     // A type signature and a bus name are also looked at where a mapping is read.
     ("zbus", &["bus/", "plugin/generic/arguments.rs", "plugin/manifest.rs"]),
-    ("toml", &["plugin/"]),
+    ("toml", &["plugin/", "embed/model/manifest.rs"]),
     ("sha2", &["base/digest.rs", "audit/merkle.rs"]),
     ("serde_json_canonicalizer", &["base/digest.rs", "audit/"]),
     ("libbtrfs", &["store/volumes/btrfs.rs"]),
@@ -39,9 +41,15 @@ const CRATES: &[(&str, &[&str])] = &[
     // Packages, and heads of the audit trail.
     ("minisign", &["package/signing.rs", "audit/keys.rs"]),
     ("minisign_verify", &["package/signature.rs", "package/keyring/", "audit/keys.rs"]),
-    // The archive, and content that travels as btrfs compressed it.
-    ("zstd", &["package/archive.rs", "package/stream/extent.rs"]),
+    // Sealed segments of vectors, the archive, and content that travels as btrfs compressed it.
+    ("zstd", &["embed/cache/", "package/archive.rs", "package/stream/extent.rs"]),
     ("miniz_oxide", &["package/stream/extent.rs"]),
+    ("ort", &["embed/engine/"]),
+    ("ort_tract", &["embed/engine/runtime.rs"]),
+    ("libloading", &["embed/engine/runtime.rs"]),
+    ("tokenizers", &["embed/tokenizer.rs"]),
+    ("rusqlite", &["embed/"]),
+    ("crc32fast", &["embed/"]),
 ];
 
 /// Where the environment and the arguments are read.
@@ -51,7 +59,14 @@ const ENVIRONMENT: &[&str] = &["cli/", "store/layout.rs"];
 const PROCESS: &[&str] = &["cli/"];
 
 /// Files that may hold `unsafe`.
-const UNSAFE: &[&str] = &[];
+const UNSAFE: &[&str] = &[
+    "cli/embed/serve/sockets.rs",
+    "embed/engine/runtime.rs",
+    "embed/map.rs",
+    "embed/simd.rs",
+    "numa/sys.rs",
+    "store/stream.rs",
+];
 
 /// Files that were looked at twice and may be longer than 400 lines.
 const LONG: &[&str] = &["plugin/mapping/file.rs"];
@@ -338,6 +353,26 @@ fn programs_use_the_library_alone() {
         }
     }
     none(&problems);
+}
+
+/// An engine is 20 MB of program and minutes of building: op-embed has one, and everyone else asks op-embed.
+#[test]
+fn only_op_embed_has_an_engine() {
+    for program in fs::read_dir(repository().join("bin")).unwrap().map(|entry| entry.unwrap().file_name()) {
+        let program = program.to_str().unwrap();
+        let output = std::process::Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--package", program])
+            .current_dir(repository())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let tree = String::from_utf8(output.stdout).unwrap();
+        let crates: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(crates.contains("op_dbus"), "{program} depends on {crates:?}");
+        for engine in ["ort", "ort-tract", "tract-core", "tract-onnx", "tokenizers", "libloading"] {
+            assert_eq!(crates.contains(engine), program == "op-embed", "{program}: {engine}");
+        }
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ fn what_was_queried_is_applied_as_nothing_to_do_twice() {
         "hostname",
         "locale",
         "login1",
+        "net",
         "networkmanager",
         "packagekit",
         "timedate",
@@ -317,6 +318,13 @@ fn another_machine_is_reached_over_ssh() {
     let query = session.run(&["op-query", "--host", "root@localhost", "--plugin", "hostname"], "");
     assert_eq!(query.code, 0, "{query:?}");
     assert_eq!(query.json()["plugins"]["hostname"]["static_hostname"], "op-test");
+    // What is built in would change this machine, not that one.
+    let bridge = json!({"plugins": {"net": {"interfaces": {"br0": {"type": "linux-bridge"}}}}});
+    let elsewhere = ["plugins.net", "works on the host it runs on", "ssh HOST"];
+    fails(&apply(&session, &["--host", "root@localhost"], &bridge), 5, &elsewhere);
+    fails(&session.run(&["op-query", "--host", "root@localhost", "--plugin", "net"], ""), 5, &elsewhere);
+    let all = session.run(&["op-query", "--host", "root@localhost"], "").json();
+    assert!(all["plugins"].get("net").is_none() && all["plugins"].get("hostname").is_some(), "{all}");
     let wanted = json!({"plugins": {"packagekit": {"packages": ["hello-op"]}}});
     let install = || apply(&session, &["--host", "root@localhost", "--owner", "boot"], &wanted);
     // The disk that would be looked at is not the one that would be filled.

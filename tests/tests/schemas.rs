@@ -29,6 +29,12 @@ use op_dbus::bus::recording::Recording;
 use op_dbus::bus::walk::Tree;
 use op_dbus::cli::show_packages::{KeysReport, RevokedReport};
 use op_dbus::cli::show_registries::KeyringReport;
+use op_dbus::embed::cache::{Collected, Stats, Verified, Warmed};
+use op_dbus::embed::documents::{
+    Added, Bench, Document, EmbedTimings, Engines, Layers, ModelVerification, Models, Placement, Record as Embedding,
+    SearchTimings,
+};
+use op_dbus::embed::search::Match;
 use op_dbus::package::create::IntrospectionDocument;
 use op_dbus::package::install::{InstallReport, InstallationReport};
 use op_dbus::package::ledger::Ledger;
@@ -113,6 +119,22 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("audit-head", Some("audit_head"), of::<HeadDocument>()),
         ("audit-proof", Some("audit_proof"), of::<Proof>()),
         ("audit-verdict", Some("audit_verdict"), of::<Verdict>()),
+        ("embedding", None, of::<Embedding<'_>>()),
+        ("embed-timings", Some("embed_timings"), of::<EmbedTimings>()),
+        ("models", Some("models"), of::<Models>()),
+        ("model", None, of::<op_dbus::embed::model::Manifest>()),
+        ("model-verification", Some("model_verification"), of::<ModelVerification>()),
+        ("engines", Some("engines"), of::<Engines>()),
+        ("embed-bench", Some("embed_bench"), of::<Bench>()),
+        ("embed-layers", Some("embed_layers"), of::<Layers>()),
+        ("embedding-cache", Some("embedding_cache"), of::<Stats>()),
+        ("embedding-verification", Some("embedding_verification"), of::<Document<Verified>>()),
+        ("embedding-collection", Some("embedding_collection"), of::<Document<Collected>>()),
+        ("embedding-warming", Some("embedding_warming"), of::<Document<Warmed>>()),
+        ("topology", Some("topology"), of::<Document<Placement>>()),
+        ("documents", Some("documents"), of::<Document<Added>>()),
+        ("document-match", None, of::<Match>()),
+        ("search-timings", Some("search_timings"), of::<Document<SearchTimings>>()),
     ]
 }
 

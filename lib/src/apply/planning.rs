@@ -166,6 +166,7 @@ impl StateManager<'_> {
             if let (None, Some(problem)) = (&entry.mapping, entry.problems.first()) {
                 return Err(problem.clone());
             }
+            entry.check_on(self.bus)?;
             entry.plugin()?
         };
         match plugin.read_only_because() {

@@ -188,6 +188,7 @@ fn plugin_called(
     let mut entry = catalog.entry(name)?;
     found.problems.append(&mut entry.problems);
     found.warnings.append(&mut entry.contradictions);
+    entry.check_on(bus)?;
     let sees_all = *want == Want::All || entry.mapping.is_none();
     if sees_all { catalog.plugin_keeping_secrets(&entry) } else { entry.plugin() }
 }
@@ -195,10 +196,11 @@ fn plugin_called(
 /// The plugins that are queried when nobody names any: those installed, and those shipped whose service is there.
 pub fn everything(bus: &Bus, catalog: &Catalog) -> Result<Vec<String>> {
     let present = names::available(bus)?;
+    let is_here = !bus.is_remote() && bus.replayed().is_none();
     let is_there = |name: &&str| {
         catalog.manifest_of(name).is_some_and(|(origin, manifest)| match &manifest.plugin.dbus_service {
             Some(service) => origin == Origin::Installed || present.contains(service),
-            None => builtin::is_there(&manifest),
+            None => is_here && builtin::is_there(&manifest),
         })
     };
     Ok(catalog.names().filter(is_there).map(str::to_owned).collect())

@@ -65,6 +65,32 @@ impl Plain {
     }
 }
 
+/// A digest over length-prefixed fields, begun: what many digests have in common is digested once.
+#[derive(Clone)]
+pub struct Fields(Sha256);
+
+impl Fields {
+    /// Begins in the domain `tag`.
+    #[must_use]
+    pub fn begin(tag: &str) -> Self {
+        Self(Sha256::new()).with(tag.as_bytes())
+    }
+
+    /// With one more field. Each has its length before it, so no two lists of fields are the same bytes.
+    #[must_use]
+    pub fn with(mut self, field: &[u8]) -> Self {
+        self.0.update((field.len() as u64).to_le_bytes());
+        self.0.update(field);
+        self
+    }
+
+    /// The SHA-256 of all fields.
+    #[must_use]
+    pub fn end(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +102,15 @@ mod tests {
         let b = json!({"a": [1.0, "é"], "b": 1});
         assert_eq!(of_json("plan", &a), of_json("plan", &b));
         assert_ne!(of_json("plan", &a), of_json("base", &a));
+    }
+
+    #[test]
+    fn fields_do_not_run_into_each_other() {
+        let of = |fields: &[&str]| fields.iter().fold(Fields::begin("key"), |f, x| f.with(x.as_bytes())).end();
+        assert_eq!(of(&["a", "b"]), of(&["a", "b"]));
+        for other in [&["ab"][..], &["ab", ""], &["", "ab"], &["a", "b", ""], &["b", "a"]] {
+            assert_ne!(of(&["a", "b"]), of(other), "{other:?}");
+        }
+        assert_ne!(Fields::begin("key").end(), Fields::begin("yek").end());
     }
 }

@@ -8,6 +8,8 @@ mod args;
 pub mod author;
 mod common;
 pub mod confirm;
+#[cfg(feature = "engine")]
+pub mod embed;
 mod env;
 mod escape;
 pub mod front;

@@ -121,6 +121,11 @@ impl Out {
         if self.look.is_stdout_terminal { self.print(&json_for_terminal(&text)) } else { self.print(&text) }
     }
 
+    /// Writes bytes that are no text, or text that was made safe, in one piece.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write(bytes)
+    }
+
     /// Prints a table; cells are one line each and harmless to the terminal.
     pub fn table(&mut self, columns: &[&str], rows: &[Vec<String>]) -> Result<()> {
         self.print(&table::layout(columns, rows, self.look.columns))
@@ -199,10 +204,14 @@ impl Out {
     }
 
     fn print(&mut self, text: &str) -> Result<()> {
+        self.write(text.as_bytes())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if self.is_closed {
             return Ok(());
         }
-        match self.stdout.write_all(text.as_bytes()).and_then(|()| self.stdout.flush()) {
+        match self.stdout.write_all(bytes).and_then(|()| self.stdout.flush()) {
             Ok(()) => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
                 self.is_closed = true;

@@ -5,7 +5,7 @@ use super::escape::one_line;
 use crate::apply::pending::{Pending, Waiting};
 use crate::apply::recover::{Recovery, TakenBack};
 use crate::apply::report::Residue;
-use crate::apply::{Report, RunOutcome, confirmation};
+use crate::apply::{ActionResult, Report, RunOutcome, confirmation};
 use crate::audit::anomaly::{Anomalies, Anomaly, ENOUGH_DAYS, ENOUGH_RUNS};
 use crate::audit::prune::Prunable;
 use crate::audit::search::{Hit, Hits};
@@ -104,7 +104,10 @@ pub fn report(out: &mut Out, report: &Report) -> Result<()> {
             ),
             None => format!("Done and verified (run {}).\n", report.run),
         },
-        RunOutcome::Undone => format!("It failed, and everything that was done was undone (run {}).\n", report.run),
+        RunOutcome::Undone if report.actions.iter().any(|action| action.result == ActionResult::Undone) => {
+            format!("It failed, and everything that was done was undone (run {}).\n", report.run)
+        }
+        RunOutcome::Undone => format!("It failed before anything was changed (run {}).\n", report.run),
         RunOutcome::Residue => format!("It failed, and this remains (run {}):\n{}", report.run, remaining(report)),
     };
     out.text(&text)

@@ -58,6 +58,17 @@ impl Entry {
         Ok(Box::new(GenericPlugin::new(&self.manifest, self.mapping.clone())))
     }
 
+    /// Whether it works on the machine that `bus` leads to: what is built in works on this host alone.
+    pub fn check_on(&self, bus: &Bus) -> Result<()> {
+        let is_elsewhere = bus.is_remote() || bus.replayed().is_some();
+        if self.manifest.plugin.source == Source::BuiltIn && is_elsewhere {
+            return Err(Error::refused("this plugin is built in, and works on the host it runs on, not over a bus")
+                .on(format!("plugins.{}", self.manifest.plugin.name))
+                .hint("run it there, for example: ssh HOST op-query; or leave the plugin out"));
+        }
+        Ok(())
+    }
+
     /// Whether it can write anything.
     #[must_use]
     pub fn can_apply(&self) -> bool {

@@ -173,6 +173,12 @@ impl StateRoot {
         self.checkpoints().join(format!("{run}.json"))
     }
 
+    /// The folder of installed embedding models.
+    #[must_use]
+    pub fn models(&self) -> PathBuf {
+        self.path.join("models")
+    }
+
     /// The folder of runs that wait to be confirmed.
     #[must_use]
     pub fn pending_folder(&self) -> PathBuf {
@@ -232,6 +238,18 @@ impl StateRoot {
     pub fn diff(&self, plugin: &str, digest: &str) -> PathBuf {
         let digest = digest.trim_start_matches("sha256:");
         self.cache().join("diffs").join(plugin).join(format!("{digest}.json"))
+    }
+
+    /// The folder of the cache of vectors.
+    #[must_use]
+    pub fn embeddings(&self) -> PathBuf {
+        self.cache().join("embeddings")
+    }
+
+    /// The folder of documents that are searched by meaning.
+    #[must_use]
+    pub fn documents(&self) -> PathBuf {
+        self.path.join("@vectors").join("documents")
     }
 
     /// Where the last answers of a plugin's service are kept.

@@ -35,6 +35,7 @@ impl Lock {
         let mut file = open(path).map_err(|e| attempt(&e))?;
         let deadline = Instant::now() + timeout;
         let mut has_said_so = false;
+        let mut pause = Duration::from_millis(1);
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) if is_at(&file, path) => break,
@@ -62,11 +63,12 @@ impl Lock {
                 on_wait(&format!("waiting for another run ({holder})"));
                 has_said_so = true;
             }
-            std::thread::sleep(Duration::from_millis(20).min(deadline - Instant::now()));
+            std::thread::sleep(pause.min(deadline.saturating_duration_since(Instant::now())));
+            pause = (pause * 2).min(Duration::from_millis(20));
         }
-        // Who holds it is a courtesy to those who wait: failing to say so is no failure.
-        let _ =
-            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "process {}", std::process::id()));
+        // Who holds it is a courtesy to those who wait: failing to say so is no failure. As long as ever, so that the
+        // file is not cut: some file systems wait for the disk when a file that was cut is closed.
+        let _ = file.rewind().and_then(|()| write!(file, "process {:<10}", std::process::id()));
         Ok(Self(file))
     }
 }

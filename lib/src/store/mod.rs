@@ -6,10 +6,12 @@
 //!   .staging-...                      unfinished, or no longer wanted; swept by the next Store
 //!   @cache/                           embeddings/ queries/ blocks/ diffs/; may be deleted at any time
 //!   @cache/queries/PLUGIN/state.json  what was read last of a plugin's service, and when
+//!   @cache/embeddings/                vectors that were computed once: embed::cache
 //!   @cache-snapshots/                 cache@YYYY-MM-DD-HH:00, sealed
 //!   @plugin-NAME/                     the active version of a plugin; sealed, unless it is a draft
 //!   @plugin-snapshots/NAME@vVERSION/  every installed or published version, sealed
 //!   @timing/ @vectors/                the audit trail
+//!   @vectors/documents/               texts that are searched by meaning: embed::search
 //!   @state/lock                       held while applying
 //!   @state/ownership.json             what op-dbus added, and for whom
 //!   @state/checkpoints/RUN.json       what was there before a run
@@ -28,6 +30,7 @@ pub mod layout;
 pub mod lock;
 pub mod mounts;
 mod opened;
+pub mod stream;
 pub mod sweep;
 pub mod volumes;
 

@@ -226,6 +226,7 @@ fn plugin_called(bus: &Bus, catalog: &Catalog, name: &str) -> Result<Box<dyn Sta
         return Ok(Box::new(catalog.ad_hoc(bus, name)));
     }
     let entry = catalog.entry(name)?;
+    entry.check_on(bus)?;
     match entry.problems.first() {
         Some(problem) => Err(problem.clone()),
         None if entry.mapping.is_none() => catalog.plugin_keeping_secrets(&entry),

@@ -22,7 +22,7 @@
 
 mod btrfs;
 mod plain;
-mod rename;
+pub(crate) mod rename;
 mod tree;
 
 pub use btrfs::{Subvolumes, nested};

@@ -1,0 +1,15 @@
+//! What `op-embed` shares between its commands: which model computes on what, texts in, vectors out.
+
+pub mod bench;
+pub mod choice;
+pub mod find;
+pub mod format;
+pub mod keep;
+pub mod layers;
+pub mod lines;
+pub mod models;
+mod replay;
+pub mod serve;
+pub mod stream;
+
+pub use choice::Choice;
