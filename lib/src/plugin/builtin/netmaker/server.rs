@@ -43,7 +43,10 @@ impl<'a> Server<'a> {
     /// Makes a request; the answer's body.
     pub fn ask(&self, verb: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let url = format!("{}{path}", self.url);
-        let answer = request(verb, &url, Some(&self.token), body, &self.settings.network())?;
+        // An enrollment key is deleted by what it is: so a whole path is never repeated.
+        let place = format!("{verb} {}{}", self.url, path.split('/').take(4).collect::<Vec<_>>().join("/"));
+        let answer = request(verb, &url, Some(&self.token), body, &self.settings.network());
+        let answer = answer.map_err(|error| error.on(place.clone()))?;
         if answer.status == 200 {
             return Ok(answer.body);
         }
@@ -55,7 +58,7 @@ impl<'a> Server<'a> {
             502..=504 => Error::new(Kind::Unavailable, message),
             _ => Error::failed(message),
         };
-        Err(error.on(format!("{verb} {url}")))
+        Err(error.on(place))
     }
 
     /// Reads everything.
