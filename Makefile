@@ -3,9 +3,11 @@
 SHELL := /bin/bash
 PROGRAMS := op-discover op-query op-apply op-install op-snapshot op-audit op-embed op-dbus
 PREFIX ?= /usr/local
+# What the package and the archives are made of: release, or debug for tests.
+PROFILE ?= release
 DESTDIR ?=
 
-.PHONY: help deps build demo test test-vm lint bench bench-gpu install registry docs clean-test-cache
+.PHONY: help deps build demo test test-vm lint bench bench-gpu install uninstall deb dist registry docs clean-test-cache
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,12 +45,17 @@ bench-gpu: ## embeddings on the processor and on a GPU, where a device and a GPU
 	@cargo build --locked --release -p op-embed
 	@tests/bench/gpu.sh
 
-install: ## programs, mappings and the hookscript under $(DESTDIR)$(PREFIX), after make build
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/usr/share/op-dbus
-	install -m 755 $(PROGRAMS:%=target/release/%) $(DESTDIR)$(PREFIX)/bin/
-	cp -r --no-preserve=ownership mappings $(DESTDIR)/usr/share/op-dbus/
-	install -D -m 755 proxmox-hook/op-dbus-hook -t $(DESTDIR)/usr/share/op-dbus/hook
-	install -m 644 proxmox-hook/manage.sh $(DESTDIR)/usr/share/op-dbus/hook/
+install: ## all that an installation has, under $(DESTDIR)$(PREFIX), after make build; starts nothing
+	@PROGRAMS="$(PROGRAMS)" PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" BUILT="target/$(PROFILE)" packaging/install.sh
+
+uninstall: ## take away what make install put there; data and /etc/op-dbus stay
+	@PROGRAMS="$(PROGRAMS)" PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" packaging/uninstall.sh
+
+deb: ## the Debian package, in target/deb, after make build (Debian 12: it serves 12, 13, Proxmox VE 8 and 9)
+	@PROGRAMS="$(PROGRAMS)" BUILT="target/$(PROFILE)" packaging/debian/build.sh target/deb
+
+dist: ## archives of source and programs, bill of materials, checksums, in target/dist (KEY=FILE: signed by minisign)
+	@PROGRAMS="$(PROGRAMS)" BUILT="target/$(PROFILE)" packaging/dist.sh target/dist $(KEY)
 
 registry: build ## the shipped mappings as signed packages with an index, in target/registry (KEY=FILE: the secret key)
 	@packaging/registry.sh target/registry $(KEY)

@@ -1,13 +1,17 @@
 #!/bin/bash
 # check.sh : checks the Nix files as far as this machine can, and says what it skipped.
 #   with Nix                        parses every file, which also finds names that are not bound; compares the module's
-#                                   services with those in packaging/systemd
-#   and $OP_DBUS_NIXPKGS            (a nixpkgs tree) evaluates all outputs of the flake, without building or a network
+#                                   services with those in packaging/systemd; sees that each option does something;
+#                                   compiles the script of the test in a virtual machine
+#   with nixfmt                     looks whether the files are formatted
+#   and $OP_DBUS_NIXPKGS            (a nixpkgs tree) evaluates all outputs of the flake, and a system with every option
+#                                   set, without building or a network; has systemd read that system's units
+#   and $OP_DBUS_NIX_BUILD=1        (a builder) builds and runs nix run .#op-query and nix profile install .#op-dbus
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 skip() { echo "SKIP $1: $2"; }
 
-files=(flake.nix nix/*.nix)
+files=(flake.nix nix/*.nix nix/tests/*.nix)
 # flake.lock must lock what flake.nix asks for, or Nix locks anew and wants a network.
 url=$(sed -n 's/.*inputs\.nixpkgs\.url = "github:\(.*\)";.*/\1/p' flake.nix)
 locked=$(python3 - <<'EOF'
@@ -34,7 +38,15 @@ for file in "${files[@]}"; do
 done
 echo "nix: parsed ${files[*]}"
 
-nix-instantiate --eval --strict --json nix/unit.nix | python3 -c '
+if command -v nixfmt >/dev/null; then
+  nixfmt --check "${files[@]}"
+  echo "nix: formatted ${files[*]}"
+else
+  skip nix-format "nixfmt is not installed"
+fi
+
+evaluate() { nix-instantiate --eval --strict --json -E "$1" 2> >(grep -v "build-users-group" >&2); }
+evaluate '(import ./nix/unit.nix { }).systemd.services' | python3 -c '
 import collections, json, sys
 
 def lines(value):
@@ -67,11 +79,47 @@ sys.exit(bool(problems))
 '
 echo "nix: the module's services are those in packaging/systemd"
 
+# Each option, changed, changes what comes of the module: else it is not used.
+plain=$(evaluate '(import ./nix/unit.nix { })')
+options='{ state.plugins.x.y = 1; } { plugins.lamp = "/lamp"; } { trustedKeys.a = "k"; } { snapshot.enable = false; }
+{ snapshot.schedule = "daily"; } { drift.enable = false; } { drift.schedule = "daily"; } { cache.warm = true; }
+{ cache.budget = "1G"; } { cache.numa = "off"; } { hardening = false; } { enable = false; } { package = "/opt"; }'
+# state and acknowledged become files, which the stand-in names only.
+while read -r option; do
+  case $option in '{ state.'*) continue ;; esac
+  [ "$(evaluate "(import ./nix/unit.nix { options = $option; })")" != "$plain" ] ||
+    { echo "nix: the option does nothing: $option" >&2; exit 1; }
+done < <(sed 's/} {/}\n{/g' <<<"$options")
+echo "nix: every option of the module does something"
+
+evaluate '(import ./nix/tests/vm.nix { module = null; }).testScript' |
+  python3 -c 'import json, sys; compile(json.load(sys.stdin), "nix/tests/vm.nix", "exec")'
+echo "nix: the script of the test in a virtual machine compiles"
+
 if [ -z "${OP_DBUS_NIXPKGS:-}" ]; then
-  skip nix-flake "the flake is not evaluated: OP_DBUS_NIXPKGS names no nixpkgs tree"
+  skip nix-flake "the flake and a whole system are not evaluated: OP_DBUS_NIXPKGS names no nixpkgs tree"
+  skip nix-run "nix run and nix profile install are not tried: they want a nixpkgs tree and a builder"
   exit 0
 fi
-nix flake check --no-build --no-write-lock-file --override-input nixpkgs "path:$OP_DBUS_NIXPKGS" \
-  --option allow-import-from-derivation false
-nix eval --no-write-lock-file --override-input nixpkgs "path:$OP_DBUS_NIXPKGS" .#packages.x86_64-linux.default.drvPath
-echo "nix: evaluated the flake with $OP_DBUS_NIXPKGS"
+override=(--no-write-lock-file --override-input nixpkgs "path:$OP_DBUS_NIXPKGS")
+nix flake check --no-build "${override[@]}" --option allow-import-from-derivation false
+nix eval "${override[@]}" .#packages.x86_64-linux.default.drvPath
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+nix eval --json "${override[@]}" .#lib.units.x86_64-linux >"$work/units"
+jq -r 'keys[]' "$work/units" | while read -r name; do
+  # Its programs are not built, so something that exists stands in.
+  jq -r --arg name "$name" '.[$name]' "$work/units" | sed "s,=/nix/store/[^ ]*/bin/[^ ]*,=$(type -P true)," >"$work/$name"
+done
+said=$(systemd-analyze verify --man=no --recursive-errors=no "$work"/op-dbus* 2>&1 | grep op-dbus || true)
+[ -z "$said" ] || { echo "nix: the evaluated units: $said" >&2; exit 1; }
+echo "nix: evaluated the flake and a system with $OP_DBUS_NIXPKGS; systemd has nothing to say about its units"
+
+if [ -z "${OP_DBUS_NIX_BUILD:-}" ]; then
+  skip nix-run "nix run and nix profile install are not tried: OP_DBUS_NIX_BUILD is not set"
+  exit 0
+fi
+nix run "${override[@]}" .#op-query -- --version
+nix profile install --profile "$work/profile" "${override[@]}" .#op-dbus
+"$work/profile/bin/op-dbus" query --version
+echo "nix: ran op-query, and op-dbus from a profile"

@@ -5,6 +5,7 @@
   makeBinaryWrapper,
   btrfs-progs,
   compsize,
+  gnupg,
   util-linux,
 }:
 
@@ -15,7 +16,7 @@ rustPlatform.buildRustPackage {
   pname = "op-dbus";
   inherit (manifest.workspace.package) version;
 
-  # What the programs are made of, and nothing else: a change in the documentation builds nothing anew.
+  # What the programs are made of, and what is installed beside them.
   src = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
@@ -24,10 +25,13 @@ rustPlatform.buildRustPackage {
       ../bin
       ../lib
       ../mappings
-      ../packaging/completions
-      ../packaging/man
-      ../proxmox-hook/op-dbus-hook
-      ../proxmox-hook/manage.sh
+      # What is installed beside the programs, and what says so.
+      ../Makefile
+      ../CHANGELOG.md
+      ../README.md
+      ../docs
+      ../packaging
+      ../proxmox-hook
       # A member of the workspace, so cargo wants to see it; it is neither built nor run here.
       (lib.fileset.difference ../tests (lib.fileset.maybeMissing ../tests/cache))
     ];
@@ -49,19 +53,16 @@ rustPlatform.buildRustPackage {
     "--lib"
   ];
 
+  # The list of all systems, packaging/files.sh, with the programs that make build builds.
   postInstall = ''
-    install -D -m 755 proxmox-hook/op-dbus-hook -t $out/share/op-dbus/hook
-    install -m 644 proxmox-hook/manage.sh -t $out/share/op-dbus/hook
-    cp -r mappings $out/share/op-dbus/
-    install -D -m 644 packaging/man/op-dbus.7 -t $out/share/man/man7
-    install -D -m 644 packaging/completions/op-dbus -t $out/share/bash-completion/completions
-    for program in discover query apply install snapshot audit embed; do
-      ln -s op-dbus $out/share/bash-completion/completions/op-$program
-    done
+    mkdir -p built && mv $out/bin/* built/
+    patchShebangs packaging
+    PROGRAMS="$(sed -n 's/^PROGRAMS := //p' Makefile)" BUILT=built \
+      PREFIX=$out DATA=$out/share/op-dbus ETC=$out/etc packaging/install.sh
   '';
 
   # Shipped mappings and the hookscript are looked for in /usr/share otherwise. op-snapshot runs mkfs.btrfs, mount and
-  # compsize; op-install runs gpgv when it is asked to.
+  # compsize; op-install runs gpgv when it is asked to (--gpg).
   postFixup = ''
     wrapProgram $out/bin/op-snapshot \
       --suffix PATH : ${
@@ -71,6 +72,7 @@ rustPlatform.buildRustPackage {
           util-linux
         ]
       }
+    wrapProgram $out/bin/op-install --suffix PATH : ${lib.makeBinPath [ gnupg ]}
     for program in $out/bin/op-*; do
       wrapProgram "$program" --set-default OP_DBUS_MAPPINGS $out/share/op-dbus/mappings \
         --set-default OP_DBUS_HOOK $out/share/op-dbus/hook/op-dbus-hook

@@ -1,40 +1,42 @@
 #!/bin/bash
 # check.sh [DIR] : checks the files of this folder as far as this machine can, and says what it skipped. DIR is where the
-# programs are (default: target/release); where they are missing, something that exists stands in for them.
+# programs are (default: target/release, else target/debug); where they are missing, something that exists stands in.
 set -euo pipefail
-programs=$(readlink -f "${1:-"$(dirname "${BASH_SOURCE[0]}")/../target/release"}" || true)
+target=$(dirname "${BASH_SOURCE[0]}")/../target
+[ -x "$target/release/op-dbus" ] && built=$target/release || built=$target/debug
+programs=$(readlink -f "${1:-$built}" || true)
 cd "$(dirname "${BASH_SOURCE[0]}")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 status=0
+have=()
 skip() { echo "SKIP $1: $2"; }
 good() { echo "packaging: $*"; }
 bad() { echo "packaging: FAILED: $*" >&2; status=1; }
 
 # Units: systemd reads them and warns of what it does not know; a warning is a failure here.
 if command -v systemd-analyze >/dev/null; then
-  apply=$programs/op-apply
-  [ -x "$apply" ] || apply=$(command -v true)
-  snapshot=$programs/op-snapshot
-  [ -x "$snapshot" ] || snapshot=$(command -v true)
-  embed=$programs/op-embed
-  [ -x "$embed" ] || embed=$(command -v true)
-  systemctl=$(command -v systemctl || command -v true)
   for unit in systemd/*; do
-    sed -e "s,/usr/bin/op-apply,$apply," -e "s,/usr/bin/op-snapshot,$snapshot," -e "s,/usr/bin/op-embed,$embed," \
-      -e "s,/usr/bin/systemctl,$systemctl," "$unit" >"$work/${unit##*/}"
+    sed "s,/usr/bin/systemctl,$(type -P systemctl || type -P true)," "$unit" >"$work/${unit##*/}"
+    for name in $(grep -oP '=/usr/bin/\Kop-[a-z]+' "$unit" | sort -u); do
+      program=$programs/$name
+      [ -x "$program" ] || program=$(type -P true)
+      sed -i "s,=/usr/bin/$name,=$program," "$work/${unit##*/}"
+    done
   done
   # pve-guests.service, polkit.service and others need not be on this machine: they are only ordered against.
   said=$(systemd-analyze verify --man=no --recursive-errors=no "$work"/op-* 2>&1) || true
   said=$(grep -E 'op-(dbus|embed)' <<<"$said" || true)
   if [ -z "$said" ]; then good "systemd-analyze verify: nothing to say about $(cd systemd && echo *)"; else bad "$said"; fi
-  # How exposed a service is, from 0 to 100, as this version of systemd counts; the limits may only go down.
-  for limit in op-dbus=40 op-dbus-snapshot=22; do
-    unit=${limit%=*}.service
-    if systemd-analyze security --offline=yes --threshold="${limit#*=}" "$work/$unit" >"$work/security" 2>&1; then
-      good "systemd-analyze security: at most ${limit#*=}: $(grep -o "$unit: [0-9.]*" "$work/security")"
+  # How exposed a service is, from 0 to 100, as this version of systemd counts: never more than exposure says.
+  for unit in systemd/*.service; do
+    unit=${unit##*/}
+    limit=$(sed -n "s/^$unit //p" exposure)
+    [ -n "$limit" ] || { bad "exposure says nothing of $unit"; continue; }
+    if systemd-analyze security --offline=yes --threshold="$limit" "$work/$unit" >"$work/security" 2>&1; then
+      good "systemd-analyze security: at most $limit: $(grep -o "$unit: [0-9.]*" "$work/security")"
     else
-      bad "systemd-analyze security: $(tail -n 1 "$work/security")"
+      bad "systemd-analyze security: more than $limit: $(tail -n 1 "$work/security")"
     fi
   done
 else
@@ -44,15 +46,32 @@ fi
 starts=$(sed -n 's/^Unit=//p' systemd/op-dbus.path)
 [ -e "systemd/$starts" ] || bad "systemd/op-dbus.path starts $starts, which is not here"
 
-# The manual page: formatted without a warning.
+# What is made from the programs: manual pages and completions. Only those that are built are asked.
+made=$work/made
+for program in "$programs"/op-{discover,query,apply,install,snapshot,audit,embed,dbus}; do
+  [ ! -x "$program" ] || have+=("${program##*/}")
+done
+if [ -n "${have[*]:-}" ]; then
+  commands/write.sh "$programs" "$made" "${have[@]}"
+  completions/made.sh "$made" || status=1
+else
+  skip packaging-made "no program is in $programs"
+fi
+pages=("$work"/made/man/* man/*)
+
+# The manual pages: formatted without a warning.
 if command -v groff >/dev/null; then
-  said=$(groff -man -Tutf8 -ww man/op-dbus.7 2>&1 >"$work/page")
-  if [ -z "$said" ] && [ -s "$work/page" ]; then good "groff: no warnings"; else bad "$said"; fi
+  for page in "${pages[@]}"; do
+    [ -e "$page" ] || continue
+    said=$(groff -man -Kutf8 -Tutf8 -ww "$page" 2>&1 >"$work/page")
+    if [ -n "$said" ] || [ ! -s "$work/page" ]; then bad "$page: $said"; fi
+  done
+  good "groff: looked at ${#pages[@]} pages"
 else
   skip packaging-manual "groff is not installed"
 fi
 
-# The completion: parsed, and asked for words.
+# The completion for bash: parsed, and asked for words.
 bash -n completions/op-dbus && completions/test.sh || status=1
 
 # The example rule: JavaScript, so it is run, with polkit's own part played by a few lines.

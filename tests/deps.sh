@@ -7,6 +7,7 @@ packages=(
   mmdebstrap debian-archive-keyring     # tests/root/build.sh: the root and the keys of its packages
   util-linux iproute2                   # tests/root/enter.sh: unshare nsenter setpriv mount ip
   dbus-daemon                           # private buses; the package dbus would start one for the machine
+  dbus-bin                              # dbus-monitor: what is said on one
   btrfs-progs                           # real subvolumes on a loop file
   minisign openssl gnupg gpgv           # packages by the stock tools; certificates of a test's server
   strace                                # kills and full disks at every call of an install
@@ -21,6 +22,9 @@ packages=(
   libglib2.0-bin                        # gdbus, to measure beside
   python3-venv                          # tests/embed/python.sh: what embeddings are compared with
   groff-base                            # whether the manual page is well formed
+  dpkg-dev lintian                      # make deb: which libraries it needs, and whether it is as Debian wants it
+  ansible-core                          # packaging/ansible/test.sh
+  zsh fish                              # whether their completions complete
   nix-bin                               # whether the Nix files parse; no daemon
 )
 missing=()

@@ -3,7 +3,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 code=0
-for check in proxmox-hook/test.sh packaging/check.sh nix/check.sh; do
+for check in proxmox-hook/test.sh packaging/check.sh packaging/debian/test.sh packaging/ansible/test.sh nix/check.sh; do
   echo "== $check"
   bash "$check" || { echo "FAILED: $check"; code=1; }
 done

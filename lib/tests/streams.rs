@@ -107,6 +107,33 @@ fn stream(version: u32, commands: &[Command]) -> Vec<u8> {
     encoder.end().unwrap()
 }
 
+/// The streams that fuzzing begins with: ours, and what `btrfs send` makes of every kind of file.
+fn seeds() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus/gate");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+}
+
+/// Where the commands of a stream begin, and its end.
+fn commands_of(stream: &[u8]) -> Vec<usize> {
+    let mut places = vec![17];
+    while let Some(length) = stream.get(places[places.len() - 1]..).and_then(|rest| rest.first_chunk::<4>()) {
+        places.push(places[places.len() - 1] + 10 + u32::from_le_bytes(*length) as usize);
+    }
+    places
+}
+
+/// Puts the checksum of the command at `at` right, as btrfs has it: without the first and the last inversion.
+fn with_checksum(command: &mut [u8]) {
+    let Some(sum) = command.get_mut(6..10) else { return };
+    sum.fill(0);
+    let sum = command.iter().fold(0_u32, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0x82f6_3b78 & (sum & 1).wrapping_neg()))
+    });
+    command[6..10].copy_from_slice(&sum.to_le_bytes());
+}
+
 /// How many cases: more with `OP_DBUS_CASES`, for who has the time.
 fn cases(usual: u32) -> ProptestConfig {
     let cases = std::env::var("OP_DBUS_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual);
@@ -129,6 +156,36 @@ proptest! {
         let _ = outcome(&stream(version, &commands));
         let right: Vec<_> = commands.into_iter().filter(|command| outcome(&stream(version, std::slice::from_ref(command))).is_ok()).collect();
         let _ = outcome(&stream(version, &right));
+    }
+
+    /// Real streams with commands taken out, done twice, exchanged, and bytes of them changed; every checksum fits.
+    #[test]
+    fn real_streams_that_were_changed_do_no_harm(
+        seed in 0usize..4,
+        moves in prop::collection::vec((0usize..1000, 0usize..1000, 0u8..4), 0..4),
+        bytes in prop::collection::vec((0usize..100_000, any::<u8>()), 0..6),
+    ) {
+        let seeds = seeds();
+        let seed = &seeds[seed % seeds.len()];
+        let places = commands_of(seed);
+        let mut commands: Vec<Vec<u8>> = places.windows(2).map(|at| seed[at[0]..at[1]].to_vec()).collect();
+        for (a, b, what) in moves {
+            let (a, b) = (a % commands.len(), b % commands.len());
+            match what {
+                0 if commands.len() > 2 => drop(commands.remove(a)),
+                1 => commands.insert(b, commands[a].clone()),
+                _ => commands.swap(a, b),
+            }
+        }
+        for (at, byte) in bytes {
+            // Half of them in the headers: lengths, codes, kinds of attributes.
+            let count = commands.len();
+            let command = &mut commands[at % count];
+            let reach = if at % 2 == 0 { command.len() } else { command.len().min(16) };
+            command[(at / count) % reach] = byte;
+        }
+        commands.iter_mut().for_each(|command| with_checksum(command));
+        let _ = outcome(&[&seed[..17], &commands.concat()].concat());
     }
 
     #[test]
@@ -163,6 +220,24 @@ proptest! {
         let got: BTreeMap<_, _> = memory.0.iter().filter_map(|(p, c)| Some((p.clone(), c.clone()?))).collect();
         prop_assert_eq!(got, written);
         prop_assert_eq!(Contents::of_memory(&memory).digest(), contents.digest());
+    }
+}
+
+#[test]
+fn the_seeds_pass() {
+    assert_eq!(seeds().len(), 4);
+    for seed in seeds() {
+        assert!(outcome(&seed).unwrap().file("plugin.toml").is_some());
+        // Taken apart and put together again it is the same.
+        let places = commands_of(&seed);
+        assert_eq!(places.last(), Some(&seed.len()));
+        let mut again = seed[..17].to_vec();
+        for at in places.windows(2) {
+            let mut command = seed[at[0]..at[1]].to_vec();
+            with_checksum(&mut command);
+            again.extend(command);
+        }
+        assert!(again == seed);
     }
 }
 

@@ -49,7 +49,7 @@ expect 'op-dbus query --plugin u' upower
 expect "op-query --root $host/other --plugin o" other
 expect "op-query --root=$host/other --plugin=o" other
 expect "op-dbus --root $host/other query --plugin u" ''
-expect 'op-query --a' '--address --all'
+expect 'op-query --a' '--address --against --all'
 expect 'op-query --select ho' hostname.
 expect 'op-dbus query --select=pa' packagekit.
 expect 'op-query --cached --m' --max-age
@@ -65,7 +65,7 @@ expect 'op-apply ' 'apply confirm folder pending revert state.json'
 expect 'op-apply apply ' 'folder state.json'
 expect 'op-apply revert --w' --when-due
 expect 'op-apply --conf' --confirm-within
-expect 'op-audit ' 'anomalies append check-proof export head keygen log prove prune repair search show verify'
+expect 'op-audit ' 'anomalies append check-proof embed export head import keygen log prove prune repair search show verify'
 expect 'op-audit log --pl' --plugin
 expect 'op-audit log --outcome un' undone
 expect 'op-dbus audit verify --ag' --against
@@ -84,8 +84,12 @@ expect 'op-install list --f' ''
 expect 'op-discover --t' '--timeout --tree'
 expect 'op-discover --xml fo' folder
 expect 'op-discover li' list
-expect 'op-snapshot ' 'delete doctor init keygen list publish restore revoke rotate'
+expect 'op-snapshot ' 'delete doctor golden init keygen list publish restore revoke rotate'
 expect 'op-snapshot publish --un' --unsigned
+expect 'op-snapshot golden ' 'create delete list update'
+expect 'op-snapshot golden create --t' '--template-id --timeout'
+expect 'op-snapshot golden create --from st' state.json
+expect 'op-dbus snapshot golden delete --y' --yes
 expect 'op-snapshot keygen --out st' state.json
 expect 'op-install install st' state.json
 expect 'op-install registry s' 'search state.json'

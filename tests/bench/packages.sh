@@ -3,6 +3,7 @@
 # Every command ends with its data on the disk; what prepares a round is not measured.
 set -euo pipefail
 bin=$1 rounds=$2
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(mktemp -d)
 mkdir "$folder/disk"
 trap 'cd /; umount "$folder/disk" || true; rm -rf "$folder"' EXIT
@@ -10,7 +11,8 @@ truncate -s 2G "$folder/image"
 mkfs.btrfs -q "$folder/image" >/dev/null 2>&1
 mount -o loop "$folder/image" "$folder/disk"
 cd "$folder/disk"
-export PATH=$bin:$PATH OP_DBUS_ROOT=$folder/disk/root OP_DBUS_MAPPINGS=$folder/none OP_DBUS_TRUSTED_KEYS=$folder/keys
+galaxy=$(bash "$here/galaxy.sh")
+export PATH=$bin:$PATH${galaxy:+:$galaxy} OP_DBUS_ROOT=$folder/disk/root OP_DBUS_MAPPINGS=$folder/none OP_DBUS_TRUSTED_KEYS=$folder/keys
 export DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nonexistent/bus
 mkdir "$folder/keys" packages received in
 op-snapshot keygen --out "$folder/key" >/dev/null
@@ -77,7 +79,7 @@ measure() { # heading, name, rows...
 measure "A plugin of six files, verified and durable, on btrfs" small \
   "tar --zstd -x, sync (nothing verified)=!$(untar small)" \
   "minisign, zstd, btrfs receive, snapshot, sync=!$(stock small)" \
-  "op-install FILE (gated, recorded)<=12=op-install packages/small-v1.1.0.btrfs.zst --quiet" \
+  "op-install FILE (gated, recorded)<=@minisign, zstd, btrfs receive, snapshot, sync=op-install packages/small-v1.1.0.btrfs.zst --quiet" \
   "dpkg -i=!dpkg --root=. --admindir=dpkg --force-all -i $folder/op-bench.deb >/dev/null; btrfs filesystem sync ." \
   "${peers[@]}"
 measure "A plugin of 1.4 MB" large \
@@ -88,11 +90,13 @@ op-install packages/small-v1.1.0.btrfs.zst --quiet >/dev/null
 op-dbus-bench "Another version active, durable" "$rounds" \
   "op-install rollback<=5=op-install rollback small --quiet"
 
-# A thousand plugins, as folders: the catalog reads each manifest.
+# A thousand plugins, as folders with a version beside and a note: the catalog reads each manifest.
 for i in $(seq 1000); do
-  mkdir "$OP_DBUS_ROOT/@plugin-p$i"
+  mkdir "$OP_DBUS_ROOT/@plugin-p$i" "$OP_DBUS_ROOT/@plugin-snapshots/p$i@v1.0.0"
+  printf '{"kind":"packages","version":1,"plugin":"p%s","active":"1.0.0","versions":{"1.0.0":{"trust":"community","source":"x","installed_at":"2025-01-15T10:00:00Z"}}}' "$i" > "$OP_DBUS_ROOT/@state/packages/p$i.json"
   printf '[plugin]\nname = "p%s"\nversion = "1.0.0"\ndbus_service = "org.example.P%s"\n' "$i" "$i" > "$OP_DBUS_ROOT/@plugin-p$i/plugin.toml"
 done
 op-dbus-bench "1,000 installed plugins" "$rounds" \
   "op-install show p500 (opens the catalog)<=20=op-install show p500 --quiet" \
-  "op-install list (reads every one)=op-install list --quiet"
+  "op-install list (reads every one)=op-install list --quiet" \
+  "op-install --version (starts, does nothing)=op-install --version"

@@ -66,6 +66,12 @@ op-dbus-bench "Six settings on three services: one to change (and durable checkp
   "op-apply, to rack 2<=12=op-apply --yes --quiet other.json" \
   "op-apply, back to rack 1<=12=op-apply --yes --quiet six.json"
 
+# The command that was run last waits to be confirmed, and the next one changes the same again.
+op-dbus-bench --before "op-apply confirm >/dev/null 2>&1" "One to change that goes back unless it is confirmed (adds 20 ms at most)" "$rounds" \
+  "op-apply=op-apply --yes --quiet other.json" \
+  "op-apply --confirm-within 60s=op-apply --yes --quiet --confirm-within 60s six.json"
+op-apply confirm >/dev/null 2>&1 || true
+
 op-dbus-bench "Every mapped plugin" "$rounds" \
   "op-query=op-query --quiet" \
   "op-query, one key by path=op-query --quiet --select hostname.static_hostname" \

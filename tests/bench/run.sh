@@ -8,6 +8,7 @@ bin=$PWD/target/release
 echo "$(uname -sr), $(nproc) CPUs, load $(cut -d' ' -f1-3 /proc/loadavg), $(date -u +%F)"
 bash tests/bench/synthetic.sh "$bin" "$rounds"
 bash tests/bench/packages.sh "$bin" "$rounds"
+bash tests/bench/audit.sh "$bin"
 bash tests/bench/net.sh "$bin" "$rounds"
 bash tests/bench/flows.sh "$bin" "$rounds"
 bash tests/bench/embed.sh "$bin"
@@ -21,9 +22,11 @@ tests/root/enter.sh --bind "$bin:/op/bin" --bind "$PWD:/op/src" --bind "$PWD/map
   /op/src/tests/root/bus.sh bash /op/src/tests/bench/real.sh
 "$bin/op-dbus-lxc-bench" "$rounds"
 bash tests/bench/machine.sh "$rounds"
-printf '\nSize of the stripped programs (target 6 MB)\n'
+# op-install speaks TLS, compresses, interprets mappings and tries them out; see docs/HYBRID-BTRFS-ARCHITECTURE.md.
+printf '\nSize of the stripped programs (target 6 MB, op-install 11 MB)\n'
 # op-embed is apart: it holds an engine and a model.
-for program in op-discover op-query op-apply op-install op-snapshot op-dbus; do
+for program in op-discover op-query op-apply op-audit op-install op-snapshot op-dbus; do
   size=$(stat -c %s "$bin/$program")
-  printf '  %-12s %5d kB%s\n' "$program" $((size / 1000)) "$([ "$size" -lt 6000000 ] || echo '  MISSED')"
+  [ "$program" = op-install ] && target=11000000 || target=6000000
+  printf '  %-12s %5d kB%s\n' "$program" $((size / 1000)) "$([ "$size" -lt "$target" ] || echo '  MISSED')"
 done

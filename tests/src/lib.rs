@@ -7,6 +7,7 @@
 
 mod command;
 pub mod disk;
+pub mod lamp;
 pub mod machine;
 pub mod mesh;
 pub mod netns;

@@ -18,7 +18,7 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Makes one, where links come back by `persistence`: `interfaces`, `networkd` or `none`.
+    /// Makes one, where links come back by `persistence`: `interfaces`, `networkd`, `networkmanager` or `none`.
     ///
     /// # Panics
     /// When that is not possible, as without root.
@@ -32,7 +32,7 @@ impl Netns {
         ready.into_iter().for_each(|mut ready| drop(std::io::BufRead::read_line(&mut ready, &mut line)));
         assert_eq!(line, "ready\n", "a network namespace (needs root)");
         let case = Self { holder, bus: PrivateBus::start(), folder: tempfile::tempdir().expect("a temporary folder") };
-        for folder in ["mappings/net", "network/interfaces.d", "networkd", "links", "devices"] {
+        for folder in ["mappings/net", "network/interfaces.d", "networkd", "connections", "links", "devices"] {
             std::fs::create_dir_all(case.path(folder)).expect("a folder");
         }
         let reads = format!("source {}/*\n", case.path("network/interfaces.d"));
@@ -53,6 +53,7 @@ impl Netns {
             ("networkd_dir", "networkd"),
             ("resolv_conf", "resolv.conf"),
             ("networkd_links", "links"),
+            ("networkmanager_dir", "connections"),
             ("networkmanager_devices", "devices"),
         ] {
             text.push_str(&format!("{name} = {:?}\n", self.path(path)));

@@ -94,6 +94,7 @@ fn the_whole_machine_is_no_change_to_itself() {
         "hostname",
         "locale",
         "login1",
+        "lxc",
         "net",
         "networkmanager",
         "packagekit",

@@ -32,12 +32,21 @@ fn refused(desk: &Publisher, package: &Path, code: i32, why: &str) {
     assert_eq!(ended.code, code, "{why}: {ended:?}");
     assert!(said.contains(why), "{why} is not in {said}");
     assert_eq!(ended.stdout, "");
-    let mut after = picture(desk.path());
-    after.remove("root/.lock");
-    let mut before = before;
-    before.remove("root/.lock");
+    // Beside the lock there is what the audit trail says of it.
+    let is_known = |path: &str| {
+        let volumes = ["root/@timing", "root/@cache"];
+        path == "root/.lock" || volumes.iter().any(|volume| path == *volume || path.starts_with(&format!("{volume}/")))
+    };
+    let (mut before, mut after) = (before, picture(desk.path()));
+    [&mut before, &mut after].into_iter().for_each(|picture| picture.retain(|path, _| !is_known(path)));
     assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>(), "{why}");
     assert!(before == after, "{why}: something was changed");
+    let told = desk.run("op-audit", &["log"]);
+    let told = told.stdout.lines().last().unwrap_or_default();
+    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+    assert_eq!((&told["header"]["kind"], &told["header"]["detail"]["verb"]), (&"refusal".into(), &"install".into()));
+    let message = told["header"]["detail"]["error"]["message"].to_string();
+    assert!(said.contains(&message), "{said}: {message}");
 }
 
 #[track_caller]
@@ -382,6 +391,12 @@ fn plugins_that_cannot_be_read() {
         refused(&desk, &desk.offer(&with(&renamed(name))), 7, "built in");
     }
     refused(&desk, &desk.offer(&with(format!("{MANIFEST}source = \"built-in\"\n").as_bytes())), 7, "built in");
+    // A package of what is built in is text; it does not say what is run on a host.
+    let built_in = "[plugin]\nname = \"lxc\"\nversion = \"1.0.0\"\nsource = \"built-in\"\n";
+    let settings = format!("{built_in}[settings]\npct = \"/tmp/evil\"\n");
+    refused(&desk, &desk.offer(&with(settings.as_bytes())), 7, "where things are on a host");
+    let files: [(&str, &[u8]); 2] = [("plugin.toml", built_in.as_bytes()), ("semantic-mapping.toml", b"")];
+    refused(&desk, &desk.offer(&stream_of("x", &files, |_| ())), 7, "has no mapping");
     for (manifest, why) in [
         (&b"\xff\xfe"[..], "UTF-8"),
         (b"", "missing field"),

@@ -354,51 +354,6 @@ fn proxmoxs_locks_are_waited_for() {
 }
 
 #[test]
-fn a_dry_run_opens_nothing_for_writing() {
-    let node = Node::new("256M");
-    node.golden(None);
-    let document = json!({"plugins": {"lxc": {"containers": container(&json!({"status": "running"}))}}});
-    fs::write(node.path().join("want.json"), document.to_string()).unwrap();
-    let trace = node.path().join("trace");
-    let program = op_dbus_tests::program("op-apply");
-    let run = Command::new("strace")
-        .args(["-f", "-qq", "-e", "trace=%file,ioctl,flock,execve", "-o"])
-        .arg(&trace)
-        .arg(program)
-        .args(["--dry-run", "--address", node.address()])
-        .arg(node.path().join("want.json"))
-        .env("OP_DBUS_ROOT", node.path().join("root"))
-        .env("OP_DBUS_MAPPINGS", node.path().join("mappings"))
-        .output()
-        .unwrap();
-    assert!(run.status.success(), "{run:?}");
-    let trace = fs::read_to_string(trace).unwrap();
-    let cache = node.path().join("root").display().to_string();
-    let is_change = |line: &&str| {
-        [
-            "O_WRONLY",
-            "O_RDWR",
-            "O_CREAT",
-            "mkdir",
-            "rename",
-            "unlink",
-            "chmod",
-            "chown",
-            "flock",
-            "SNAP_CREATE",
-            "SUBVOL_CREATE",
-        ]
-        .iter()
-        .any(|word| line.contains(word))
-            && !line.contains("/dev/")
-            && !line.contains(&cache)
-    };
-    assert_eq!(trace.lines().filter(is_change).collect::<Vec<_>>(), [""; 0]);
-    assert_eq!(trace.lines().filter(|line| line.contains("execve(")).count(), 1, "nothing is run");
-    assert!(trace.contains("debian-minimal.json"));
-}
-
-#[test]
 fn golden_images_come_change_and_go() {
     let node = Node::new("256M");
     let settings = node.settings();

@@ -480,6 +480,49 @@ fn a_link_comes_back_by_networkd() {
 }
 
 #[test]
+fn a_link_comes_back_by_networkmanager() {
+    let case = Netns::start("networkmanager");
+    let mut wish = example("bridge-with-pair");
+    wish["interfaces"]["opbr0"]["persistent"] = json!(true);
+    fails(&case.apply(&[], &wish), 5, &["NetworkManager joins opv0 and opbr0 only if opv0 is persistent"]);
+    wish["interfaces"]["opv0"]["persistent"] = json!(true);
+    std::fs::write(case.path("connections/lan.nmconnection"), "[connection]\ninterface-name=opbr0\n").unwrap();
+    fails(&case.apply(&[], &wish), 5, &["lan.nmconnection describes opbr0 already"]);
+    std::fs::remove_file(case.path("connections/lan.nmconnection")).unwrap();
+    applied(&case, &wish);
+    let profile = "connections/op-dbus-opbr0.nmconnection";
+    let text = below_header(&case, profile);
+    let uuid = text.lines().find_map(|line| line.strip_prefix("uuid=")).unwrap().to_owned();
+    assert_eq!(
+        text,
+        format!(
+            "[connection]\nid=op-dbus-opbr0\nuuid={uuid}\ntype=bridge\ninterface-name=opbr0\n\n[ethernet]\nmtu=1400\n\n\
+             [bridge]\nstp=false\n\n[ipv4]\nmethod=manual\naddress1=192.0.2.1/24\nroute1=198.51.100.0/24,192.0.2.254,100\n\n\
+             [ipv6]\nmethod=manual\naddress1=2001:db8::1/64\n"
+        )
+    );
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(case.path(profile)).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "NetworkManager takes no others");
+    assert!(
+        below_header(&case, "connections/op-dbus-opv0.nmconnection")
+            .ends_with("type=veth\ninterface-name=opv0\nmaster=opbr0\nslave-type=bridge\n\n[veth]\npeer=opv1\n")
+    );
+    // Once NetworkManager has it, the profile is still ours.
+    let index = case.ip(&["link", "show", "dev", "opbr0"])[0]["ifindex"].clone();
+    let device = format!("devices/{index}");
+    std::fs::write(case.path(&device), format!("[device]\nmanaged=true\nconnection-uuid={uuid}\n")).unwrap();
+    applied(&case, &interfaces(&json!({"opbr0": {"mtu": 1300}})));
+    assert!(file(&case, profile).contains("\nmtu=1300\n"));
+    std::fs::write(case.path(&device), "[device]\nmanaged=true\nconnection-uuid=1\n").unwrap();
+    fails(&case.apply(&[], &interfaces(&json!({"opbr0": {"mtu": 1280}}))), 5, &["NetworkManager manages opbr0"]);
+    std::fs::remove_file(case.path(&device)).unwrap();
+    rolled_back(&case);
+    rolled_back(&case);
+    assert_eq!(std::fs::read_dir(case.path("connections")).unwrap().count(), 0);
+    assert_eq!(case.links(), ["lo"]);
+}
+
+#[test]
 fn name_servers_are_the_hosts_own_or_a_daemons() {
     let case = Netns::start("none");
     std::fs::write(case.path("resolv.conf"), "nameserver 192.0.2.1\noptions edns0\n").unwrap();

@@ -102,8 +102,102 @@ fn versions_come_and_go() {
         refused(&run(&desk, "op-install", "verify hostname"), 7, "not what was signed");
         fs::write(&kept, bytes).unwrap();
         assert_eq!(run(&desk, "op-install", "remove hostname --yes").code, 0);
-        let left: Vec<String> = picture(&root).into_keys().filter(|path| !path.starts_with("@cache")).collect();
+        let is_known = |path: &String| path.starts_with("@cache") || path.starts_with("@timing");
+        let left: Vec<String> = picture(&root).into_keys().filter(|path| !is_known(path)).collect();
         assert_eq!(left, [".lock", "@plugin-snapshots", "@state", "@state/packages"], "{name}");
+    }
+}
+
+/// Every change has an intent and an outcome, and what was refused is there, too.
+#[test]
+fn every_change_is_in_the_audit_trail() {
+    for (name, disk) in Disk::each() {
+        let desk = Publisher::at_root(&disk.path().join("root"));
+        let [one, two] = ["1.0.0", "1.1.0"].map(|version| publish(&desk, version));
+        let installed = run(&desk, "op-install", &one).json();
+        assert_eq!(run(&desk, "op-install", &one).json()["outcome"], "unchanged");
+        assert_eq!(run(&desk, "op-install", &format!("{two} --dry-run")).code, 0);
+        assert_eq!(run(&desk, "op-install", &two).code, 0);
+        let back = run(&desk, "op-install", "rollback hostname").json();
+        refused(&run(&desk, "op-install", "remove hostname --version 1.0.0 --yes"), 5, "is the active one");
+        assert_eq!(run(&desk, "op-install", "remove hostname --version 1.1.0 --yes").code, 0);
+        fs::write(desk.path().join("hostname-v9.0.0.btrfs.zst"), "harm").unwrap();
+        refused(&run(&desk, "op-install", "./hostname-v9.0.0.btrfs.zst"), 7, "not signed");
+        refused(&run(&desk, "op-install", "remove hostname"), 5, "no terminal");
+        assert_eq!(run(&desk, "op-install", "remove hostname --yes").code, 0);
+        refused(&run(&desk, "op-install", "remove hostname --yes"), 65, "not installed");
+
+        let log = run(&desk, "op-audit", "log").stdout;
+        let blocks: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let said = |block: &serde_json::Value| {
+            let detail = &block["header"]["detail"];
+            let what = detail["verb"].as_str().or(detail["outcome"].as_str()).unwrap();
+            format!(
+                "{} {what}: {}",
+                block["header"]["kind"].as_str().unwrap(),
+                block["entries"][0]["title"].as_str().unwrap()
+            )
+        };
+        let bad = desk.path().join("hostname-v9.0.0.btrfs.zst");
+        assert_eq!(
+            blocks.iter().map(said).collect::<Vec<_>>(),
+            [
+                "intent install: Install the plugin hostname 1.0.0",
+                "outcome applied: Install the plugin hostname 1.0.0",
+                "intent install: Install the plugin hostname: 1.1.0 in place of 1.0.0",
+                "outcome applied: Install the plugin hostname: 1.1.0 in place of 1.0.0",
+                "intent rollback: Roll back the plugin hostname: 1.0.0 in place of 1.1.0",
+                "outcome applied: Roll back the plugin hostname: 1.0.0 in place of 1.1.0",
+                "refusal remove: Remove hostname",
+                "intent remove: Remove version 1.1.0 of the plugin hostname",
+                "outcome applied: Remove version 1.1.0 of the plugin hostname",
+                &format!("refusal install: Install {}", bad.display()),
+                "refusal remove: Remove hostname",
+                "intent remove: Remove the plugin hostname",
+                "outcome applied: Remove the plugin hostname",
+            ],
+            "{name}"
+        );
+        assert_eq!(blocks[0]["header"]["run"], installed["run"]);
+        assert_eq!(blocks[4]["header"]["run"], back["run"]);
+        assert_eq!(blocks[0]["header"]["detail"]["package"]["sha256"], installed["sha256"]);
+        assert_eq!(blocks[4]["entries"][0]["after"], json!({"@plugin-hostname": installed["tree"]}));
+        assert_eq!(run(&desk, "op-audit", "verify").code, 0, "{name}");
+        let found = run(&desk, "op-audit", "log --plugin hostname --outcome applied").stdout;
+        assert_eq!(found.lines().count(), 5, "{name}: {found}");
+    }
+}
+
+/// What was changed behind our back is not made active, with or without the folder that was active before.
+#[test]
+fn a_version_that_was_changed_is_not_rolled_back_to() {
+    for (name, disk) in Disk::each() {
+        let root = disk.path().join("root");
+        let desk = Publisher::at_root(&root);
+        for version in ["1.0.0", "1.1.0"] {
+            let package = publish(&desk, version);
+            assert_eq!(run(&desk, "op-install", &package).code, 0);
+        }
+        let change = |folder: &Path| {
+            let unseal = if name == "btrfs" {
+                format!("btrfs property set -f {} ro false;", folder.display())
+            } else {
+                String::new()
+            };
+            let seal = if name == "btrfs" {
+                format!("btrfs property set {} ro true", folder.display())
+            } else {
+                format!("chmod -R a-w {}", folder.display())
+            };
+            sh(&format!("{unseal} chmod u+w {0} {0}/README.md; echo more >> {0}/README.md; {seal}", folder.display()));
+        };
+        change(&root.join(".standby-hostname"));
+        assert_eq!(run(&desk, "op-install", "rollback hostname").json()["to"], "1.0.0", "{name}");
+        assert_eq!(run(&desk, "op-install", "verify").code, 0, "{name}: the good version was taken");
+        change(&root.join("@plugin-snapshots/hostname@v1.1.0"));
+        change(&root.join(".standby-hostname"));
+        refused(&run(&desk, "op-install", "rollback hostname"), 7, "not what was installed");
+        assert_eq!(run(&desk, "op-install", "show hostname").json()["plugin_version"], "1.0.0", "{name}");
     }
 }
 

@@ -55,7 +55,7 @@ fn a_plugin_is_made_from_piped_introspection() {
     assert!(state["plugins"]["power"]["observed"]["/org/freedesktop/UPower"].is_object());
     fails(&session.sh(pipe), 5, &["there already", "op-install remove power"]);
     session.run(&["op-install", "remove", "power", "--yes"], "").ok();
-    assert_eq!(session.run(&["ls", "-A", "/var/lib/op-dbus"], "").ok(), ".lock\n@cache\n");
+    assert_eq!(session.run(&["ls", "-A", "/var/lib/op-dbus"], "").ok(), ".lock\n@cache\n@timing\n");
 }
 
 #[test]

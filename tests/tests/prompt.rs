@@ -29,7 +29,11 @@ impl<'s> OnTerminal<'s> {
 
     /// Types `keys` when the question is there, and waits for the end.
     fn answer(self, keys: &str) -> (String, Output) {
-        wait_until("the question is asked", || self.shown().ends_with("Proceed? [y/N]: "));
+        self.answer_to("Proceed? [y/N]: ", keys)
+    }
+
+    fn answer_to(self, question: &str, keys: &str) -> (String, Output) {
+        wait_until("the question is asked", || self.shown().ends_with(question));
         self.session.run(&["sh", "-c", "cat >/run/keys"], keys).ok();
         let session = self.session;
         let output = self.running.wait();
@@ -134,4 +138,25 @@ fn on_a_terminal_everything_is_for_people() {
     assert!(all.stdout.contains("✓ Installed greeter-op\r\n"), "{}", all.stdout);
     assert!(all.stdout.contains("Done and verified (run "), "{}", all.stdout);
     assert!(!all.stdout.contains("\"kind\""), "{}", all.stdout);
+}
+
+/// What is removed because it is not listed goes only when its number is typed.
+#[test]
+fn a_prune_wants_its_number_typed() {
+    let session = RealRoot::get().session();
+    let both = serde_json::json!({"plugins": {"packagekit": {"packages": ["greeter-op"]}}});
+    op_dbus_tests::ops::apply(&session, &[], &both).ok();
+    let listed = session.run(&["op-query", "--bare", "--plugin", "packagekit"], "").json()["packages"].clone();
+    let kept: Vec<&Value> = listed.as_array().unwrap().iter().filter(|name| *name != "greeter-op").collect();
+    let want = serde_json::json!({"plugins": {"packagekit": {"packages": kept}}}).to_string();
+    let question = "How many are removed? (type \"1\"): ";
+    for (keys, code) in [("y\n", 5), ("yes\n", 5), ("2\n", 5), ("\n", 5), ("1\n", 0)] {
+        let command = "exec op-apply --prune 1 /run/pruned.json";
+        write(&session, "/run/pruned.json", &want);
+        let terminal = OnTerminal::start(&session, command);
+        let (_, output) = terminal.answer_to(question, keys);
+        assert_eq!(output.code, code, "{keys:?}: {output:?}");
+        assert_eq!(is_installed(&session, "greeter-op"), code != 0, "{keys:?}");
+        session.sh("rm -f /run/keys").ok();
+    }
 }

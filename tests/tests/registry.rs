@@ -109,6 +109,51 @@ fn by_name_with_everything_it_needs() {
     assert!(good["versions"].as_array().unwrap().iter().all(|v| v["verdict"] == "good"), "{good}");
 }
 
+/// A package from a file brings along what it needs, and what is needed stays.
+#[test]
+fn what_is_needed_comes_along_and_stays() {
+    let desk = stocked();
+    let file = desk.path().join("registry/lamp/lamp-v1.1.0.btrfs.zst");
+    let alone = desk.install(&file, &["--yes"]);
+    assert!(alone.code == 5 && alone.error().contains("needs switch ^1, which is not installed"), "{alone:?}");
+    add(&desk);
+    assert_eq!(desk.install(&file, &[]).code, 5, "nobody at the terminal to agree to what comes along");
+    let dry = desk.install(&file, &["--dry-run"]).json();
+    assert_eq!(dry["packages"].as_array().unwrap().len(), 3, "{dry}");
+    assert_eq!(installed(&desk), json!({}));
+    let report = desk.install(&file, &["--yes"]).json();
+    let names: Vec<_> = report["packages"].as_array().unwrap().iter().map(|p| p["plugin"].as_str().unwrap()).collect();
+    assert_eq!(names, ["socket", "switch", "lamp"]);
+    assert_eq!(report["packages"][2]["source"], file.display().to_string());
+    assert_eq!(desk.install(&file, &["--yes"]).json()["outcome"], "unchanged");
+
+    for (name, why) in [("switch", "lamp needs switch ^1"), ("socket", "lamp needs socket *")] {
+        let kept = desk.run("op-install", &["remove", name, "--yes"]);
+        assert!(kept.code == 5 && kept.error().contains(why), "{kept:?}");
+    }
+    let both = desk.run("op-install", &["remove", "socket", "--yes"]);
+    assert!(
+        both.error().contains("switch needs socket ^1") && both.error().contains("--ignore-dependencies"),
+        "{both:?}"
+    );
+    // Nor does a file take away what another plugin needs.
+    let newer = desk.path().join("registry/socket/socket-v2.0.0.btrfs.zst");
+    let broken = desk.install(&newer, &["--yes"]);
+    assert!(
+        broken.code == 5 && broken.error().contains("switch needs socket ^1, and this would be 2.0.0"),
+        "{broken:?}"
+    );
+    assert_eq!(installed(&desk), json!({"lamp": "1.1.0", "socket": "1.4.0", "switch": "1.0.0"}));
+    for args in [
+        &["remove", "switch", "--yes", "--ignore-dependencies"][..],
+        &["remove", "lamp", "--yes"],
+        &["remove", "socket", "--yes"],
+    ] {
+        assert_eq!(desk.run("op-install", args).code, 0, "{args:?}");
+    }
+    assert_eq!(installed(&desk), json!({}));
+}
+
 #[test]
 fn what_cannot_be_resolved() {
     let desk = Publisher::new();
@@ -365,17 +410,16 @@ fn the_shipped_mappings_are_a_registry() {
         let folder = desk.path().join("registry").join(name);
         let files: Vec<String> = picture(&folder).into_keys().collect();
         let package = format!("{name}-v1.0.0.btrfs.zst");
-        let expected = [
-            "README.md",
-            &package,
-            &format!("{package}.minisig"),
-            &format!("{package}.sha256"),
-            "semantic-mapping.toml",
-        ];
-        assert_eq!(files.iter().map(String::as_str).collect::<std::collections::BTreeSet<_>>(), expected.into());
         let mapping =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings").join(name).join("semantic-mapping.toml");
-        assert_eq!(fs::read(folder.join("semantic-mapping.toml")).unwrap(), fs::read(mapping).unwrap());
+        let (signature, checksum) = (format!("{package}.minisig"), format!("{package}.sha256"));
+        let mut expected = std::collections::BTreeSet::from(["README.md", &package, &signature, &checksum]);
+        // What is built in has none.
+        if mapping.exists() {
+            expected.insert("semantic-mapping.toml");
+            assert_eq!(fs::read(folder.join("semantic-mapping.toml")).unwrap(), fs::read(mapping).unwrap());
+        }
+        assert_eq!(files.iter().map(String::as_str).collect::<std::collections::BTreeSet<_>>(), expected);
     }
     add(&desk);
     for name in &names {

@@ -27,8 +27,10 @@ use op_dbus::bus::Service;
 use op_dbus::bus::introspection::Node;
 use op_dbus::bus::recording::Recording;
 use op_dbus::bus::walk::Tree;
+use op_dbus::cli::show_golden::{GoldenList, GoldenReport};
 use op_dbus::cli::show_packages::{KeysReport, RevokedReport};
 use op_dbus::cli::show_registries::KeyringReport;
+use op_dbus::cli::trail_copy::TrailCopy;
 use op_dbus::embed::cache::{Collected, Stats, Verified, Warmed};
 use op_dbus::embed::documents::{
     Added, Bench, Document, EmbedTimings, Engines, Layers, ModelVerification, Models, Placement, Record as Embedding,
@@ -45,7 +47,8 @@ use op_dbus::package::registry::index::Index;
 use op_dbus::package::registry::mirror::MirrorReport;
 use op_dbus::package::registry::offers::SearchReport;
 use op_dbus::package::registry::source::{RegistriesReport, Source};
-use op_dbus::package::versions::{PluginReport, RollbackReport, VerifyReport};
+use op_dbus::package::rollback::RollbackReport;
+use op_dbus::package::versions::{PluginReport, VerifyReport};
 use op_dbus::plugin::Manifest;
 use op_dbus::plugin::author::{Draft, DraftDocument, LintReport, Surface};
 use op_dbus::plugin::inventory::{Inventory, InventoryService};
@@ -86,6 +89,8 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("rotation", Some("rotation"), of::<Rotation>()),
         ("snapshots", Some("snapshots"), of::<Snapshots>()),
         ("snapshot", Some("snapshot"), of::<SnapshotReport>()),
+        ("golden", Some("golden"), of::<GoldenReport>()),
+        ("golden-images", Some("golden_images"), of::<GoldenList>()),
         ("keys", Some("keys"), of::<KeysReport>()),
         ("keyring", Some("keyring"), of::<KeyringReport>()),
         ("revoked", Some("revoked"), of::<RevokedReport>()),
@@ -117,6 +122,7 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("audit-anomalies", Some("audit_anomalies"), of::<Anomalies>()),
         ("audit-block", Some("audit_block"), of::<BlockDocument>()),
         ("audit-head", Some("audit_head"), of::<HeadDocument>()),
+        ("audit-copy", Some("audit_copy"), of::<TrailCopy>()),
         ("audit-proof", Some("audit_proof"), of::<Proof>()),
         ("audit-verdict", Some("audit_verdict"), of::<Verdict>()),
         ("embedding", None, of::<Embedding<'_>>()),

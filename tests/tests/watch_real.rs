@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
+mod fits;
+
 use op_dbus_tests::ops::{Monitor, apply, signal, start, wait_until};
 use op_dbus_tests::root::{RealRoot, Running};
 use serde_json::{Value, json};
@@ -152,4 +154,44 @@ fn a_watch_makes_safe_calls_only_and_kept_answers_none() {
     let after = monitor.calls();
     let own = after[before..].iter().filter(|call| call["member"] == "NameHasOwner").count();
     assert_eq!(hellos(&after[before..]), own, "{:#?}", &after[before..]);
+}
+
+/// Against a document: what differs when the watch begins, what drifts from it, and when it is right again.
+#[test]
+fn drift_is_told_as_it_comes_and_goes() {
+    let session = RealRoot::get().session();
+    let want = json!({"plugins": {
+        "hostname": {"location": "here", "deployment": "test"},
+        "timedate": {"timezone": "Etc/UTC"},
+    }});
+    op_dbus_tests::ops::write(&session, "/tmp/want.json", &want.to_string());
+    assert_eq!(apply(&session, &[], &json!({"plugins": {"hostname": {"location": "here"}}})).code, 0);
+    let before = session.sh("find /var/lib/op-dbus -type f | sort | xargs sha256sum").ok();
+    let watch = session.spawn(&["op-query", "--watch", "--against", "/tmp/want.json", "--count", "5"], "");
+    let record = |kind: &'static str, resource: &'static str| {
+        move |record: &Value| record["kind"] == kind && record["resource"] == resource
+    };
+    told_of(&watch, "the beginning", |record| record["kind"] == "watching");
+    let first = told_of(&watch, "the deployment", record("drift", "hostname/deployment"));
+    assert_eq!((&first["is"], &first["wanted"]), (&json!(""), &json!("test")));
+    assert_eq!(told(&watch).len(), 2, "what is as wanted is not told");
+    session.run(&["hostnamectl", "set-location", "there"], "").ok();
+    let drift = told_of(&watch, "the location", record("drift", "hostname/location"));
+    assert_eq!((&drift["is"], &drift["wanted"]), (&json!("there"), &json!("here")));
+    session.run(&["hostnamectl", "set-location", "here"], "").ok();
+    told_of(&watch, "that it is right again", record("settled", "hostname/location"));
+    // A service that is killed and comes back with something else.
+    signal(&session, "KILL", HOSTNAME);
+    told_of(&watch, "hostnamed's death", |record| record["state"] == "gone");
+    session.run(&["hostnamectl", "set-deployment", "test"], "").ok();
+    told_of(&watch, "what it brought", record("settled", "hostname/deployment"));
+    session.run(&["hostnamectl", "set-location", "elsewhere"], "").ok();
+    let output = watch.wait();
+    assert_eq!(output.code, 0, "{output:?}");
+    for line in output.stdout.lines() {
+        fits::assert_fits("watch", &serde_json::from_str(line).unwrap());
+    }
+    assert_eq!(session.sh("find /var/lib/op-dbus -type f | sort | xargs sha256sum").ok(), before, "it only reads");
+    let output = session.run(&["op-query", "--against", "/tmp/want.json"], "");
+    assert!(output.code == 64 && output.stderr.contains("op-apply --check"), "{output:?}");
 }

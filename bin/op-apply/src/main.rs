@@ -74,6 +74,9 @@ struct Apply {
     /// take back what a killed run left half done, and what nobody confirmed in time
     #[argh(switch)]
     recover: bool,
+    /// tell on standard error when each of the seven steps begins
+    #[argh(switch)]
+    steps: bool,
     /// how long to wait for another run (10s)
     #[argh(option, arg_name = "DUR")]
     lock_timeout: Option<String>,
@@ -145,6 +148,9 @@ fn bring_about(args: &Apply, cli: &mut Cli, desired: Desired, interrupt: &Interr
     let root = if is_dry_run { cli.root_of(&bus)? } else { cli.root_to_apply(&bus)? };
     let catalog = cli.catalog(&root)?;
     let mut progress = cli.out.progress();
+    if args.steps {
+        progress.tell_steps();
+    }
     let mut manager = StateManager {
         bus: &bus,
         catalog: &catalog,

@@ -3,10 +3,15 @@
 use crate::chain;
 use op_dbus::audit::block::BlockDocument;
 use op_dbus::audit::log::{self, Filter};
-use op_dbus::audit::{anomaly, search};
-use op_dbus::base::Result;
+use op_dbus::audit::search::Meaning;
+use op_dbus::audit::vectors::{self, Answer, Effort, Filled, OpEmbed};
+use op_dbus::audit::{Chain, anomaly, search};
+use op_dbus::base::{Error, Kind, Result};
 use op_dbus::cli::{Cli, Interrupt, Outcome, show};
 use std::time::Duration;
+
+/// How long op-embed may take for a query; the first one opens a model.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// list what was done; --json prints each block on a line
 #[derive(argh::FromArgs, argh::ArgsInfo)]
@@ -38,11 +43,11 @@ pub struct Log {
     follow: bool,
 }
 
-/// find what was done by words; how it ended counts as a filter, so "failed" finds no success
+/// find what was done: by meaning where op-embed is there, by words where not; "failed" finds no success
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "search")]
 pub struct Search {
-    /// the words, all of which must be there: "packages that failed"
+    /// what to look for: "containers that failed to start"; by words, all of them must be there
     #[argh(positional, arg_name = "TEXT")]
     text: String,
     /// not before this moment: 2025-01-15T10:00:00Z, or its beginning
@@ -63,9 +68,18 @@ pub struct Search {
     /// at most so many (20)
     #[argh(option, arg_name = "N", default = "20")]
     limit: usize,
+    /// by words alone, and ask nobody for vectors
+    #[argh(switch)]
+    words: bool,
 }
 
-/// list what does not look like the past: new actors, plugins and hours, bursts of runs and of failures
+/// fill in the vectors of what was done while op-embed was not there
+#[derive(argh::FromArgs, argh::ArgsInfo)]
+#[argh(subcommand, name = "embed")]
+pub struct Embed {}
+
+/// list what does not look like the past: new actors, plugins and hours, bursts of runs and of failures, and what was
+/// embedded and is like nothing before
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "anomalies")]
 pub struct Anomalies {
@@ -128,9 +142,53 @@ pub fn search(args: &Search, cli: &mut Cli) -> Result<Outcome> {
         outcome: args.outcome.clone(),
         ..Filter::default()
     };
-    let hits = search::search(&chain(cli)?, &args.text, &filter, args.limit)?;
+    let chain = chain(cli)?;
+    let meaning = if args.words { None } else { meaning(&chain, &args.text, cli)? };
+    let hits = search::search(&chain, &args.text, meaning.as_ref(), &filter, args.limit)?;
+    if hits.without_vectors > 0 {
+        cli.out.note(&format!("{} blocks have no vectors yet and were looked at by words alone", hits.without_vectors));
+    }
     show::hits(&mut cli.out, &hits)?;
     Ok(if hits.hits.is_empty() { Outcome::Partial } else { Outcome::Done })
+}
+
+/// What the query means, and everything that was not embedded yet filled in; nothing where op-embed is not there.
+fn meaning(chain: &Chain, text: &str, cli: &mut Cli) -> Result<Option<Meaning>> {
+    let Some(op_embed) = cli.op_embed(chain.root()) else { return Ok(None) };
+    let answer = match op_embed.ask(&[text.to_owned()], Effort::Computed, PATIENCE) {
+        Ok(answer) => answer,
+        Err(error) => {
+            cli.out.warn(&format!("{error}\nlooking by words alone"));
+            None
+        }
+    };
+    let vector = |answer: Answer| Some((answer.model, answer.vectors.into_iter().next()??));
+    let Some((model, vector)) = answer.and_then(vector) else { return Ok(None) };
+    if let Err(error) = fill_in(chain, &op_embed, Some(&model), cli) {
+        // Who may only read finds what is there.
+        cli.out.warn(&format!("vectors that are missing could not be filled in: {}", error.message));
+    }
+    Ok(Some(Meaning { model, vector }))
+}
+
+fn fill_in(chain: &Chain, op_embed: &OpEmbed, model: Option<&str>, cli: &mut Cli) -> Result<Filled> {
+    let mut progress = cli.out.progress();
+    let filled = vectors::fill(chain, op_embed, model, &mut |done, count| progress.set(done, count, "blocks embedded"));
+    progress.finish();
+    filled
+}
+
+pub fn embed(cli: &mut Cli) -> Result<Outcome> {
+    let chain = chain(cli)?;
+    let op_embed = cli.op_embed(chain.root()).unwrap_or_default();
+    let filled = fill_in(&chain, &op_embed, None, cli)?;
+    if filled.model.is_empty() {
+        return Err(Error::new(Kind::Unavailable, "op-embed is not there, so nothing was embedded").hint(
+            "it is looked for on ROOT/embed.sock, beside op-audit and in $PATH; $OP_DBUS_EMBED_LEVEL=none forbids it",
+        ));
+    }
+    cli.out.document(&filled)?;
+    Ok(if filled.left > 0 { Outcome::Partial } else { Outcome::Done })
 }
 
 pub fn anomalies(args: &Anomalies, cli: &mut Cli) -> Result<Outcome> {

@@ -1,10 +1,11 @@
 //! `op-audit`: reads, verifies and adds to the audit trail.
 
 use op_dbus::audit::block::BlockDocument;
-use op_dbus::audit::{Chain, events};
+use op_dbus::audit::{Chain, events, index};
 use op_dbus::base::{Error, Result};
 use op_dbus::cli::{self, Cli, Outcome, Program};
 use serde_json::json;
+mod copy;
 mod look;
 mod trust;
 
@@ -21,6 +22,7 @@ enum Command {
     Log(look::Log),
     Search(look::Search),
     Anomalies(look::Anomalies),
+    Embed(look::Embed),
     Show(Show),
     Verify(trust::Verify),
     Prove(trust::Prove),
@@ -28,7 +30,8 @@ enum Command {
     Head(trust::Head),
     Keygen(trust::Keygen),
     Prune(trust::Prune),
-    Export(Export),
+    Export(copy::Export),
+    Import(copy::Import),
     Append(Append),
     Repair(Repair),
 }
@@ -37,21 +40,9 @@ enum Command {
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "show")]
 struct Show {
-    /// the block's number
-    #[argh(positional, arg_name = "N")]
-    number: u64,
-}
-
-/// print blocks as they are, one a line
-#[derive(argh::FromArgs, argh::ArgsInfo)]
-#[argh(subcommand, name = "export")]
-struct Export {
-    /// the first block
-    #[argh(option, arg_name = "N", default = "1")]
-    from: u64,
-    /// the last block
-    #[argh(option, arg_name = "N")]
-    to: Option<u64>,
+    /// the block's number, or the beginning of its digest
+    #[argh(positional, arg_name = "BLOCK")]
+    block: String,
 }
 
 /// record other programs' events, one JSON value a line on standard input
@@ -74,11 +65,12 @@ const PROGRAM: Program = Program {
     default_subcommand: None,
     optional_values: &[],
     examples: "op-audit log --plugin packagekit --since 2025-01-15\n\
-               op-audit search 'packages that failed' --since 2025-01\n\
+               op-audit search 'containers that failed to start' --since 2025-01\n\
                op-audit verify\n\
                op-audit head --key /etc/op-dbus/audit.key >> /mnt/elsewhere/heads\n\
                op-audit verify --against /mnt/elsewhere/heads --trusted audit.key.pub\n\
                op-audit prove 12/0 > proof.json && op-audit check-proof proof.json\n\
+               op-audit export --folder /mnt/elsewhere/trail && op-audit import /mnt/elsewhere/trail --root /srv/copy --yes\n\
                journalctl -o json -u ssh | op-audit append --source ssh",
 };
 
@@ -87,6 +79,7 @@ fn main() -> std::process::ExitCode {
         Command::Log(args) => look::log(&args, cli),
         Command::Search(args) => look::search(&args, cli),
         Command::Anomalies(args) => look::anomalies(&args, cli),
+        Command::Embed(_) => look::embed(cli),
         Command::Show(args) => show_block(&args, cli),
         Command::Verify(args) => trust::verify(&args, cli),
         Command::Prove(args) => trust::prove(&args, cli),
@@ -94,7 +87,8 @@ fn main() -> std::process::ExitCode {
         Command::Head(args) => trust::head(&args, cli),
         Command::Keygen(args) => trust::keygen(&args, cli),
         Command::Prune(args) => trust::prune(&args, cli),
-        Command::Export(args) => export(&args, cli),
+        Command::Export(args) => copy::export(&args, cli),
+        Command::Import(args) => copy::import(&args, cli),
         Command::Append(args) => append(&args, cli),
         Command::Repair(_) => repair(cli),
     })
@@ -105,21 +99,9 @@ fn chain(cli: &Cli) -> Result<Chain> {
 }
 
 fn show_block(args: &Show, cli: &mut Cli) -> Result<Outcome> {
-    let block = chain(cli)?.read(args.number)?;
-    cli.out.document(&BlockDocument::from(block))?;
-    Ok(Outcome::Done)
-}
-
-fn export(args: &Export, cli: &mut Cli) -> Result<Outcome> {
     let chain = chain(cli)?;
-    let last = args.to.unwrap_or_else(|| chain.last());
-    for number in args.from.max(chain.first())..=last {
-        let block = chain.read(number)?;
-        cli.out.ndjson(&BlockDocument::from(block))?;
-        if cli.out.is_closed() {
-            break;
-        }
-    }
+    let block = chain.read(index::number_of(&chain, &args.block)?)?;
+    cli.out.document(&BlockDocument::from(block))?;
     Ok(Outcome::Done)
 }
 

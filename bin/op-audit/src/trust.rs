@@ -4,7 +4,7 @@ use crate::chain;
 use op_dbus::audit::head::HeadDocument;
 use op_dbus::audit::keys::{self, Trusted};
 use op_dbus::audit::proof::{self, Proof};
-use op_dbus::audit::{chain, prune, verify};
+use op_dbus::audit::{chain as trail, index, prune, verify};
 use op_dbus::base::{Error, Kind, Result};
 use op_dbus::cli::confirm::{Terminal, no_terminal};
 use op_dbus::cli::{self, Cli, Interrupt, Outcome, show};
@@ -26,7 +26,7 @@ pub struct Verify {
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(subcommand, name = "prove")]
 pub struct Prove {
-    /// block and entry: 12/0
+    /// block, by its number or its digest, and entry: 12/0
     #[argh(positional, arg_name = "BLOCK/ENTRY")]
     entry: String,
 }
@@ -113,7 +113,7 @@ pub fn verify(args: &Verify, cli: &mut Cli) -> Result<Outcome> {
 }
 
 /// Heads that were kept: documents of `op-audit head`, one a line.
-fn heads(path: Option<&str>, trusted: &Trusted) -> Result<Vec<chain::Head>> {
+pub fn heads(path: Option<&str>, trusted: &Trusted) -> Result<Vec<trail::Head>> {
     let Some(path) = path else { return Ok(Vec::new()) };
     let input = cli::input::read_document(Some(path))?;
     let lines = input.text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -125,7 +125,7 @@ fn heads(path: Option<&str>, trusted: &Trusted) -> Result<Vec<chain::Head>> {
     lines.map(head).collect()
 }
 
-fn trusted(files: &[String]) -> Result<Trusted> {
+pub fn trusted(files: &[String]) -> Result<Trusted> {
     let mut trusted = Trusted::default();
     for file in files {
         trusted.add(&cli::input::read_document(Some(file))?.text, file)?;
@@ -134,11 +134,13 @@ fn trusted(files: &[String]) -> Result<Trusted> {
 }
 
 pub fn prove(args: &Prove, cli: &mut Cli) -> Result<Outcome> {
-    let parsed = args.entry.split_once('/').and_then(|(block, entry)| Some((block.parse().ok()?, entry.parse().ok()?)));
-    let Some((number, index)) = parsed else {
+    let parsed = args.entry.rsplit_once('/').and_then(|(block, entry)| Some((block, entry.parse().ok()?)));
+    let Some((block, index)) = parsed else {
         return Err(Error::usage("this names no entry").on(args.entry.clone()).hint("write BLOCK/ENTRY: 12/0"));
     };
-    cli.out.document(&proof::prove(&chain(cli)?, number, index)?)?;
+    let chain = chain(cli)?;
+    let number = index::number_of(&chain, block)?;
+    cli.out.document(&proof::prove(&chain, number, index)?)?;
     Ok(Outcome::Done)
 }
 

@@ -156,8 +156,15 @@ pub fn install(args: Install, cli: &mut Cli) -> Result<Outcome> {
     if options.lock.is_some() {
         return Err(Error::usage("a lock file is about what registries have").on("--lock").hint("install by a name"));
     }
-    let report = cli.install_file(&args.what, &options)?;
-    show_packages::installed(&mut cli.out, &report)?;
+    let mut report = cli.install_file(&args.what, &options)?;
+    // One package alone is what was asked for.
+    match (report.packages.pop(), report.packages.is_empty() && report.unchanged.is_empty()) {
+        (Some(only), true) => show_packages::installed(&mut cli.out, &only)?,
+        (last, _) => {
+            report.packages.extend(last);
+            show_packages::installation(&mut cli.out, &report)?;
+        }
+    }
     Ok(Outcome::Done)
 }
 
@@ -202,11 +209,8 @@ pub fn show(args: &Show, cli: &mut Cli) -> Result<Outcome> {
 
 /// Runs `rollback`.
 pub fn rollback(args: &Rollback, cli: &mut Cli) -> Result<Outcome> {
-    let root = cli.root()?;
-    let name = PluginName::new(&args.name)?;
-    let to = args.to.as_deref().map(versions::parse).transpose()?;
-    let store = cli.store(&root, args.lock_timeout.as_deref())?;
-    let report = versions::rollback(&store, &name, to.as_ref())?;
+    let options = InstallOptions { lock_timeout: args.lock_timeout.clone(), ..InstallOptions::default() };
+    let report = cli.roll_back(&args.name, args.to.as_deref(), &options)?;
     show_packages::rolled_back(&mut cli.out, &report)?;
     Ok(Outcome::Done)
 }

@@ -5,6 +5,7 @@ use op_dbus::cli::show_registries::{self, KeyringReport};
 use op_dbus::cli::{Cli, Outcome};
 use op_dbus::package::keyring::{self, TrustedKey};
 use op_dbus::store::{StateRoot, file};
+use serde_json::json;
 use std::path::Path;
 
 /// list the keys whose signatures count; add and remove them
@@ -58,7 +59,7 @@ struct Revoked {
 
 /// Runs `keys`.
 pub fn run(args: Keys, cli: &mut Cli) -> Result<Outcome> {
-    let folder = StateRoot::trusted_keys();
+    let (root, folder) = (cli.root()?, StateRoot::trusted_keys());
     match args.command {
         None => {}
         Some(Command::Add(args)) => {
@@ -66,18 +67,21 @@ pub fn run(args: Keys, cli: &mut Cli) -> Result<Outcome> {
                 .ok_or_else(|| Error::bad_input("there is no such key file").on(args.file.clone()))?;
             let key = TrustedKey::parse(&text, Path::new(&args.file))?;
             keyring::add(&folder, &key, args.comment.as_deref(), args.expires.as_deref())?;
+            let about = json!({"key": key.id, "comment": args.comment, "expires": args.expires});
+            cli.record_trust(&root, "a key is trusted", about)?;
             cli.out.tick(true, &format!("Trusted {}", key.id));
         }
         Some(Command::Remove(args)) => {
             keyring::remove(&folder, &args.key)?;
+            cli.record_trust(&root, "a key is trusted no longer", json!({"key": args.key}))?;
             cli.out.tick(true, &format!("Trusted no longer {}", args.key));
         }
         Some(Command::Revoked(args)) => {
             let number = keyring::take_over(&folder, Path::new(&args.file))?;
+            cli.record_trust(&root, "a list of what counts no longer", json!({"number": number}))?;
             cli.out.tick(true, &format!("Took over list number {number}"));
         }
     }
-    let root = cli.root()?;
     let report = KeyringReport::of(&cli.keyring(&root, &[])?);
     show_registries::keyring(&mut cli.out, &report)?;
     Ok(Outcome::Done)

@@ -12,9 +12,11 @@ mod registry;
 use op_dbus::base::name::PluginName;
 use op_dbus::base::{Error, Result};
 use op_dbus::bus::{Manner, names, walk};
+use op_dbus::cli::packages::InstallOptions;
 use op_dbus::cli::{self, Cli, Outcome, Program, show};
 use op_dbus::package::create::{self, IntrospectionDocument};
-use op_dbus::package::{adopt, remove, versions};
+use op_dbus::package::remove::Needed;
+use op_dbus::package::{adopt, versions};
 use op_dbus::plugin::listing;
 
 mod test;
@@ -76,9 +78,15 @@ struct Remove {
     /// remove this version only, which is not the active one
     #[argh(option, arg_name = "VERSION")]
     version: Option<String>,
+    /// remove it even if installed plugins need it
+    #[argh(switch)]
+    ignore_dependencies: bool,
     /// confirm without being asked
     #[argh(switch, short = 'y')]
     yes: bool,
+    /// wait this long for another run to end (default 10s)
+    #[argh(option, arg_name = "DUR")]
+    lock_timeout: Option<String>,
 }
 
 const PROGRAM: Program = Program {
@@ -173,17 +181,12 @@ fn list(cli: &mut Cli) -> Result<Outcome> {
 
 fn remove(args: &Remove, cli: &mut Cli) -> Result<Outcome> {
     let name = PluginName::new(&args.name)?;
-    let root = cli.root()?;
-    if let Some(version) = args.version.as_deref().map(versions::parse).transpose()? {
-        cli.confirm(args.yes, &format!("This removes version {version} of {name}."))?;
-        versions::remove_version(&cli.store(&root, None)?, &name, &version)?;
-        cli.out.tick(true, &format!("Removed {name} {version}"));
-        return Ok(Outcome::Done);
-    }
-    remove::must_be_installed(&root, &name)?;
-    let text = format!("This removes {} and everything in it, and all its versions.", root.plugin(&name).display());
-    cli.confirm(args.yes, &text)?;
-    remove::remove(&cli.store(&root, None)?, &name)?;
-    cli.out.tick(true, &format!("Removed {name}"));
+    let version = args.version.as_deref().map(versions::parse).transpose()?;
+    let options =
+        InstallOptions { yes: args.yes, lock_timeout: args.lock_timeout.clone(), ..InstallOptions::default() };
+    let needed = if args.ignore_dependencies { Needed::Ignore } else { Needed::Refuse };
+    cli.remove(&name, version.as_ref(), needed, &options)?;
+    let version = version.map(|version| format!(" {version}")).unwrap_or_default();
+    cli.out.tick(true, &format!("Removed {name}{version}"));
     Ok(Outcome::Done)
 }

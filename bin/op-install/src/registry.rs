@@ -2,6 +2,7 @@
 
 use op_dbus::base::{Error, Result, time};
 use op_dbus::cli::{Cli, Outcome, show_registries};
+use op_dbus::package::fetch::Place;
 use op_dbus::package::keyring::{Keyring, TrustedKey};
 use op_dbus::package::registry::build::{Building, build};
 use op_dbus::package::registry::mirror::mirror;
@@ -9,6 +10,7 @@ use op_dbus::package::registry::offers;
 use op_dbus::package::registry::source::{self, RegistriesReport};
 use op_dbus::package::signing::SigningKey;
 use op_dbus::store::{StateRoot, file};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -154,6 +156,8 @@ fn add(args: &Add, cli: &mut Cli) -> Result<()> {
     let store = cli.store(&root, args.lock_timeout.as_deref())?;
     let fetching = cli.fetching(&root, false);
     let added = source::add(&store, &args.url, args.name.as_deref(), key, &keyring, &fetching)?;
+    let about = json!({"name": added.source.name, "url": Place::of(&added.source.url)?.to_string(), "key": added.key});
+    cli.record_trust(&root, "a registry is asked", about)?;
     let report = RegistriesReport { kind: "registries".into(), version: 1, registries: vec![added.report()] };
     show_registries::registries(&mut cli.out, &report)
 }
@@ -245,6 +249,7 @@ fn refresh(args: &Refresh, cli: &mut Cli) -> Result<()> {
 fn remove(args: &Remove, cli: &mut Cli) -> Result<()> {
     let root = cli.root()?;
     source::remove(&cli.store(&root, args.lock_timeout.as_deref())?, &args.name)?;
+    cli.record_trust(&root, "a registry is asked no longer", json!({"name": args.name}))?;
     cli.out.tick(true, &format!("Removed the registry {}", args.name));
     Ok(())
 }

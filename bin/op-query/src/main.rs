@@ -9,6 +9,7 @@ use op_dbus::apply::query::Selection;
 use op_dbus::base::{Error, Result};
 use op_dbus::cli::{self, Cli, Outcome, Program};
 use op_dbus::plugin::Want;
+use op_dbus::state::StateDocument;
 use op_dbus::state::select::Path;
 
 /// Print the current state of plugins.
@@ -45,6 +46,9 @@ struct Args {
     /// with --watch: how often to read what announces no change (5s)
     #[argh(option, arg_name = "DUR")]
     interval: Option<String>,
+    /// with --watch: tell what is not as this state document wants it, and when it is again, instead of values
+    #[argh(option, arg_name = "FILE")]
+    against: Option<String>,
     /// with --watch: end after so many changes
     #[argh(option, arg_name = "N")]
     count: Option<u64>,
@@ -71,6 +75,7 @@ const PROGRAM: Program = Program {
                op-query --cached --plugin hostname\n\
                op-query --watch hostname networkmanager\n\
                op-query --watch --select '**.state' --for 1m\n\
+               op-query --watch --against /etc/op-dbus/state.json\n\
                op-discover | op-query\n\
                op-query --in 100.json --select /phases/pre-start | op-apply --check\n\
                op-query --plugin hostname | jq '.plugins.hostname.static_hostname = \"web\"' | op-apply",
@@ -111,6 +116,8 @@ struct Asked {
     selection: Selection,
     /// How much of each plugin.
     want: Want,
+    /// What a watch compares with.
+    wanted: Option<StateDocument>,
     paths: Vec<Path>,
 }
 
@@ -123,7 +130,10 @@ impl Asked {
             return Err(error);
         }
         let named: Vec<String> = args.plugin.iter().chain(args.named()).cloned().collect();
+        let wanted = args.against.as_deref().map(|file| cli::input::read_document(Some(file))).transpose()?;
+        let wanted = wanted.map(|input| input.json()).transpose()?;
         let selection = match (&named[..], &args.select[..]) {
+            _ if wanted.is_some() => Selection::Everything,
             ([], []) => match cli::input::read_optional(args.file())? {
                 Some(input) => Selection::from_json(&input.json()?, &input.name)?,
                 None => Selection::Everything,
@@ -134,7 +144,8 @@ impl Asked {
             return Err(Error::usage("--bare prints one plugin, so name one").hint("op-query --bare --plugin NAME"));
         }
         let want = if args.all { Want::All } else { Want::State };
-        Ok(Self { args, selection, want, paths: paths.into_iter().flatten().collect() })
+        let wanted = wanted.as_ref().map(StateDocument::from_json).transpose()?;
+        Ok(Self { args, selection, want, wanted, paths: paths.into_iter().flatten().collect() })
     }
 }
 
@@ -171,6 +182,17 @@ fn refuse_contradictions(args: &Args) -> Result<()> {
     let of_watch = [("--interval", &args.interval), ("--for", &args.duration)];
     if let Some((option, _)) = of_watch.iter().find(|(_, value)| value.is_some() && !args.watch) {
         return usage("this goes with --watch", option);
+    }
+    if args.against.is_some() {
+        let said = [("FILE", args.words.first()), ("--plugin", args.plugin.first()), ("--select", args.select.first())];
+        if let Some((option, _)) = said.iter().find(|(_, value)| value.is_some()) {
+            return usage("--against says what to watch itself", option);
+        }
+        if !args.watch {
+            return Err(Error::usage("this goes with --watch")
+                .on("--against")
+                .hint("to look once: op-apply --check FILE"));
+        }
     }
     if args.count.is_some() && !args.watch {
         return usage("this goes with --watch", "--count");

@@ -1,6 +1,7 @@
 //! `op-snapshot`: makes and examines the state root; takes, lists, restores and deletes snapshots of the cache; publishes
-//! plugins.
+//! plugins; makes golden images of containers.
 
+mod golden;
 mod publish;
 
 use op_dbus::base::time::Hour;
@@ -22,6 +23,7 @@ struct Args {
 enum Command {
     Init(Init),
     Doctor(Doctor),
+    Golden(golden::Golden),
     Keygen(publish::Keygen),
     Publish(publish::Publish),
     Rotate(Rotate),
@@ -106,7 +108,8 @@ const PROGRAM: Program = Program {
                op-snapshot rotate\n\
                op-snapshot restore cache@2025-01-15-10:00\n\
                op-snapshot keygen --out publisher.key\n\
-               op-snapshot publish packagekit --version 1.0.0 --key publisher.key --out packages",
+               op-snapshot publish packagekit --version 1.0.0 --key publisher.key --out packages\n\
+               op-snapshot golden create debian-minimal --from debian-13-standard_13.1-2_amd64.tar.zst",
 };
 
 fn main() -> std::process::ExitCode {
@@ -114,6 +117,7 @@ fn main() -> std::process::ExitCode {
         match args.command {
             Command::Init(args) => init(&args, cli),
             Command::Doctor(_) => doctor(cli),
+            Command::Golden(args) => golden::golden(&args, cli),
             Command::Keygen(args) => publish::keygen(&args, cli),
             Command::Publish(args) => publish::publish(&args, cli),
             Command::Revoke(args) => publish::revoke(&args, cli),

@@ -19,6 +19,7 @@ mod rollback;
 pub mod scenarios;
 mod secrets;
 pub mod select;
+pub mod step;
 pub mod timings;
 mod trail;
 mod undo;
@@ -39,11 +40,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
+use step::Step;
 
 /// Asks for agreement to the exact calls.
 pub trait Confirm {
     /// Shows `text` and asks; an error of the kind [`Kind::Refused`] is a no.
     fn confirm(&mut self, text: &str) -> Result<()>;
+
+    /// Shows `text` and asks for `number` to be typed: nobody agrees to removals by habit.
+    fn confirm_number(&mut self, text: &str, number: usize) -> Result<()>;
 }
 
 /// Hears of each action as it ends.
@@ -125,10 +130,15 @@ impl StateManager<'_> {
         }
         self.bus.stop_when(Arc::clone(&self.interrupts));
         let _lock = self.lock(options.lock_timeout)?;
+        self.step(Step::Parse);
         let (given, goal, options) = self.unpack(desired, options)?;
         let planned = self.compute_goal(&goal, &options).inspect_err(|error| self.trail.refusal(None, error))?;
         let plan = &planned.plan;
         witness.planned(plan);
+        if !plan.is_empty() {
+            self.step(Step::Vectorize);
+        }
+        let mut asking = self.trail.ask_for_vectors(plan);
         let fresh = given.as_ref().map_or(Ok(()), |given| given.check_fresh(plan));
         let agreed = fresh.and_then(|()| self.agree(&planned, &options, confirm));
         agreed.inspect_err(|error| self.trail.refusal(Some(plan), error))?;
@@ -137,7 +147,7 @@ impl StateManager<'_> {
         }
         self.check_free(plan)?;
         let run = checkpoints::new_run(self.root, plan)?;
-        self.trail.intent(&run, plan, &self.versions(plan))?;
+        let intent = self.trail.intent(&run, plan, &self.versions(plan))?;
         let mut report = Report::new(&run, &plan.actions);
         let window = options.confirm_within.as_ref();
         let prepared = self.prepare(&run, &goal, &planned, window);
@@ -145,7 +155,9 @@ impl StateManager<'_> {
         // From here on a wish to stop is heard between steps, not while waiting for one.
         self.bus.stop_when(Arc::default());
         let consent = Consent::was_given();
+        self.step(Step::Apply);
         let (begun, error) = self.act(&consent, &planned.plugins, plan, &mut report, witness);
+        self.step(Step::Cache);
         let error = error.or_else(|| self.verify(&goal, &options, &planned, &mut report));
         let error = error.or_else(|| waiting.as_ref().and_then(too_late));
         let error = error.or_else(|| self.let_go(&consent, &planned.plugins, &begun));
@@ -168,11 +180,20 @@ impl StateManager<'_> {
         recover::forget_kept(self.root, &run);
         let error = error.map(|error| final_error(error, &report));
         report.confirm_by = waiting.as_ref().filter(|_| error.is_none()).map(|waiting| waiting.deadline.clone());
-        let error = self.trail.outcome(&report, plan, error.as_ref()).err().or(error);
+        self.step(Step::Append);
+        report.embeddings = asking.counts();
+        let recorded = self.trail.outcome(&report, plan, error.as_ref());
+        let (outcome, lost) = recorded.map_or_else(|error| (None, Some(error)), |block| (Some(block), None));
+        let error = lost.or(error);
+        self.trail.keep_vectors(&asking, &[Some(intent), outcome].into_iter().flatten().collect::<Vec<_>>());
         if error.is_some() {
             self.stop_waiting(waiting.as_ref(), window);
         }
         Ok(Applied { report, error })
+    }
+
+    fn step(&mut self, step: Step) {
+        self.progress.step(&step.label());
     }
 
     /// Nothing else that changes the same plugins is under way.
@@ -236,15 +257,21 @@ impl StateManager<'_> {
     /// Everything that stands between a plan and its first call: the checks, and a person's word.
     fn agree(&self, planned: &Planned, options: &Options, confirm: &mut dyn Confirm) -> Result<()> {
         self.validate(&planned.plugins, &planned.plan, options)?;
-        if planned.plan.actions.iter().any(|action| action.requires_confirmation) {
-            confirm.confirm(&confirmation::text(&planned.plan))?;
+        match options.prune {
+            Some(number) if !planned.plan.is_empty() => {
+                confirm.confirm_number(&confirmation::text(&planned.plan), number)
+            }
+            _ if planned.plan.actions.iter().any(|action| action.requires_confirmation) => {
+                confirm.confirm(&confirmation::text(&planned.plan))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The plan for `desired`, without changing anything.
     pub fn plan(&mut self, desired: Desired, options: &Options) -> Result<Plan> {
         self.bus.stop_when(Arc::clone(&self.interrupts));
+        self.step(Step::Parse);
         let (given, goal, options) = self.unpack(desired, options)?;
         let planned = self.compute_goal(&goal, &options)?;
         if let Some(given) = given {

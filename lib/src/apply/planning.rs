@@ -1,10 +1,11 @@
 //! From a desired state to a plan: the plugins it speaks of, what they have now, the difference, the calls.
 
 use super::ledger::Ledger;
+use super::step::Step;
 use super::{Options, Plugins, StateManager, vault};
 use crate::base::{Call, Error, Kind, Result, digest};
 use crate::bus::names;
-use crate::plugin::{GenericPlugin, StatePlugin, Want, Wanted};
+use crate::plugin::{GenericPlugin, Queried, StatePlugin, Want, Wanted};
 use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, Strategy, by_name, diff_plugin};
 use crate::store::file::{self, Durability};
 use serde_json::{Map, Value, json};
@@ -48,6 +49,39 @@ pub struct Differences {
     pub errors: Vec<Error>,
 }
 
+/// What there is of a plugin, and what is wanted of it.
+struct Read {
+    name: String,
+    state: Result<PluginState>,
+    now: Option<(Wanted, Queried)>,
+    removal: Removal,
+}
+
+/// How what was read differs from what is wanted.
+fn compare(plugins: &Plugins, read: Vec<Read>) -> Differences {
+    let mut found = Differences::default();
+    for Read { name, state, now, removal } in read {
+        let plugin = &plugins[&name];
+        let (state, (wanted, now)) = match (state, now) {
+            (Ok(state), Some(now)) => (state, now),
+            (Err(error), _) => {
+                found.errors.push(error);
+                continue;
+            }
+            (Ok(_), None) => continue,
+        };
+        found.errors.extend(unclear_items(&name, &wanted, &now.problems));
+        let normalised = plugin.normalise(&state, &now.values, &removal.owned);
+        match normalised.and_then(|state| diff_plugin(&name, &state, &now.values, plugin.keys(), &removal)) {
+            Ok(changes) => drop(found.changes.insert(name.clone(), changes)),
+            // Why a key could not be read is the better error than that it could not be compared.
+            Err(error) => found.errors.extend(better_reasons(error, &now.problems)),
+        }
+        found.current.insert(name, now.values);
+    }
+    found
+}
+
 impl StateManager<'_> {
     /// Computes the plan, live. Every problem of every plugin is reported, not only the first.
     pub(super) fn compute(&mut self, document: &StateDocument, options: &Options) -> Result<Planned> {
@@ -63,7 +97,10 @@ impl StateManager<'_> {
         errors.extend(document.plugins.iter().flat_map(|(name, state)| vault::check_document(name, state, &plugins)));
         give_up_on(&mut errors)?;
         let order = in_order(&plugins)?;
-        let Differences { current, changes, mut errors } = self.differences(document, options, &plugins, &order)?;
+        self.step(Step::Query);
+        let read = self.read_wanted(document, options, &plugins, &order)?;
+        self.step(Step::Diff);
+        let Differences { current, changes, mut errors } = compare(&plugins, read);
         give_up_on(&mut errors)?;
         check_prune(options, changes.values().flatten())?;
         let mut actions: Vec<Action> = Vec::new();
@@ -119,34 +156,37 @@ impl StateManager<'_> {
         plugins: &Plugins,
         order: &[String],
     ) -> Result<Differences> {
+        let read = self.read_wanted(document, options, plugins, order)?;
+        Ok(compare(plugins, read))
+    }
+
+    /// What there is of everything a document speaks of.
+    fn read_wanted(
+        &mut self,
+        document: &StateDocument,
+        options: &Options,
+        plugins: &Plugins,
+        order: &[String],
+    ) -> Result<Vec<Read>> {
         let ledger = Ledger::read(self.root)?;
-        let mut found = Differences::default();
+        let mut all = Vec::new();
         for name in order {
             let plugin = &plugins[name];
-            let state = match by_name(name, &document.plugins[name], plugin.keys()) {
-                Ok(state) => state,
-                Err(error) => {
-                    found.errors.push(error);
-                    continue;
+            let owned = options.owner.as_deref().map(|owner| ledger.of(owner, name)).unwrap_or_default();
+            let removal = Removal { owned, is_prune: options.prune.is_some() };
+            let state = by_name(name, &document.plugins[name], plugin.keys());
+            let now = match &state {
+                Ok(state) => {
+                    self.bus.allow(plugin.safe_calls());
+                    let wanted = wanted(plugin.as_ref(), state, &removal);
+                    let now = self.read(plugin.as_ref(), &Want::Keys(wanted.clone()))?;
+                    Some((wanted, now))
                 }
+                Err(_) => None,
             };
-            self.bus.allow(plugin.safe_calls());
-            let removal = Removal {
-                owned: options.owner.as_deref().map(|owner| ledger.of(owner, name)).unwrap_or_default(),
-                is_prune: options.prune.is_some(),
-            };
-            let wanted = wanted(plugin.as_ref(), &state, &removal);
-            let now = self.read(plugin.as_ref(), &Want::Keys(wanted.clone()))?;
-            found.errors.extend(unclear_items(name, &wanted, &now.problems));
-            let normalised = plugin.normalise(&state, &now.values, &removal.owned);
-            match normalised.and_then(|state| diff_plugin(name, &state, &now.values, plugin.keys(), &removal)) {
-                Ok(changes) => drop(found.changes.insert(name.clone(), changes)),
-                // Why a key could not be read is the better error than that it could not be compared.
-                Err(error) => found.errors.extend(better_reasons(error, &now.problems)),
-            }
-            found.current.insert(name.clone(), now.values);
+            all.push(Read { name: name.clone(), state, now, removal });
         }
-        Ok(found)
+        Ok(all)
     }
 
     /// The plugin a document speaks of; `None` when it says nothing that could be applied.

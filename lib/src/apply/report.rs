@@ -1,5 +1,6 @@
 //! What an apply did, as a document.
 
+use crate::audit::vectors::Counts;
 use crate::base::Error;
 use crate::state::Action;
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,9 @@ pub struct Report {
     /// Until when it waits to be confirmed; then it is taken back.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub confirm_by: Option<String>,
+    /// How many texts of what was done had a vector already; absent when op-embed was not there in time.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub embeddings: Option<Counts>,
     /// The actions in order.
     pub actions: Vec<ActionReport>,
     /// What remains, when not everything could be undone.
@@ -104,6 +108,7 @@ impl Report {
             run: run.into(),
             outcome: RunOutcome::Unchanged,
             confirm_by: None,
+            embeddings: None,
             actions: actions.iter().map(of_action).collect(),
             residue: Vec::new(),
         }

@@ -5,7 +5,8 @@ use super::recover::Why;
 use super::report::{Report, RunOutcome};
 use crate::audit::block::Kind;
 use crate::audit::chain::Draft;
-use crate::audit::{Actor, Chain, journal, open};
+use crate::audit::vectors::{Asking, OpEmbed};
+use crate::audit::{Actor, Block, Chain, journal, open};
 use crate::base::{self, Error, Result, digest};
 use crate::state::{Action, Plan};
 use crate::store::StateRoot;
@@ -20,15 +21,39 @@ pub struct Trail {
     actor: Actor,
     program: String,
     target: String,
+    op_embed: Option<OpEmbed>,
 }
 
 impl Trail {
     /// The trail of `root`, for what `actor` does with `program`.
     pub fn open(root: &StateRoot, actor: Actor, program: &str) -> Result<Self> {
-        Ok(Self { chain: Chain::open(root)?, actor, program: program.to_owned(), target: root.target() })
+        Ok(Self {
+            chain: Chain::open(root)?,
+            actor,
+            program: program.to_owned(),
+            target: root.target(),
+            op_embed: None,
+        })
     }
 
-    fn append(&self, kind: Kind, run: Option<&str>, detail: Value, entries: Vec<Value>) -> Result<()> {
+    /// The same, with vectors of what is done asked of `op_embed`. It is never waited for.
+    #[must_use]
+    pub fn asking(self, op_embed: OpEmbed) -> Self {
+        Self { op_embed: Some(op_embed), ..self }
+    }
+
+    /// Asks for the vectors of what a plan is about to do, while it is done.
+    pub(super) fn ask_for_vectors(&self, plan: &Plan) -> Asking {
+        let entries: Vec<Value> = plan.actions.iter().map(intended).collect();
+        Asking::begin(self.op_embed.as_ref(), &entries)
+    }
+
+    /// Keeps the vectors of a run's blocks, as far as they came in time. What did not is filled in later.
+    pub(super) fn keep_vectors(&self, asking: &Asking, blocks: &[Block]) {
+        blocks.iter().for_each(|block| asking.keep(&self.chain, block));
+    }
+
+    fn append(&self, kind: Kind, run: Option<&str>, detail: Value, entries: Vec<Value>) -> Result<Block> {
         let draft = Draft {
             kind,
             run: run.map(str::to_owned),
@@ -39,7 +64,7 @@ impl Trail {
         };
         let block = self.chain.append(draft)?;
         journal::tell(Path::new(journal::SOCKET), &block);
-        Ok(())
+        Ok(block)
     }
 
     /// The runs of this machine that have an intent and no outcome, oldest first.
@@ -49,7 +74,7 @@ impl Trail {
     }
 
     /// Records what is about to be done, and keeps room to say how it ended. What cannot be recorded is not done.
-    pub(super) fn intent(&self, run: &str, plan: &Plan, versions: &BTreeMap<String, String>) -> Result<()> {
+    pub(super) fn intent(&self, run: &str, plan: &Plan, versions: &BTreeMap<String, String>) -> Result<Block> {
         let mut detail = json!({
             "plan": plan.digest,
             "owner": plan.owner,
@@ -74,12 +99,13 @@ impl Trail {
     }
 
     /// Records what became of it.
-    pub(super) fn outcome(&self, report: &Report, plan: &Plan, error: Option<&Error>) -> Result<()> {
+    pub(super) fn outcome(&self, report: &Report, plan: &Plan, error: Option<&Error>) -> Result<Block> {
         let mut detail = json!({
             "outcome": report.outcome,
             "residue": report.residue,
             "error": error.map(said),
             "confirm_by": report.confirm_by,
+            "embeddings": report.embeddings,
         });
         without_null(&mut detail);
         self.chain.release(&report.run);
@@ -102,7 +128,7 @@ impl Trail {
             entry["before"] = std::mem::replace(&mut entry["after"], before);
             entry
         };
-        self.append(Kind::Intent, Some(run), detail, plan.actions.iter().rev().map(entry).collect())
+        self.append(Kind::Intent, Some(run), detail, plan.actions.iter().rev().map(entry).collect()).map(drop)
     }
 
     /// Records what became of that.
@@ -110,12 +136,12 @@ impl Trail {
         let detail = json!({"takes_back": why, "outcome": report.outcome, "residue": report.residue});
         self.chain.release(&report.run);
         let entries = plan.map(|plan| ended(report, plan)).unwrap_or_default();
-        self.append(Kind::Outcome, Some(&report.run), detail, entries)
+        self.append(Kind::Outcome, Some(&report.run), detail, entries).map(drop)
     }
 
     /// Records that a run was confirmed.
     pub(super) fn confirmed(&self, run: &str) -> Result<()> {
-        self.append(Kind::Confirm, Some(run), json!({"target": self.target}), Vec::new())
+        self.append(Kind::Confirm, Some(run), json!({"target": self.target}), Vec::new()).map(drop)
     }
 
     /// Records that a run was refused, or failed before its first call. A refusal that cannot be recorded stays one;

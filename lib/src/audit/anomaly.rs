@@ -1,9 +1,11 @@
-//! What does not look like the past: who, what, when, how much, and how it ends. Counts alone; says that it is learning
-//! until there is enough past to differ from.
+//! What does not look like the past: who, what, when, how much, how it ends, and, where there are vectors, what it means.
+//! Says that it is learning until there is enough past to differ from.
 
 use super::block::{Block, Kind};
 use super::chain::Chain;
 use super::log::{self, Filter};
+use super::search::text_of;
+use super::vectors::{self, BlockVectors, cosine};
 use crate::base::{Result, time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +16,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub const ENOUGH_RUNS: usize = 30;
 /// Days that they must be spread over.
 pub const ENOUGH_DAYS: usize = 3;
+/// Further than this from everything before is unusual, when new texts usually lie nearer. Sentences about different
+/// things are 0.6 to 1 apart, the same one about another item 0 to 0.3.
+const FAR: f64 = 0.55;
+/// And so many times as far as new texts usually are.
+const TIMES: f64 = 1.5;
 /// Runs at other hours before an hour is called unusual.
 const ENOUGH_HOURS: usize = 100;
 
@@ -64,6 +71,8 @@ pub enum What {
     Rate,
     /// Many more failures in an hour than ever.
     Failures,
+    /// What was done is like nothing that was done before.
+    Novelty,
 }
 
 /// The past so far.
@@ -78,6 +87,39 @@ struct Past {
     rate: BTreeMap<u64, usize>,
     failures: BTreeMap<u64, usize>,
     told: BTreeSet<(u64, &'static str)>,
+    meanings: Meanings,
+}
+
+/// What was done so far, by meaning.
+#[derive(Debug, Default)]
+struct Meanings {
+    texts: BTreeSet<String>,
+    vectors: Vec<Vec<f32>>,
+    /// How far each new text was from those before it, when it came.
+    distances: Vec<f64>,
+    model: String,
+}
+
+impl Meanings {
+    /// How far a text that is new is from everything before it, and how far is far.
+    fn take(&mut self, text: &str, vector: &[f32]) -> Option<(f64, f64)> {
+        if !self.texts.insert(text.to_owned()) {
+            return None;
+        }
+        let nearest = self
+            .vectors
+            .iter()
+            .map(|past| 1.0 - cosine(past, vector))
+            .fold(None, |best: Option<f64>, one| Some(best.map_or(one, |best| best.min(one))));
+        self.vectors.push(vector.to_vec());
+        let distance = nearest?;
+        let mut sorted = self.distances.clone();
+        sorted.sort_by(f64::total_cmp);
+        // Nine of ten new texts were no further than this.
+        let usual = sorted.get(sorted.len() * 9 / 10).copied().unwrap_or_default();
+        self.distances.push(distance);
+        Some((distance, FAR.max(usual.min(0.6) * TIMES).min(0.9)))
+    }
 }
 
 impl Past {
@@ -86,7 +128,7 @@ impl Past {
     }
 
     /// What is unusual about one more block; then it is past, too.
-    fn take(&mut self, block: &Block) -> Vec<(What, String)> {
+    fn take(&mut self, block: &Block, vectors: Option<&BlockVectors>) -> Vec<(What, String)> {
         let mut found = Vec::new();
         let header = &block.header;
         let Some(moment) = time::parse_rfc3339(&header.time) else { return found };
@@ -124,6 +166,7 @@ impl Past {
             ));
         }
         *self.hours.entry(of_day).or_default() += 1;
+        found.extend(self.unlike_all(block, vectors, is_enough));
         let count = self.rate.entry(hour).or_default();
         *count += 1;
         let count = *count;
@@ -131,6 +174,24 @@ impl Past {
         self.runs += 1;
         self.days.insert(seconds(moment) / 86_400);
         found
+    }
+
+    /// What a block does that is like nothing before it.
+    fn unlike_all(&mut self, block: &Block, vectors: Option<&BlockVectors>, is_enough: bool) -> Option<(What, String)> {
+        let kept = vectors?;
+        if self.meanings.model != kept.model {
+            self.meanings = Meanings { model: kept.model.clone(), ..Meanings::default() };
+        }
+        let mut furthest: Option<(f64, String)> = None;
+        for (entry, vector) in block.entries.iter().zip(&kept.vectors) {
+            let text = text_of(entry);
+            let Some((distance, limit)) = self.meanings.take(&text, vector) else { continue };
+            if is_enough && distance > limit && furthest.as_ref().is_none_or(|(most, _)| distance > *most) {
+                furthest = Some((distance, text));
+            }
+        }
+        let (distance, text) = furthest?;
+        Some((What::Novelty, format!("{text:?} is like nothing before it: {distance:.2} from the nearest")))
     }
 
     /// Whether so many in one hour are far beyond every hour before. Said once an hour.
@@ -176,7 +237,8 @@ pub fn find(chain: &Chain, filter: &Filter) -> Result<Anomalies> {
     let mut past = Past::default();
     let mut anomalies = Vec::new();
     log::walk(chain, 1, &Filter::default(), &mut |block| {
-        let found = past.take(&block);
+        let kept = vectors::read(chain, block.header.number, &block.digest);
+        let found = past.take(&block, kept.as_ref());
         if filter.accepts(&block) {
             let (number, at) = (block.header.number, block.header.time.clone());
             anomalies.extend(found.into_iter().map(|(what, why)| Anomaly {
@@ -220,7 +282,7 @@ mod tests {
         for day in 0..15 {
             for hour in 8..17 {
                 let plugin = ["hostname", "packagekit", "timedate"][usize::try_from((day + hour) % 3).unwrap()];
-                assert_eq!(past.take(&run(day, hour, 0, plugin)), [], "day {day}, {hour}:00");
+                assert_eq!(past.take(&run(day, hour, 0, plugin), None), [], "day {day}, {hour}:00");
             }
         }
         past
@@ -230,20 +292,20 @@ mod tests {
     fn a_clean_log_has_none_and_planted_ones_are_found() {
         let what = |found: Vec<(What, String)>| found.into_iter().map(|(what, _)| what).collect::<Vec<_>>();
         let mut past = usual();
-        assert_eq!(what(past.take(&run(15, 9, 0, "hostname"))), []);
-        assert_eq!(what(past.take(&run(15, 9, 1000, "hostname"))), [What::NewActor]);
-        assert_eq!(what(past.take(&run(15, 9, 1000, "hostname"))), [], "new once");
-        assert_eq!(what(past.take(&run(15, 10, 0, "firewalld"))), [What::NewPlugin]);
-        assert_eq!(what(past.take(&run(15, 17, 0, "hostname"))), [], "an hour beside the usual ones");
-        assert_eq!(what(past.take(&run(16, 3, 0, "hostname"))), [What::NewHour]);
-        let burst: Vec<What> = (0..40).flat_map(|_| what(past.take(&run(17, 11, 0, "hostname")))).collect();
+        assert_eq!(what(past.take(&run(15, 9, 0, "hostname"), None)), []);
+        assert_eq!(what(past.take(&run(15, 9, 1000, "hostname"), None)), [What::NewActor]);
+        assert_eq!(what(past.take(&run(15, 9, 1000, "hostname"), None)), [], "new once");
+        assert_eq!(what(past.take(&run(15, 10, 0, "firewalld"), None)), [What::NewPlugin]);
+        assert_eq!(what(past.take(&run(15, 17, 0, "hostname"), None)), [], "an hour beside the usual ones");
+        assert_eq!(what(past.take(&run(16, 3, 0, "hostname"), None)), [What::NewHour]);
+        let burst: Vec<What> = (0..40).flat_map(|_| what(past.take(&run(17, 11, 0, "hostname"), None))).collect();
         assert_eq!(burst, [What::Rate], "said once");
         let failures: Vec<What> = (0..20)
             .flat_map(|_| {
                 let mut block = run(18, 11, 0, "hostname");
                 block.header.kind = Kind::Outcome;
                 block.header.detail = Some(json!({"outcome": "undone", "error": {"kind": "failed"}}));
-                what(past.take(&block))
+                what(past.take(&block, None))
             })
             .collect();
         assert_eq!(failures, [What::Failures]);
@@ -254,8 +316,30 @@ mod tests {
         let mut past = Past::default();
         for n in 0..29 {
             let plugin = format!("p{n}");
-            assert_eq!(past.take(&run(n % 5, n % 24, u32::try_from(n).unwrap(), &plugin)), []);
+            assert_eq!(past.take(&run(n % 5, n % 24, u32::try_from(n).unwrap(), &plugin), None), []);
         }
         assert!(!past.is_enough());
+    }
+
+    #[test]
+    fn what_means_something_else_is_found() {
+        let kept = |angle: f32| BlockVectors { model: "m".into(), vectors: vec![vec![angle.cos(), angle.sin()]] };
+        let titled = |day: u64, title: String| {
+            let mut block = run(day, 9, 0, "hostname");
+            block.entries[0]["title"] = json!(title);
+            block
+        };
+        let mut past = Past::default();
+        for n in 0..60_u16 {
+            let block = titled(u64::from(n) / 5, format!("set location to {n}"));
+            assert_eq!(past.take(&block, Some(&kept(f32::from(n) / 100.0))), [], "{n}");
+        }
+        let odd = titled(13, "open every port".into());
+        let found = past.take(&odd, Some(&kept(2.4)));
+        assert_eq!(found.iter().map(|(what, _)| *what).collect::<Vec<_>>(), [What::Novelty], "{found:?}");
+        assert_eq!(past.take(&odd, Some(&kept(2.4))), [], "new once");
+        // Another model has another past.
+        let other = BlockVectors { model: "n".into(), ..kept(0.0) };
+        assert_eq!(past.take(&titled(13, "something".into()), Some(&other)), []);
     }
 }

@@ -38,6 +38,7 @@ pub struct Chain {
     blocks: PathBuf,
     lock: PathBuf,
     hint: PathBuf,
+    clock: fn() -> SystemTime,
 }
 
 /// Where a chain ends.
@@ -54,7 +55,19 @@ impl Chain {
     pub fn open(root: &StateRoot) -> Result<Self> {
         let blocks = root.blocks();
         layout::check_owner(&blocks)?;
-        Ok(Self { root: root.clone(), blocks, lock: root.audit_lock(), hint: root.audit_hint() })
+        Ok(Self {
+            root: root.clone(),
+            blocks,
+            lock: root.audit_lock(),
+            hint: root.audit_hint(),
+            clock: SystemTime::now,
+        })
+    }
+
+    /// The same with another clock than the machine's.
+    #[must_use]
+    pub fn timed_by(self, clock: fn() -> SystemTime) -> Self {
+        Self { clock, ..self }
     }
 
     /// The file of a block.
@@ -67,6 +80,26 @@ impl Chain {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.blocks
+    }
+
+    /// The state root it is in.
+    #[must_use]
+    pub fn root(&self) -> &StateRoot {
+        &self.root
+    }
+
+    /// The file of a block's vectors.
+    #[must_use]
+    pub fn vectors(&self, number: u64) -> PathBuf {
+        self.root.block_vectors().join(format!("{number}.bin"))
+    }
+
+    /// Whether block `number` says that it has this digest. Only its beginning is read.
+    pub(super) fn has_digest(&self, number: u64, digest: &str) -> bool {
+        let wanted = format!("{{\"digest\":\"{digest}\"");
+        let mut start = Vec::new();
+        let read = open(&self.file(number)).and_then(|file| file.take(wanted.len() as u64).read_to_end(&mut start));
+        read.is_ok() && start == wanted.as_bytes()
     }
 
     /// The folder of what is derived from the blocks, and may be deleted.
@@ -143,9 +176,14 @@ impl Chain {
     }
 
     /// Adds a block, durably: once this returns, it is on the disk.
+    pub fn append(&self, draft: Draft) -> Result<Block> {
+        self.append_with(draft, Durability::Recorded)
+    }
+
+    /// Adds a block. With [`Durability::Whole`] its name is on the disk once the caller wrote the folder's names.
     ///
     /// The end is looked for again under the lock, so that two writers never follow the same block.
-    pub fn append(&self, draft: Draft) -> Result<Block> {
+    pub fn append_with(&self, draft: Draft, durability: Durability) -> Result<Block> {
         make_folder(&self.blocks)?;
         let _lock = Lock::take(&self.lock, PATIENCE, &mut |_| {}, &|| false)?;
         let head = self.head()?;
@@ -160,14 +198,14 @@ impl Chain {
             program: draft.program,
             root: String::new(),
             run: draft.run,
-            time: time::rfc3339(SystemTime::now()),
+            time: time::rfc3339((self.clock)()),
         };
         let (bytes, block) = block::seal(header, &draft.entries)?;
         let path = self.file(block.header.number);
         if path.symlink_metadata().is_ok() {
             return Err(Error::failed("somebody else wrote this block").on(path.display().to_string()));
         }
-        file::replace(&path, &bytes, Durability::Recorded)?;
+        file::replace(&path, &bytes, durability)?;
         if let Some(folder) = self.hint.parent()
             && (folder.is_dir() || fs::create_dir_all(folder).is_ok())
         {
@@ -184,9 +222,7 @@ impl Chain {
             std::io::ErrorKind::NotFound => Error::bad_input("there is no such block").on(format!("block {number}")),
             _ => Error::io("read", &path, &e),
         };
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
-        let file = rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).map_err(|e| attempt(e.into()))?;
-        let file = fs::File::from(file);
+        let file = open(&path).map_err(attempt)?;
         let meta = file.metadata().map_err(attempt)?;
         if !meta.is_file() {
             return Err(Error::new(crate::base::Kind::Untrusted, "it is no plain file").on(path.display().to_string()));
@@ -208,6 +244,13 @@ impl Chain {
         let bytes = self.bytes(number)?;
         block::check(&bytes, number)?.open()
     }
+}
+
+/// Opens what lies there, follows no link, and waits for nobody who would write into a pipe.
+fn open(path: &Path) -> std::io::Result<fs::File> {
+    use rustix::fs::OFlags;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map(fs::File::from)?)
 }
 
 fn make_folder(path: &Path) -> Result<()> {

@@ -43,7 +43,7 @@ impl HeadDocument {
 
     fn signed_bytes(&self) -> Result<Vec<u8>> {
         let value = json!({"kind": self.kind, "version": self.version, "number": self.number, "digest": self.digest});
-        serde_json_canonicalizer::to_vec(&value).map_err(|e| Error::failed(e.to_string()))
+        canonical(&value)
     }
 
     fn comment(&self) -> String {
@@ -67,6 +67,11 @@ impl HeadDocument {
         trusted.check(&head.signed_bytes()?, &head.comment(), signature)?;
         Ok(head)
     }
+}
+
+/// What is signed of a document: its canonical form (RFC 8785).
+pub fn canonical(document: &serde_json::Value) -> Result<Vec<u8>> {
+    serde_json_canonicalizer::to_vec(document).map_err(|e| Error::failed(e.to_string()))
 }
 
 impl From<HeadDocument> for Head {

@@ -1,6 +1,8 @@
-//! Keys that sign heads and summaries: minisign's, so that its own programs can make and check them too.
+//! Keys that sign heads, summaries, copies and packages: minisign's, so that its own programs can make and check them too.
 
 use crate::base::{Error, Kind, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use minisign::{KeyPair, SecretKeyBox};
 use minisign_verify::{PublicKey, Signature};
 use std::fmt;
@@ -11,6 +13,8 @@ pub struct NewKeys {
     pub secret: String,
     /// The public key; for everybody.
     pub public: String,
+    /// Its number.
+    pub id: String,
 }
 
 /// Makes a pair of keys. Without a password, whoever has the file of the secret key can sign.
@@ -21,9 +25,14 @@ pub fn generate(password: Option<&str>) -> Result<NewKeys> {
         None => KeyPair::generate_unencrypted_keypair(),
     };
     let KeyPair { pk, sk } = pair.map_err(failed)?;
+    let id = number(&pk);
     let public = pk.to_box().map_err(failed)?.into_string();
-    let secret = sk.to_box(Some("op-dbus audit key")).map_err(failed)?.into_string();
-    Ok(NewKeys { secret, public })
+    let secret = sk.to_box(Some("op-dbus secret key")).map_err(failed)?.into_string();
+    Ok(NewKeys { secret, public, id })
+}
+
+fn number(key: &minisign::PublicKey) -> String {
+    key.keynum().iter().rev().map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// A key that signs.
@@ -34,35 +43,54 @@ pub struct Signer {
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Signer")
+        f.debug_tuple("Signer").field(&self.id()).finish()
     }
 }
 
 impl Signer {
     /// Reads the text of a secret key's file; `file` names it in errors.
     pub fn parse(text: &str, password: Option<&str>, file: &str) -> Result<Self> {
-        let wrong =
-            |why: String| Error::bad_input(why).on(file).hint("it is what op-audit keygen or minisign -G writes");
-        let key =
-            SecretKeyBox::from_string(text).map_err(|e| wrong(format!("this is no secret key of minisign: {e}")))?;
+        let wrong = |why: String| Error::bad_input(why).on(file);
+        // `minisign -G -W` writes no checksum, so a key without password is taken as it is; signing with it is checked.
+        let line = text.lines().nth(1).unwrap_or_default().trim();
+        let stored = STANDARD.decode(line).ok().and_then(|bytes| minisign::SecretKey::from_bytes(&bytes).ok());
+        let stored = stored.ok_or_else(|| {
+            let what = wrong("this is no secret key of minisign".into());
+            what.hint("it is what op-audit keygen, op-snapshot keygen or minisign -G writes")
+        })?;
         // minisign would ask for a password on the terminal by itself: it is never left out.
         let secret = match password {
-            Some(password) => key.into_secret_key(Some(password.to_owned())),
-            None => key.into_unencrypted_secret_key(),
+            _ if !stored.is_encrypted() => stored,
+            Some(password) => {
+                let opened = SecretKeyBox::from_string(text).and_then(|key| key.into_secret_key(Some(password.into())));
+                opened.map_err(|e| wrong(format!("the secret key cannot be opened: {e}")))?
+            }
+            None => {
+                return Err(
+                    wrong("the secret key is protected with a password".into()).hint("say --password-file FILE")
+                );
+            }
         };
-        let secret = secret.map_err(|e| match password {
-            Some(_) => wrong(format!("the secret key cannot be opened: {e}")),
-            None => wrong(format!("the secret key cannot be opened without a password: {e}"))
-                .hint("say --password-file FILE"),
-        })?;
         let public = minisign::PublicKey::from_secret_key(&secret)
             .map_err(|e| wrong(format!("the secret key is damaged: {e}")))?;
         Ok(Self { secret, public })
     }
 
+    /// The number of the key.
+    #[must_use]
+    pub fn id(&self) -> String {
+        number(&self.public)
+    }
+
+    /// The text of its `.pub`.
+    pub fn public(&self) -> Result<String> {
+        let text = self.public.to_box().map_err(|e| Error::failed(format!("could not write the public key: {e}")))?;
+        Ok(text.into_string())
+    }
+
     /// Signs `bytes`; the trusted comment is signed as well.
     pub fn sign(&self, bytes: &[u8], comment: &str) -> Result<String> {
-        let untrusted = Some("signature of an op-dbus audit trail");
+        let untrusted = Some("signature made by op-dbus");
         let signed = minisign::sign(Some(&self.public), &self.secret, bytes, Some(comment), untrusted);
         signed.map(minisign::SignatureBox::into_string).map_err(|e| Error::failed(format!("could not sign: {e}")))
     }

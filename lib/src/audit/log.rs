@@ -2,6 +2,7 @@
 
 use super::block::{Block, Kind};
 use super::chain::Chain;
+use super::index;
 use crate::base::Result;
 use serde_json::Value;
 
@@ -62,7 +63,11 @@ pub(super) fn resources(entry: &Value) -> impl Iterator<Item = &str> {
 /// The blocks from `from` on that `filter` wants, in order; stops when `each` says so.
 pub fn walk(chain: &Chain, from: u64, filter: &Filter, each: &mut dyn FnMut(Block) -> Result<bool>) -> Result<u64> {
     let last = chain.last();
+    let index = index::helpful(chain, filter);
     for number in from.max(chain.first())..=last {
+        if index.as_ref().is_some_and(|index| index.rules_out(number, filter)) {
+            continue;
+        }
         let block = chain.read(number)?;
         if filter.accepts(&block) && !each(block)? {
             return Ok(number);

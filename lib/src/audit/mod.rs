@@ -9,8 +9,11 @@
 //! @timing/lock               held while a block is written
 //! @timing/blocks/N.json      block N, from 1; never changed once written
 //! @timing/.reserve-RUN       room for the outcome of a run, so that a full disk cannot leave it out
-//! @cache/blocks/head         the number of the newest block    both are derived,
-//! @cache/blocks/open.json    the runs without an outcome       and may be deleted
+//! @vectors/blocks/N.bin      the vectors of block N's entries: see `vectors`
+//! @cache/blocks/head         the number of the newest block      all of these
+//! @cache/blocks/open.json    the runs without an outcome         are derived,
+//! @cache/blocks/by-number    time, kind and digest of each block and may be
+//! @cache/blocks/by-hash      the numbers of blocks by digest     deleted
 //! ```
 
 pub mod actor;
@@ -19,15 +22,18 @@ pub mod block;
 pub mod chain;
 pub mod events;
 pub mod head;
+pub mod index;
 pub mod journal;
 pub mod keys;
 pub mod log;
 pub mod merkle;
 pub mod open;
+pub mod polarity;
 pub mod proof;
 pub mod prune;
 pub mod repair;
 pub mod search;
+pub mod vectors;
 pub mod verify;
 
 pub use actor::Actor;

@@ -4,6 +4,9 @@
 pub trait Progress {
     /// What is being done, and how much of it in percent when that is known.
     fn say(&mut self, text: &str, percent: Option<u8>);
+
+    /// One of the great steps of the work begins.
+    fn step(&mut self, _label: &str) {}
 }
 
 /// Nobody looks.

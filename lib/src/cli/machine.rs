@@ -6,13 +6,15 @@ use crate::apply::cached::Cache;
 use crate::apply::{Confirm, Trail, Witness};
 use crate::audit::Actor;
 use crate::audit::keys::Signer;
+use crate::audit::vectors::OpEmbed;
 use crate::base::{Error, Kind, Result, time};
 use crate::bus::{Bus, Call, Target};
 use crate::plugin::Catalog;
 use crate::state::Plan;
+use crate::store::layout::is_trusted;
 use crate::store::{StateRoot, Store, Wait};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The key that signs heads of the audit trail when no other is named.
 const AUDIT_KEY: &str = "/etc/op-dbus/audit.key";
@@ -75,9 +77,30 @@ impl Cli {
         Signer::parse(&text, password.as_deref(), file).map(Some)
     }
 
-    /// Where runs are recorded.
+    /// Where runs are recorded. Vectors of what is done are asked for where `$OP_DBUS_EMBED_LEVEL` is not `none`.
     pub fn trail(&self, root: &StateRoot) -> Result<Trail> {
-        Trail::open(root, self.actor(), &self.program)
+        let trail = Trail::open(root, self.actor(), &self.program)?;
+        Ok(match self.op_embed(root) {
+            Some(op_embed) => trail.asking(op_embed),
+            None => trail,
+        })
+    }
+
+    /// Where op-embed is: listening for this root or for the machine, else beside this program or in `$PATH`. Nowhere
+    /// when `$OP_DBUS_EMBED_LEVEL` is `none`.
+    #[must_use]
+    pub fn op_embed(&self, root: &StateRoot) -> Option<OpEmbed> {
+        if self.env.text("OP_DBUS_EMBED_LEVEL") == Some("none") {
+            return None;
+        }
+        let name = "op-embed";
+        let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join(name)));
+        let in_path = self.env.get("PATH").into_iter().flat_map(std::env::split_paths).map(|folder| folder.join(name));
+        let program = beside.into_iter().chain(in_path).find(|path| path.is_file() && is_trusted(path));
+        let mut sockets = vec![root.embed_socket()];
+        // The machine's own answers from the machine's own cache.
+        sockets.extend((root.path() == Path::new("/var/lib/op-dbus")).then(|| PathBuf::from("/run/op-embed.sock")));
+        Some(OpEmbed { sockets, program, root: root.path().to_owned() })
     }
 
     /// Where process information of the services lies; nowhere when the bus is another machine's, or a recording.
@@ -138,6 +161,10 @@ impl crate::base::Progress for Progress {
             None => self.spinner(text),
         }
     }
+
+    fn step(&mut self, label: &str) {
+        self.begin(label);
+    }
 }
 
 /// Asks on the terminal, or is content because `--yes` was said.
@@ -155,6 +182,14 @@ impl Confirm for Asker<'_> {
         }
         let mut terminal = Terminal::open(self.interrupt).ok_or_else(no_terminal)?;
         terminal.ask_yes_no(text, "Proceed?")?.or_refused()
+    }
+
+    fn confirm_number(&mut self, text: &str, number: usize) -> Result<()> {
+        if self.has_said_yes {
+            return Ok(());
+        }
+        let mut terminal = Terminal::open(self.interrupt).ok_or_else(no_terminal)?;
+        terminal.ask_exact(text, "How many are removed?", &number.to_string())?.or_refused()
     }
 }
 

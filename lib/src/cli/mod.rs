@@ -25,11 +25,13 @@ pub mod packages;
 mod progress;
 mod secrets;
 pub mod show;
+pub mod show_golden;
 pub mod show_packages;
 pub mod show_registries;
 pub mod show_store;
 mod table;
 pub mod timer;
+pub mod trail_copy;
 pub mod tree;
 pub mod wizard;
 

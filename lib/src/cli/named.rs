@@ -10,14 +10,17 @@ use crate::package::install::InstallationReport;
 use crate::package::keyring::TrustedKey;
 use crate::package::ledger::Ledger;
 use crate::package::lockfile::{Locked, Lockfile};
-use crate::package::proposal::LazyBus;
+use crate::package::proposal::{LazyBus, Machine};
 use crate::package::registry::offers;
 use crate::package::registry::source::Registry;
-use crate::package::resolve::{Chosen, World, resolve};
+use crate::package::resolve::{Candidate, Chosen, World, resolve};
+use crate::package::stream::{Limits, Memory, unpack};
+use crate::package::trail::{Trail, Verb};
 use crate::package::verify::{Policy, verify};
-use crate::plugin::{Catalog, Origin};
+use crate::package::{archive, dependencies};
+use crate::plugin::{Catalog, Manifest, Origin};
 use crate::store::StateRoot;
-use semver::VersionReq;
+use semver::{Version, VersionReq};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -31,7 +34,7 @@ pub fn parse_wanted(what: &str) -> Result<Option<Wanted>> {
         return Ok(None);
     }
     // A version alone means that one, as everywhere else here.
-    let exact = semver::Version::parse(requirement.strip_prefix('v').unwrap_or(requirement));
+    let exact = Version::parse(requirement.strip_prefix('v').unwrap_or(requirement));
     let requirement = exact.map_or_else(|_| requirement.to_owned(), |version| format!("={version}"));
     let parsed = VersionReq::parse(&requirement).map_err(|e| {
         Error::usage(format!("{requirement:?} is no version and no range of versions: {e}"))
@@ -57,49 +60,111 @@ impl Cli {
         upgraded: BTreeSet<String>,
         options: &InstallOptions,
     ) -> Result<InstallationReport> {
-        let root = self.root()?;
-        let policy = self.policy(&root, options)?;
-        let registries = self.registries(&root, &policy.keyring)?;
-        if registries.is_empty() {
-            return Err(Error::refused("no registry is known, so nothing is found by its name")
-                .on(wanted.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "))
-                .hint("op-install registry add URL; a package is installed from a file or a URL, too"));
+        let what = wanted.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        let verb = if upgraded.is_empty() { Verb::Install } else { Verb::Upgrade };
+        self.recorded(verb, &what, options, |cli, root, trail| {
+            let policy = cli.policy(root, options)?;
+            let registries = cli.registries(root, &policy.keyring)?;
+            if registries.is_empty() {
+                return Err(Error::refused("no registry is known, so nothing is found by its name")
+                    .on(&*what)
+                    .hint("op-install registry add URL; a package is installed from a file or a URL, too"));
+            }
+            let store = if options.dry_run { None } else { Some(cli.package_store(root, trail, options)?) };
+            let (catalog, bus) = (cli.catalog(root)?, cli.lazy_bus());
+            let mut world = offers::world(&registries, &catalog)?;
+            world.upgraded = upgraded;
+            for (name, _) in wanted {
+                if !is_packaged(root, &catalog, name)? {
+                    // A draft, or what is shipped, is not what is asked for.
+                    world.present.remove(name);
+                }
+            }
+            let around = Surroundings { root: root.clone(), store, bus, policy, coming: BTreeMap::new() };
+            cli.install_chosen(&around, trail, &registries, world, wanted, None, options)
+        })
+    }
+
+    /// Installs a package that was fetched together with the plugins that it needs and that are not there, from registries.
+    /// Nothing, when it lacks none, or no registry is known.
+    pub(super) fn install_with_needs(
+        &mut self,
+        around: &Surroundings,
+        trail: &Trail,
+        catalog: &Catalog,
+        fetched: &Fetched,
+        options: &InstallOptions,
+    ) -> Result<Option<InstallationReport>> {
+        if !around.root.registries().is_dir() {
+            return Ok(None);
         }
-        let store = if options.dry_run { None } else { Some(self.store(&root, options.lock_timeout.as_deref())?) };
-        let (catalog, bus) = (self.catalog(&root)?, self.lazy_bus());
+        // What is wrong with the package is said when it is judged.
+        let Ok(manifest) = peek(fetched, &around.policy) else { return Ok(None) };
+        let Ok(version) = Version::parse(&manifest.plugin.version) else { return Ok(None) };
+        if !dependencies::lacks_plugins(&manifest, &around.machine(catalog, options)) {
+            return Ok(None);
+        }
+        let registries = self.registries(&around.root, &around.policy.keyring)?;
+        if registries.is_empty() {
+            return Ok(None);
+        }
+        let name = manifest.plugin.name;
+        let mut world = offers::world(&registries, catalog)?;
+        let given = Candidate { version: version.clone(), dependencies: manifest.dependencies, is_yanked: false };
+        world.present.remove(&name);
+        world.offers.insert(name.clone(), vec![given]);
+        let only = VersionReq::parse(&format!("={version}")).map_err(|e| Error::failed(e.to_string()))?;
+        let given = Some((name.as_str(), fetched));
+        self.install_chosen(around, trail, &registries, world, &[(name.clone(), only)], given, options).map(Some)
+    }
+
+    /// Chooses from the world what is `wanted` and what it needs, and installs what is new of it in order. What is `given`
+    /// was fetched already.
+    #[expect(clippy::too_many_arguments, reason = "the last step of two ways")]
+    fn install_chosen(
+        &mut self,
+        around: &Surroundings,
+        trail: &Trail,
+        registries: &[Registry],
+        mut world: World,
+        wanted: &[Wanted],
+        given: Option<(&str, &Fetched)>,
+        options: &InstallOptions,
+    ) -> Result<InstallationReport> {
         let lock = match &options.lock {
             Some(path) => Lockfile::read(Path::new(path))?,
             None => None,
         };
-        let mut world = offers::world(&registries, &catalog)?;
-        world.services = services(&world, &bus)?;
+        world.services = services(&world, &around.bus)?;
         world.locked = lock.as_ref().map(Lockfile::versions).transpose()?;
-        world.upgraded = upgraded;
-        for (name, _) in wanted {
-            if !is_packaged(&root, &catalog, name)? {
-                // A draft, or what is shipped, is not what is asked for.
-                world.present.remove(name);
-            }
-        }
         let chosen = resolve(wanted, &world)?;
         let unchanged = chosen.iter().filter(|chosen| !chosen.is_new);
         let unchanged = unchanged.map(|chosen| (chosen.name.clone(), chosen.version.to_string())).collect();
         let mut ready = Vec::new();
         for chosen in chosen.into_iter().filter(|chosen| chosen.is_new) {
-            ready.push(self.make_ready(&root, &registries, &policy, lock.as_ref(), chosen, options)?);
+            ready.push(match given.filter(|(name, _)| *name == chosen.name) {
+                Some((_, fetched)) => Ready { chosen, fetched: fetched.clone(), policy: around.policy.clone() },
+                None => self.make_ready(around, registries, lock.as_ref(), chosen, options)?,
+            });
         }
-        if store.is_some() {
+        if around.store.is_some() {
             self.agree_to_company(wanted, &ready, options)?;
         }
         let coming = ready.iter().map(|ready| (ready.chosen.name.clone(), ready.chosen.version.clone())).collect();
-        let mut around = Surroundings { root, store, bus, policy, coming };
         let mut report =
             InstallationReport { kind: "installation".into(), version: 1, packages: Vec::new(), unchanged };
         for ready in &ready {
-            around.policy = ready.policy.clone();
             // What was installed a moment ago counts.
             let catalog = self.catalog(&around.root)?;
-            report.packages.push(self.install_fetched(&around, &catalog, &ready.fetched, options)?);
+            let machine = Machine { coming: BTreeMap::clone(&coming), ..around.machine(&catalog, options) };
+            report.packages.push(self.install_judged(
+                around,
+                trail,
+                &machine,
+                &ready.fetched,
+                &ready.policy,
+                options,
+            )?);
         }
         if let (Some(path), None, false) = (&options.lock, &lock, options.dry_run) {
             lockfile(&report, &around.root)?.write(Path::new(path))?;
@@ -138,17 +203,16 @@ impl Cli {
 
     fn make_ready(
         &mut self,
-        root: &StateRoot,
+        around: &Surroundings,
         registries: &[Registry],
-        policy: &Policy,
         lock: Option<&Lockfile>,
         chosen: Chosen,
         options: &InstallOptions,
     ) -> Result<Ready> {
         let (registry, package) = offers::package(registries, &chosen.name, &chosen.version)?;
         let place = registry.place()?.join(&package.path);
-        let fetched = self.fetch(root, &place, options)?;
-        let mut policy = policy.clone();
+        let fetched = self.fetch(&around.root, &place, options)?;
+        let mut policy = Policy { allow_unsigned: false, ..around.policy.clone() };
         if let Some(key) = &registry.source.key {
             policy.keyring = policy.keyring.with(TrustedKey::parse(key, Path::new("the registry's key"))?);
         }
@@ -178,6 +242,14 @@ impl Cli {
     }
 }
 
+/// What the manifest of a package says, once its signature is good.
+fn peek(fetched: &Fetched, policy: &Policy) -> Result<Manifest> {
+    verify(fetched, policy)?;
+    let mut memory = Memory::default();
+    unpack(archive::decompress(&fetched.bytes)?, Limits::default(), &mut memory)?;
+    Manifest::parse(&memory.text("plugin.toml")?.unwrap_or_default(), "plugin.toml")
+}
+
 /// The services of the bus, when anything there is to choose needs one.
 fn services(world: &World, bus: &LazyBus) -> Result<Option<BTreeSet<String>>> {
     let mut needs = world.offers.values().flatten().flat_map(|candidate| candidate.dependencies.keys());
@@ -197,7 +269,7 @@ fn is_packaged(root: &StateRoot, catalog: &Catalog, name: &str) -> Result<bool> 
     }
     let Ok(entry) = catalog.entry(name) else { return Ok(false) };
     let ledger = Ledger::read(root, &PluginName::new(name)?)?;
-    let version = semver::Version::parse(&entry.manifest.plugin.version);
+    let version = Version::parse(&entry.manifest.plugin.version);
     let active = version.map(|version| ledger.active(&version).to_string()).unwrap_or_default();
     Ok(ledger.versions.get(&active).is_some_and(|record| record.sha256.is_some()))
 }

@@ -5,11 +5,15 @@ use crate::base::name::PluginName;
 use crate::base::{Error, Kind, Result};
 use crate::bus::Bus;
 use crate::http::{Network, Proxies};
+use crate::package::dependencies::must_not_be_needed;
 use crate::package::fetch::{Fetched, Fetching, Place};
-use crate::package::install::{InstallReport, examine, install};
+use crate::package::install::{InstallReport, InstallationReport, examine, install};
 use crate::package::keyring::{Keyring, TrustedKey};
 use crate::package::proposal::{LazyBus, Machine, Proposal};
 use crate::package::registry::source::{self, Registry};
+use crate::package::remove::{self, Needed};
+use crate::package::rollback::{RollbackReport, rollback};
+use crate::package::trail::{Trail, Verb, trust_changed};
 use crate::package::verify::Policy;
 use crate::package::{adopt, versions};
 use crate::plugin::Catalog;
@@ -118,30 +122,88 @@ impl Cli {
         Ok(good)
     }
 
-    /// Fetches, judges and, unless it is a dry run, installs the package at a path or URL.
-    pub fn install_file(&mut self, what: &str, options: &InstallOptions) -> Result<InstallReport> {
+    /// Where changes of plugins are recorded.
+    pub fn package_trail(&self, root: &StateRoot, verb: Verb) -> Result<Trail> {
+        Trail::open(root, self.actor(), &self.program, verb)
+    }
+
+    /// Records a change of whom or what is asked and believed.
+    pub fn record_trust(&self, root: &StateRoot, what: &str, about: serde_json::Value) -> Result<()> {
+        trust_changed(root, self.actor(), &self.program, what, about)
+    }
+
+    /// The state root, locked to change its plugins. What a run before left open is ended.
+    pub(super) fn package_store(&mut self, root: &StateRoot, trail: &Trail, options: &InstallOptions) -> Result<Store> {
+        let store = self.store(root, options.lock_timeout.as_deref())?;
+        trail.settle(&store)?;
+        Ok(store)
+    }
+
+    /// Does something about packages, and records when it is refused; a dry run is none.
+    pub(super) fn recorded<T>(
+        &mut self,
+        verb: Verb,
+        what: &str,
+        options: &InstallOptions,
+        act: impl FnOnce(&mut Self, &StateRoot, &Trail) -> Result<T>,
+    ) -> Result<T> {
         let root = self.root()?;
-        let policy = self.policy(&root, options)?;
+        let trail = self.package_trail(&root, verb)?;
+        let done = act(self, &root, &trail);
+        if let Err(error) = &done
+            && matches!(error.kind, Kind::Untrusted | Kind::Refused)
+            && !options.dry_run
+        {
+            trail.refusal(what, None, error);
+        }
+        done
+    }
+
+    /// Fetches, judges and, unless it is a dry run, installs the package at a path or URL, and what it needs and lacks.
+    pub fn install_file(&mut self, what: &str, options: &InstallOptions) -> Result<InstallationReport> {
         let place = Place::of(what)?;
-        let fetched = self.fetch(&root, &place, options).map_err(|e| e.or_on(what))?;
-        let store = if options.dry_run { None } else { Some(self.store(&root, options.lock_timeout.as_deref())?) };
-        let (catalog, bus) = (self.catalog(&root)?, self.lazy_bus());
-        let coming = BTreeMap::new();
-        self.install_fetched(&Surroundings { root, store, bus, policy, coming }, &catalog, &fetched, options)
+        // Without the password that an address may have.
+        let shown = place.to_string();
+        self.recorded(Verb::Install, &shown, options, |cli, root, trail| {
+            let policy = cli.policy(root, options)?;
+            let fetched = cli.fetch(root, &place, options).map_err(|e| e.or_on(&*shown))?;
+            let store = if options.dry_run { None } else { Some(cli.package_store(root, trail, options)?) };
+            let (catalog, bus) = (cli.catalog(root)?, cli.lazy_bus());
+            let around = Surroundings { root: root.clone(), store, bus, policy, coming: BTreeMap::new() };
+            if let Some(report) = cli.install_with_needs(&around, trail, &catalog, &fetched, options)? {
+                return Ok(report);
+            }
+            let report = cli.install_fetched(&around, trail, &catalog, &fetched, options)?;
+            let (packages, unchanged) = (vec![report], BTreeMap::new());
+            Ok(InstallationReport { kind: "installation".into(), version: 1, packages, unchanged })
+        })
     }
 
     /// Judges and, where there is a store, installs what was fetched.
     pub(super) fn install_fetched(
         &mut self,
         around: &Surroundings,
+        trail: &Trail,
         catalog: &Catalog,
         fetched: &Fetched,
         options: &InstallOptions,
     ) -> Result<InstallReport> {
-        let machine = around.machine(catalog, options);
+        self.install_judged(around, trail, &around.machine(catalog, options), fetched, &around.policy, options)
+    }
+
+    /// The same with the machine it is judged for.
+    pub(super) fn install_judged(
+        &mut self,
+        around: &Surroundings,
+        trail: &Trail,
+        machine: &Machine<'_>,
+        fetched: &Fetched,
+        policy: &Policy,
+        options: &InstallOptions,
+    ) -> Result<InstallReport> {
         match &around.store {
-            None => examine(&machine, fetched, &around.policy),
-            Some(store) => install(store, &machine, fetched, &around.policy, &mut |p| self.agree(options.yes, p)),
+            None => examine(machine, fetched, policy),
+            Some(store) => install(store, trail, machine, fetched, policy, &mut |p| self.agree(options.yes, p)),
         }
     }
 
@@ -153,20 +215,60 @@ impl Cli {
         package: Option<&str>,
         options: &InstallOptions,
     ) -> Result<InstallReport> {
-        let root = self.root()?;
         let name = PluginName::new(name)?;
         let version = version.map(versions::parse).transpose()?;
-        let policy = self.policy(&root, options)?;
-        let package = match package {
-            Some(what) => Some(self.fetch(&root, &Place::of(what)?, options)?),
-            None => None,
-        };
-        let store = self.store(&root, options.lock_timeout.as_deref())?;
-        let received = adopt::find(&root, &name, version.as_ref())?;
-        let (catalog, bus) = (self.catalog(&root)?, self.lazy_bus());
-        let around = Surroundings { root, store: None, bus, policy, coming: BTreeMap::new() };
-        let machine = around.machine(&catalog, options);
-        adopt::adopt(&store, &machine, &received, package, &around.policy, &mut |p| self.agree(options.yes, p))
+        self.recorded(Verb::Adopt, name.as_str(), options, |cli, root, trail| {
+            let policy = cli.policy(root, options)?;
+            let package = match package {
+                Some(what) => Some(cli.fetch(root, &Place::of(what)?, options)?),
+                None => None,
+            };
+            let store = cli.package_store(root, trail, options)?;
+            let received = adopt::find(root, &name, version.as_ref())?;
+            let (catalog, bus) = (cli.catalog(root)?, cli.lazy_bus());
+            let around = Surroundings { root: root.clone(), store: None, bus, policy, coming: BTreeMap::new() };
+            let machine = around.machine(&catalog, options);
+            let mut agree = |proposal: &Proposal| cli.agree(options.yes, proposal);
+            adopt::adopt(&store, trail, &machine, &received, package, &around.policy, &mut agree)
+        })
+    }
+
+    /// Makes another installed version active.
+    pub fn roll_back(&mut self, name: &str, to: Option<&str>, options: &InstallOptions) -> Result<RollbackReport> {
+        let name = PluginName::new(name)?;
+        let to = to.map(versions::parse).transpose()?;
+        self.recorded(Verb::Rollback, name.as_str(), options, |cli, root, trail| {
+            let store = cli.package_store(root, trail, options)?;
+            rollback(&store, trail, &name, to.as_ref())
+        })
+    }
+
+    /// Removes a plugin, or one version of it.
+    pub fn remove(
+        &mut self,
+        name: &PluginName,
+        version: Option<&Version>,
+        needed: Needed,
+        options: &InstallOptions,
+    ) -> Result<()> {
+        self.recorded(Verb::Remove, name.as_str(), options, |cli, root, trail| {
+            if let Some(version) = version {
+                cli.confirm(options.yes, &format!("This removes version {version} of {name}."))?;
+                let store = cli.package_store(root, trail, options)?;
+                return remove::remove_version(&store, trail, name, version);
+            }
+            remove::must_be_installed(root, name)?;
+            let catalog = cli.catalog(root)?;
+            if needed == Needed::Refuse {
+                must_not_be_needed(&catalog, name)?;
+            }
+            let plugin = root.plugin(name);
+            let text = format!("This removes {} and everything in it, and all its versions.", plugin.display());
+            cli.confirm(options.yes, &text)?;
+            let store = cli.package_store(root, trail, options)?;
+            // It may be needed since the question was asked.
+            remove::remove(&store, trail, &cli.catalog(root)?, name, needed)
+        })
     }
 
     fn agree(&self, has_said_yes: bool, proposal: &Proposal) -> Result<()> {
@@ -192,7 +294,7 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
-    fn machine<'a>(&'a self, catalog: &'a Catalog, options: &InstallOptions) -> Machine<'a> {
+    pub(super) fn machine<'a>(&'a self, catalog: &'a Catalog, options: &InstallOptions) -> Machine<'a> {
         Machine {
             root: &self.root,
             catalog,

@@ -2,9 +2,10 @@
 
 use super::escape::one_line;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Work shorter than this shows nothing.
 const DELAY: Duration = Duration::from_millis(300);
@@ -14,6 +15,8 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Progress {
     shown: Option<Shown>,
+    /// When it began, if the steps of the work are told.
+    steps: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -27,7 +30,7 @@ impl Progress {
     /// Progress that is shown after a moment, or never when `visible` is false.
     pub(super) fn new(visible: bool) -> Self {
         if !visible {
-            return Self { shown: None };
+            return Self { shown: None, steps: None };
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         bar.set_style(style("{spinner} {msg} {elapsed}"));
@@ -43,7 +46,24 @@ impl Progress {
                 }
             }
         });
-        Self { shown: Some(Shown { bar, finished, starter: starter.ok() }) }
+        Self { shown: Some(Shown { bar, finished, starter: starter.ok() }), steps: None }
+    }
+
+    /// From now on each step of the work is told, with the time since then.
+    pub fn tell_steps(&mut self) {
+        self.steps = Some(Instant::now());
+    }
+
+    /// Tells that a step begins, if that is wanted.
+    pub fn begin(&self, label: &str) {
+        let Some(began) = self.steps else { return };
+        let line = format!("{label} {:.1} ms\n", began.elapsed().as_secs_f64() * 1e3);
+        let write = || std::io::stderr().write_all(line.as_bytes());
+        // Who does not listen to progress loses nothing else.
+        let _ = match &self.shown {
+            Some(Shown { bar, .. }) => bar.suspend(write),
+            None => write(),
+        };
     }
 
     /// Says what is being done, without an end in sight.

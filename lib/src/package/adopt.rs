@@ -8,12 +8,15 @@ use super::install::{InstallReport, install};
 use super::ledger::Ledger;
 use super::proposal::{Machine, Proposal};
 use super::stream::{Limits, Memory, unpack};
+use super::trail::Trail;
 use super::verify::Policy;
 use super::versions;
 use crate::base::name::PluginName;
 use crate::base::{Error, Result};
 use crate::store::{Access, StateRoot, Store, volumes};
 use semver::Version;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 use std::path::PathBuf;
 
 /// A version that nobody installed.
@@ -29,17 +32,24 @@ pub struct Received {
 
 /// The versions in `@plugin-snapshots`, and beside it in the root, of which nothing is known.
 pub fn received(root: &StateRoot) -> Result<Vec<Received>> {
-    let mut found = Vec::new();
+    let (mut found, mut ledgers) = (Vec::new(), BTreeMap::new());
     for folder in [root.plugin_snapshots(), root.path().to_owned()] {
         for entry in volumes::names(&folder)? {
             let parsed = entry
                 .split_once("@v")
                 .and_then(|(name, version)| Some((PluginName::new(name).ok()?, Version::parse(version).ok()?)));
             let Some((name, version)) = parsed else { continue };
-            let is_known = folder == root.plugin_snapshots()
-                && Ledger::read(root, &name)?.versions.contains_key(&version.to_string());
             let path = folder.join(&entry);
-            if !is_known && path.is_dir() && !path.is_symlink() {
+            if folder == root.plugin_snapshots() {
+                let ledger = match ledgers.entry(name.clone()) {
+                    Slot::Occupied(known) => known.into_mut(),
+                    Slot::Vacant(free) => free.insert(Ledger::read(root, &name)?),
+                };
+                if ledger.versions.contains_key(&version.to_string()) {
+                    continue;
+                }
+            }
+            if path.is_dir() && !path.is_symlink() {
                 found.push(Received { name, version, path });
             }
         }
@@ -62,6 +72,23 @@ pub fn find(root: &StateRoot, name: &PluginName, version: Option<&Version>) -> R
 /// Installs what was received. With the `package` it was received from, it is trusted as that is.
 pub fn adopt(
     store: &Store,
+    trail: &Trail,
+    machine: &Machine<'_>,
+    received: &Received,
+    package: Option<Fetched>,
+    policy: &Policy,
+    confirm: &mut dyn FnMut(&Proposal) -> Result<()>,
+) -> Result<InstallReport> {
+    let done = take_up(store, trail, machine, received, package, policy, confirm);
+    if let Err(error) = &done {
+        trail.refusal(&received.path.display().to_string(), Some(&received.name), error);
+    }
+    done
+}
+
+fn take_up(
+    store: &Store,
+    trail: &Trail,
     machine: &Machine<'_>,
     received: &Received,
     package: Option<Fetched>,
@@ -93,7 +120,7 @@ pub fn adopt(
                 .hint("say --package FILE with the package it was received from, or --allow-unsigned"));
         }
     };
-    let report = install(store, machine, &fetched, policy, confirm)?;
+    let report = install(store, trail, machine, &fetched, policy, confirm)?;
     tidy(store, received)?;
     Ok(report)
 }

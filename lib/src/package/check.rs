@@ -58,11 +58,7 @@ pub fn check(files: &Files<'_>) -> Result<Checked> {
     let name = PluginName::new(&manifest.plugin.name)?;
     let version = Version::parse(&manifest.plugin.version)
         .map_err(|e| Error::bad_input(format!("this is no version: {e}")).on("plugin.toml: plugin.version"))?;
-    if manifest.plugin.source == Source::BuiltIn || BUILT_IN.contains(&name.as_str()) {
-        return Err(Error::untrusted("a package cannot be, or replace, a plugin that is built in")
-            .on("plugin.toml")
-            .hint(format!("what is built in is trusted most and comes with op-dbus: {}", BUILT_IN.join(", "))));
-    }
+    check_built_in(&manifest, files)?;
     let mut errors = Vec::new();
     let mut mapping = None;
     if let Some(text) = files.text("semantic-mapping.toml")? {
@@ -89,6 +85,26 @@ pub fn check(files: &Files<'_>) -> Result<Checked> {
         errors.extend(read.err().map(|e| e.or_on(*path)));
     }
     Error::all(errors).map_or(Ok(Checked { name, version, manifest, mapping }), Err)
+}
+
+/// A package of what is built in holds what is said of it: its version, examples, documentation. The code comes with
+/// op-dbus, and where things are on a host, the programs that are run among them, is no package's business.
+fn check_built_in(manifest: &Manifest, files: &Files<'_>) -> Result<()> {
+    let is_built_in = BUILT_IN.contains(&manifest.plugin.name.as_str());
+    let refuse = |message: &str, at: &str, hint: String| Err(Error::untrusted(message).on(at).hint(hint));
+    if is_built_in != (manifest.plugin.source == Source::BuiltIn) {
+        let hint = format!("built in are: {}; they say source = \"built-in\", and no other does", BUILT_IN.join(", "));
+        return refuse("a package cannot be, or replace, a plugin that is built in", "plugin.toml", hint);
+    }
+    if is_built_in && !manifest.settings.is_empty() {
+        let names: Vec<&str> = manifest.settings.keys().map(String::as_str).collect();
+        let hint = format!("take out {}: each host says them in a folder of its own", names.join(", "));
+        return refuse("no package says where things are on a host", "plugin.toml: settings", hint);
+    }
+    if is_built_in && files.paths.contains(&"semantic-mapping.toml") {
+        return refuse("what is built in has no mapping", "semantic-mapping.toml", "take it out".to_owned());
+    }
+    Ok(())
 }
 
 impl Checked {

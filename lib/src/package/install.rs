@@ -2,11 +2,14 @@
 //! and what a crash leaves behind is swept by the next run.
 
 use super::archive;
+use super::check::Checked;
 use super::contents::Contents;
 use super::fetch::Fetched;
 use super::ledger::{self, DRAFT, Ledger, Record, SignedBy};
 use super::proposal::{Judged, Machine, Proposal, judge};
+use super::standby;
 use super::stream::{Folder, Limits, Memory, unpack};
+use super::trail::{Change, Trail, Verb};
 use super::trust::Trust;
 use super::verify::{Policy, Verified, verify};
 use crate::base::name::PluginName;
@@ -15,6 +18,7 @@ use crate::store::file::{self, Durability};
 use crate::store::{Access, Store};
 use semver::{BuildMetadata, Version};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
@@ -37,6 +41,9 @@ pub struct InstallReport {
     /// The version under which a draft that was there is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draft_kept_as: Option<String>,
+    /// The name of this run in the audit trail; absent when nothing was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
 }
 
 /// What was done with a package.
@@ -77,12 +84,40 @@ pub fn examine(machine: &Machine<'_>, fetched: &Fetched, policy: &Policy) -> Res
     let Judged { checked, proposal } = judge(machine, fetched, &verified, &unpacked, &contents, &read)?;
     let folder = machine.root.plugin(&checked.name).display().to_string();
     let outcome = InstallOutcome::WouldInstall;
-    Ok(InstallReport { kind: "installed".into(), version: 1, outcome, proposal, folder, draft_kept_as: None })
+    Ok(InstallReport {
+        kind: "installed".into(),
+        version: 1,
+        outcome,
+        proposal,
+        folder,
+        draft_kept_as: None,
+        run: None,
+    })
 }
 
 /// Installs `fetched` and makes it active. `confirm` hears what it would do, when there is a reason to ask.
 pub fn install(
     store: &Store,
+    trail: &Trail,
+    machine: &Machine<'_>,
+    fetched: &Fetched,
+    policy: &Policy,
+    confirm: &mut dyn FnMut(&Proposal) -> Result<()>,
+) -> Result<InstallReport> {
+    let mut name = None;
+    let done = install_staged(store, trail, machine, fetched, policy, &mut |proposal| {
+        name = PluginName::new(&proposal.plugin).ok();
+        if proposal.reasons.is_empty() { Ok(()) } else { confirm(proposal) }
+    });
+    if let Err(error) = &done {
+        trail.refusal(&fetched.source, name.as_ref(), error);
+    }
+    done
+}
+
+fn install_staged(
+    store: &Store,
+    trail: &Trail,
     machine: &Machine<'_>,
     fetched: &Fetched,
     policy: &Policy,
@@ -98,21 +133,19 @@ pub fn install(
         let contents = Contents::of_folder(&staging, Limits::default())?;
         let read = |path: &str| file::read(&staging.join(path));
         let judged = judge(machine, fetched, &verified, &unpacked, &contents, &read)?;
-        if !judged.proposal.reasons.is_empty() {
-            confirm(&judged.proposal)?;
-        }
-        put_in_place(store, &staging, judged, fetched, &verified)
+        confirm(&judged.proposal)?;
+        put_in_place(store, trail, &staging, judged, fetched, &verified)
     })();
-    // It is gone when it became active; otherwise the failure that matters is the one above.
+    // It is gone when it became active. Otherwise the failure that matters is the one above, and the next run sweeps.
     if staging.exists() {
-        let deleted = store.volumes().delete(&staging);
-        return done.and_then(|report| deleted.map(|()| report));
+        let _ = store.volumes().delete(&staging);
     }
     done
 }
 
 fn put_in_place(
     store: &Store,
+    trail: &Trail,
     staging: &Path,
     judged: Judged,
     fetched: &Fetched,
@@ -122,72 +155,110 @@ fn put_in_place(
     let (root, volumes) = (store.root(), store.volumes());
     let (name, version) = (&checked.name, &checked.version);
     let active = root.plugin(name);
-    let mut ledger = Ledger::read(root, name)?;
-    let snapshot = root.plugin_snapshot(name, version);
-    let has_snapshot = has_same(&snapshot, &proposal.tree)?;
+    let ledger = Ledger::read(root, name)?;
+    let has_snapshot = has_same(&root.plugin_snapshot(name, version), &proposal.tree)?;
     let was_active = active_version(&active, &ledger);
+    let record = Record {
+        trust: proposal.trust,
+        source: proposal.source.clone(),
+        installed_at: time::rfc3339(SystemTime::now()),
+        tree: Some(proposal.tree.clone()),
+        sha256: Some(verified.sha256.clone()),
+        signed_by: SignedBy::of(verified),
+        gpg: verified.gpg.clone(),
+    };
+    let is_sealed = volumes.look(&active)?.is_some_and(|volume| volume.is_sealed);
+    let is_same = has_same(&active, &proposal.tree)?;
+    let is_active = is_sealed && is_same && was_active.as_ref() == Some(version);
+    let is_known = ledger.versions.get(&version.to_string()).is_some_and(|known| {
+        Record { installed_at: record.installed_at.clone(), source: record.source.clone(), ..known.clone() } == record
+    });
     let mut report = InstallReport {
         kind: "installed".into(),
         version: 1,
         outcome: InstallOutcome::Installed,
         folder: active.display().to_string(),
         draft_kept_as: None,
+        run: None,
         proposal,
     };
-    let record = Record {
-        trust: report.proposal.trust,
-        source: report.proposal.source.clone(),
-        installed_at: time::rfc3339(SystemTime::now()),
-        tree: Some(report.proposal.tree.clone()),
-        sha256: Some(verified.sha256.clone()),
-        signed_by: SignedBy::of(verified),
-        gpg: verified.gpg.clone(),
-    };
-    let is_sealed = volumes.look(&active)?.is_some_and(|volume| volume.is_sealed);
-    let is_same = is_sealed && was_active.as_ref() == Some(version) && has_same(&active, &report.proposal.tree)?;
-    let is_known = ledger.versions.get(&version.to_string()).is_some_and(|known| {
-        Record { installed_at: record.installed_at.clone(), source: record.source.clone(), ..known.clone() } == record
-    });
-    if is_same && has_snapshot && is_known {
+    if is_active && has_snapshot && is_known {
         report.outcome = InstallOutcome::Unchanged;
         return Ok(report);
     }
-    ledger::prepare(store)?;
-    let mut before = was_active;
-    if before.is_some() && !is_sealed && !has_same(&active, &report.proposal.tree)? {
-        let kept = keep_draft(store, name, &mut ledger, &active, before.as_ref())?;
-        report.draft_kept_as = Some(kept.to_string());
-        before = Some(kept);
+    let tree = |version: &Version| ledger.versions.get(&version.to_string()).and_then(|record| record.tree.clone());
+    let change = Change {
+        before: was_active.clone().map(|version| (version.clone(), tree(&version))),
+        after: Some((version.clone(), record.tree.clone())),
+        gone: None,
+        package: Some(json!({
+            "sha256": record.sha256,
+            "source": record.source,
+            "signed_by": record.signed_by,
+            "trust": record.trust,
+        })),
+    };
+    let is_draft = was_active.is_some() && !is_sealed && !is_same;
+    let was_known = ledger.versions.contains_key(&version.to_string());
+    let run = trail.begin(store, name, &change)?;
+    let done =
+        activate(store, staging, &checked, fetched, Coming { ledger, record, was_active, has_snapshot, is_draft });
+    if done.is_err() && !was_known && (trail.verb() == Verb::Adopt || !root.plugin_snapshot(name, version).exists()) {
+        // What did not come to be is not noted: what was put there by hand stays unknown. It may be that nothing can be
+        // written any more: then this, too, is left to the next run.
+        let _ = ledger::forget(store, name, Some(version));
     }
-    let was_known = ledger.versions.insert(version.to_string(), record).is_some();
-    ledger.activate(version, before.as_ref());
-    let kept = keep(store, name, version, fetched, &ledger).and_then(|()| {
-        // What a crash leaves until here is a note about a version that is not there, which nobody misses.
-        volumes.sync(staging)?;
-        if !has_snapshot {
-            volumes.snapshot(staging, &snapshot, Access::ReadOnly)?;
-        }
-        volumes.seal(staging)
-    });
-    if let Err(error) = kept {
-        if !was_known && !snapshot.exists() {
-            // It may be that nothing can be written any more: then this, too, is swept by the next run.
-            let _ = ledger::forget(store, name, Some(version));
-        }
-        return Err(error);
-    }
-    switch(store, staging, &active)?;
-    Ok(report)
+    let (run, draft_kept_as) = run.end(store, done)?;
+    Ok(InstallReport { run: Some(run), draft_kept_as: draft_kept_as.map(|kept| kept.to_string()), ..report })
 }
 
-/// Makes the volume at `staging` the active one, in one step; the one before goes.
-pub(super) fn switch(store: &Store, staging: &Path, active: &Path) -> Result<()> {
-    let volumes = store.volumes();
-    if volumes.look(active)?.is_none() {
-        return volumes.rename(staging, active);
+/// What is known when a version is about to become active.
+struct Coming {
+    ledger: Ledger,
+    record: Record,
+    was_active: Option<Version>,
+    has_snapshot: bool,
+    /// Whether what is active is somebody's draft.
+    is_draft: bool,
+}
+
+/// Keeps and activates what lies at `staging`; the version under which a draft that was there is kept.
+fn activate(
+    store: &Store,
+    staging: &Path,
+    checked: &Checked,
+    fetched: &Fetched,
+    coming: Coming,
+) -> Result<Option<Version>> {
+    let Coming { mut ledger, record, was_active, has_snapshot, is_draft } = coming;
+    let (volumes, name, version) = (store.volumes(), &checked.name, &checked.version);
+    ledger::prepare(store)?;
+    let draft = match is_draft {
+        true => Some(keep_draft(store, name, &mut ledger, &store.root().plugin(name), was_active.as_ref())?),
+        false => None,
+    };
+    ledger.versions.insert(version.to_string(), record);
+    ledger.activate(version, draft.as_ref().or(was_active.as_ref()));
+    keep(store, name, version, fetched, &ledger)?;
+    // What a crash leaves until here is a note about a version that is not there, which nobody misses.
+    volumes.sync(staging)?;
+    if !has_snapshot {
+        volumes.snapshot(staging, &store.root().plugin_snapshot(name, version), Access::ReadOnly)?;
     }
-    volumes.exchange(staging, active)?;
-    volumes.delete(staging)
+    volumes.seal(staging)?;
+    switch(store, name, staging)?;
+    Ok(draft)
+}
+
+/// Makes the volume at `incoming` the active one, in one step; the one before is kept for the way back. On the disk with
+/// the next commit.
+pub(super) fn switch(store: &Store, name: &PluginName, incoming: &Path) -> Result<()> {
+    store.volumes().swap(incoming, &store.root().plugin(name))?;
+    // It is active now; what cannot be tidied up is swept by the next run.
+    if incoming.exists() {
+        let _ = standby::keep(store, name, incoming);
+    }
+    Ok(())
 }
 
 /// The version of the folder that is active now.

@@ -6,7 +6,7 @@ use super::trust::Trust;
 use super::verify::Verified;
 use crate::base::name::PluginName;
 use crate::base::{Error, Result};
-use crate::store::file::{self, Durability};
+use crate::store::file::{self, Durability, Staged};
 use crate::store::{StateRoot, Store};
 use semver::{BuildMetadata, Version};
 use serde::{Deserialize, Serialize};
@@ -108,9 +108,16 @@ impl Ledger {
 
     /// Keeps it.
     pub fn write_with(&self, store: &Store, name: &PluginName, durability: Durability) -> Result<()> {
-        let text =
-            serde_json::to_string_pretty(self).map_err(|e| Error::failed(format!("could not write JSON: {e}")))?;
-        file::replace(&path(store.root(), name), text.as_bytes(), durability)
+        file::replace(&path(store.root(), name), self.text()?.as_bytes(), durability)
+    }
+
+    /// Has it wait beside the one that is kept.
+    pub fn stage(&self, store: &Store, name: &PluginName) -> Result<Staged> {
+        file::stage(&path(store.root(), name), self.text()?.as_bytes())
+    }
+
+    fn text(&self) -> Result<String> {
+        serde_json::to_string_pretty(self).map_err(|e| Error::failed(format!("could not write JSON: {e}")))
     }
 
     /// Makes `version` the active one.

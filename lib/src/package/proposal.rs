@@ -10,6 +10,7 @@ use super::verify::Verified;
 use super::{dependencies, fetch::Fetched};
 use crate::base::{Error, Kind, Result};
 use crate::bus::{Bus, names};
+use crate::plugin::manifest::Source;
 use crate::plugin::{Catalog, GenericPlugin, Origin};
 use crate::store::StateRoot;
 use semver::Version;
@@ -112,6 +113,8 @@ pub fn judge(
     let checked = check(&Files::of(contents, read))?;
     checked.must_be(binding, &fetched.file_name, &unpacked.subvolume.name)?;
     dependencies::check(&checked.manifest, machine)?;
+    dependencies::must_fit(machine.catalog, &checked.name, Some(&checked.version), &machine.coming)
+        .map_err(|error| error.hint("install versions of both that fit together by name, or remove the other first"))?;
     check_service(&checked, machine)?;
     let (replaces, powers_before, key_before) = before(machine, &checked)?;
     let replaced = replaces.as_ref().filter(|replaced| replaced.origin == Origin::Installed.as_str());
@@ -128,7 +131,8 @@ pub fn judge(
     }
     let change = Powers::of(checked.mapping.as_ref()).since(&powers_before);
     let trust = verified.trust();
-    let can_apply = checked.mapping.as_ref().is_some_and(crate::plugin::Mapping::can_write);
+    let is_built_in = checked.manifest.plugin.source == Source::BuiltIn;
+    let can_apply = is_built_in || checked.mapping.as_ref().is_some_and(crate::plugin::Mapping::can_write);
     let proposal = Proposal {
         plugin: checked.name.to_string(),
         plugin_version: checked.version.to_string(),

@@ -1,7 +1,7 @@
 //! The versions of installed plugins, side by side: shown, made active again, compared with what was signed, removed.
 
 use super::contents::Contents;
-use super::install::{active_version, switch};
+use super::install::active_version;
 use super::ledger::{self, DRAFT, Ledger, PUBLISHED, Record};
 use super::powers::Powers;
 use super::stream::{Limits, Memory, unpack};
@@ -13,10 +13,10 @@ use crate::base::name::PluginName;
 use crate::base::{Error, Kind, Result, time};
 use crate::plugin::listing::Listing;
 use crate::plugin::{Catalog, Origin};
-use crate::store::file::Durability;
-use crate::store::{Access, StateRoot, Store, volumes};
+use crate::store::{StateRoot, Store, volumes};
 use semver::Version;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -60,23 +60,6 @@ pub struct VersionReport {
     /// Where it came from and who signed it; absent for one that was put there by hand.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Record>,
-}
-
-/// What `op-install rollback` prints.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct RollbackReport {
-    /// Always `rolled_back`.
-    pub kind: String,
-    /// Always 1.
-    pub version: u32,
-    /// The plugin's name.
-    pub plugin: String,
-    /// The version that was active.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
-    /// The version that is active.
-    pub to: String,
 }
 
 /// What `op-install verify` prints.
@@ -155,7 +138,7 @@ pub fn installed(root: &StateRoot) -> Result<Vec<PluginName>> {
 }
 
 /// The versions that lie in `@plugin-snapshots`.
-fn snapshots(root: &StateRoot, name: &PluginName) -> Result<Vec<Version>> {
+pub(super) fn snapshots(root: &StateRoot, name: &PluginName) -> Result<Vec<Version>> {
     let prefix = format!("{name}@v");
     let names = volumes::names(&root.plugin_snapshots())?;
     Ok(names.iter().filter_map(|entry| Version::parse(entry.strip_prefix(&prefix)?).ok()).collect())
@@ -190,68 +173,35 @@ fn trust(origin: Origin, active: Option<&VersionReport>) -> Trust {
 
 /// Adds to a listing how far each plugin is trusted, and which versions of it are installed.
 pub fn complete(listing: &mut Listing, root: &StateRoot) -> Result<()> {
+    let mut beside: BTreeMap<String, Vec<Version>> = BTreeMap::new();
+    for entry in volumes::names(&root.plugin_snapshots())? {
+        if let Some((name, version)) = entry.split_once("@v")
+            && let Ok(version) = Version::parse(version)
+        {
+            beside.entry(name.to_owned()).or_default().push(version);
+        }
+    }
     for listed in &mut listing.plugins {
         let Ok(name) = PluginName::new(&listed.name) else { continue };
-        let versions = versions(root, &name)?;
-        let origin = if listed.origin == Origin::Shipped.as_str() { Origin::Shipped } else { Origin::Installed };
-        let active = versions.iter().find(|version| version.is_active);
-        listed.trust = Some(trust(origin, active).as_str().to_owned());
-        listed.versions = versions.into_iter().map(|version| version.plugin_version).collect();
+        let is_shipped = listed.origin == Origin::Shipped.as_str();
+        let mut versions = beside.remove(&listed.name).unwrap_or_default();
+        if is_shipped && versions.is_empty() {
+            listed.trust = Some(Trust::Core.as_str().to_owned());
+            continue;
+        }
+        let ledger = Ledger::read(root, &name)?;
+        let active = match is_shipped {
+            true => None,
+            false => Version::parse(&listed.plugin_version).ok().map(|version| ledger.active(&version)),
+        };
+        let record = active.as_ref().and_then(|active| ledger.versions.get(&active.to_string()));
+        let trust = if is_shipped { Trust::Core } else { record.map_or(Trust::Generated, |record| record.trust) };
+        listed.trust = Some(trust.as_str().to_owned());
+        versions.extend(active.filter(|active| !versions.contains(active)));
+        versions.sort_by(|a, b| b.cmp(a));
+        listed.versions = versions.into_iter().map(|version| version.to_string()).collect();
     }
     Ok(())
-}
-
-/// Makes another installed version active: `to`, else the one that was active before this one.
-pub fn rollback(store: &Store, name: &PluginName, to: Option<&Version>) -> Result<RollbackReport> {
-    let root = store.root();
-    let mut ledger = Ledger::read(root, name)?;
-    let active = root.plugin(name);
-    let from = active_version(&active, &ledger);
-    let there = snapshots(root, name)?;
-    let list = there.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let list = if list.is_empty() { "no other version is installed".into() } else { format!("installed are: {list}") };
-    let before = || {
-        let mut history = ledger.history.iter().rev().filter_map(|version| Version::parse(version).ok());
-        history.find(|version| Some(version) != from.as_ref() && there.contains(version))
-    };
-    let target = to.cloned().or_else(before).ok_or_else(|| {
-        Error::bad_input("no version was active before this one")
-            .on(name.as_str())
-            .hint(format!("{list}; say --to VERSION"))
-    })?;
-    if !there.contains(&target) {
-        return Err(Error::bad_input(format!("version {target} is not installed")).on(name.as_str()).hint(list));
-    }
-    let report = |from: Option<&Version>| RollbackReport {
-        kind: "rolled_back".into(),
-        version: 1,
-        plugin: name.to_string(),
-        from: from.map(ToString::to_string),
-        to: target.to_string(),
-    };
-    if from.as_ref() == Some(&target) {
-        return Ok(report(from.as_ref()));
-    }
-    if !ledger.versions.contains_key(&target.to_string()) {
-        return Err(Error::untrusted("this version was put here by hand, and nobody looked at it yet")
-            .on(format!("{name} {target}"))
-            .hint(format!("op-install adopt {name} --version {target}")));
-    }
-    let is_draft = ledger.versions.get(&target.to_string()).is_some_and(|record| record.source == DRAFT);
-    let access = if is_draft { Access::Writable } else { Access::ReadOnly };
-    let staging = store.staging(root.path(), name.as_str());
-    store.volumes().snapshot(&root.plugin_snapshot(name, &target), &staging, access)?;
-    let mut from = from;
-    let is_sealed = store.volumes().look(&active)?.is_some_and(|volume| volume.is_sealed);
-    if from.is_some() && !is_sealed {
-        from = Some(super::install::keep_draft(store, name, &mut ledger, &active, from.as_ref())?);
-    }
-    ledger.activate(&target, from.as_ref());
-    ledger::prepare(store)?;
-    // The folder says which version is active: a note that is one step behind costs the next rollback its default.
-    ledger.write_with(store, name, Durability::Whole)?;
-    switch(store, &staging, &active)?;
-    Ok(report(from.as_ref()))
 }
 
 /// Compares every installed version of `name` with the package it came from, and that with its signature.
@@ -349,21 +299,9 @@ pub(super) fn must_be_same(folder: &Path, found: &Contents, expected: &Contents)
         .hint("roll back to another version, or install it again"))
 }
 
-/// Removes one version that is not active.
-pub fn remove_version(store: &Store, name: &PluginName, version: &Version) -> Result<()> {
-    let root = store.root();
-    let ledger = Ledger::read(root, name)?;
-    if !snapshots(root, name)?.contains(version) {
-        return Err(Error::bad_input(format!("version {version} is not installed"))
-            .on(name.as_str())
-            .hint(format!("op-install show {name} lists what is")));
-    }
-    if active_version(&root.plugin(name), &ledger).as_ref() == Some(version) {
-        return Err(Error::refused(format!("version {version} is the active one"))
-            .on(name.as_str())
-            .hint(format!("make another active first: op-install rollback {name} --to VERSION")));
-    }
-    store.volumes().delete(&root.plugin_snapshot(name, version))?;
+/// Removes one version, and what is known about it.
+pub(super) fn remove_snapshot(store: &Store, name: &PluginName, version: &Version) -> Result<()> {
+    store.volumes().delete(&store.root().plugin_snapshot(name, version))?;
     ledger::forget(store, name, Some(version))
 }
 

@@ -9,6 +9,7 @@ use crate::bus::{Bus, names};
 use crate::store::{StateRoot, file, layout};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Where a plugin's folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,8 @@ impl Entry {
 pub struct Catalog {
     folders: BTreeMap<String, Vec<(Origin, PathBuf)>>,
     mappings: PathBuf,
+    /// The shipped folders by service, once that was asked for.
+    shipped: OnceLock<BTreeMap<String, Vec<(String, PathBuf)>>>,
 }
 
 impl Catalog {
@@ -105,7 +108,7 @@ impl Catalog {
                 }
             }
         }
-        Ok(Self { folders, mappings: mappings.to_owned() })
+        Ok(Self { folders, mappings: mappings.to_owned(), shipped: OnceLock::new() })
     }
 
     /// The catalog of one plugin, whose folder lies anywhere, and its name.
@@ -115,7 +118,7 @@ impl Catalog {
         }
         let name = read_entry(folder, Origin::Installed)?.manifest.plugin.name;
         let folders = BTreeMap::from([(name.clone(), vec![(Origin::Installed, folder.to_owned())])]);
-        Ok((Self { folders, mappings: PathBuf::new() }, name))
+        Ok((Self { folders, mappings: PathBuf::new(), shipped: OnceLock::new() }, name))
     }
 
     /// The names of all plugins.
@@ -156,6 +159,21 @@ impl Catalog {
         let text = file::read(&folder.join("plugin.toml")).ok()??;
         let manifest = Manifest::parse(&text, "").ok().filter(|_| layout::is_trusted(folder))?;
         Some((*origin, manifest))
+    }
+
+    /// What each installed plugin needs. One whose manifest cannot be read needs nothing.
+    pub fn installed_dependencies(&self) -> impl Iterator<Item = (&str, BTreeMap<String, String>)> {
+        self.folders.iter().filter_map(|(name, places)| {
+            let (_, folder) = places.first().filter(|(origin, _)| *origin == Origin::Installed)?;
+            Some((name.as_str(), manifest_of(folder)?.dependencies))
+        })
+    }
+
+    /// The version of the shipped plugin called `name`.
+    #[must_use]
+    pub fn shipped_version(&self, name: &str) -> Option<semver::Version> {
+        let (_, folder) = self.folders.get(name)?.iter().find(|(origin, _)| *origin == Origin::Shipped)?;
+        semver::Version::parse(&manifest_of(folder)?.plugin.version).ok()
     }
 
     /// The names of the plugins for `service`, from what their manifests say.
@@ -208,12 +226,22 @@ impl Catalog {
     }
 
     fn shipped_for(&self, name: &str, service: Option<&str>) -> Option<Entry> {
-        let shipped = self.folders.iter().flat_map(|(n, places)| places.iter().map(move |place| (n, place)));
-        let mut candidates: Vec<_> = shipped.filter(|(_, (origin, _))| *origin == Origin::Shipped).collect();
-        candidates.sort_by_key(|(n, _)| *n != name);
+        let by_service = self.shipped.get_or_init(|| {
+            let mut by_service: BTreeMap<String, Vec<(String, PathBuf)>> = BTreeMap::new();
+            for (name, places) in &self.folders {
+                for (_, folder) in places.iter().filter(|(origin, _)| *origin == Origin::Shipped) {
+                    if let Some(service) = manifest_of(folder).and_then(|manifest| manifest.plugin.dbus_service) {
+                        by_service.entry(service).or_default().push((name.clone(), folder.clone()));
+                    }
+                }
+            }
+            by_service
+        });
+        let mut candidates: Vec<_> = by_service.get(service?)?.iter().collect();
+        candidates.sort_by_key(|(n, _)| n != name);
         candidates
             .into_iter()
-            .filter_map(|(_, (origin, folder))| read_entry(folder, *origin).ok())
+            .filter_map(|(_, folder)| read_entry(folder, Origin::Shipped).ok())
             .find(|entry| entry.mapping.is_some() && entry.manifest.plugin.dbus_service.as_deref() == service)
     }
 
@@ -229,14 +257,22 @@ impl Catalog {
     }
 }
 
+fn manifest_of(folder: &Path) -> Option<Manifest> {
+    Manifest::parse(&file::read(&folder.join("plugin.toml")).ok()??, "").ok()
+}
+
 fn sub_folders(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io("list the plugins", folder, &error)),
     };
-    let mut folders: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect();
+    // A link is looked through.
+    let is_folder = |entry: &std::fs::DirEntry| match entry.file_type() {
+        Ok(kind) if !kind.is_symlink() => kind.is_dir(),
+        _ => entry.path().is_dir(),
+    };
+    let mut folders: Vec<PathBuf> = entries.flatten().filter(is_folder).map(|entry| entry.path()).collect();
     folders.sort();
     Ok(folders)
 }

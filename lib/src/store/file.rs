@@ -1,10 +1,11 @@
 //! Files that are replaced whole or not at all.
 
+use super::stream::Stream;
 use crate::base::{Error, Result};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Largest text file that is read: no manifest, mapping, document or ledger comes near it.
 const MAX_BYTES: u64 = 16 << 20;
@@ -26,17 +27,22 @@ pub enum Durability {
 pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     let attempt = |e: &std::io::Error| Error::io("write", path, e);
     let parent = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let staging = parent.join(format!(".staging-{name}-{}", std::process::id()));
+    let staging = staging_of(path);
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staging)?;
-        file.write_all(bytes)?;
-        if durability != Durability::Cache {
-            file.sync_all()?;
-        }
-        if durability == Durability::Recorded {
-            // Only a wish: a file system that cannot do it keeps the pages.
-            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        match durability {
+            Durability::Recorded => {
+                // Large ones leave the memory while they are written, and all of them in the end.
+                let mut stream = Stream::new(file, 0);
+                stream.write_all(bytes)?;
+                stream.finish()?;
+            }
+            _ => {
+                file.write_all(bytes)?;
+                if durability != Durability::Cache {
+                    file.sync_all()?;
+                }
+            }
         }
         fs::rename(&staging, path)?;
         if matches!(durability, Durability::Durable | Durability::Recorded) {
@@ -48,6 +54,41 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> 
         let _ = fs::remove_file(&staging);
         attempt(&e)
     })
+}
+
+/// Bytes that wait beside a file to take its place.
+#[derive(Debug)]
+#[must_use = "it takes the place when it is told to"]
+pub struct Staged {
+    staging: PathBuf,
+    path: PathBuf,
+}
+
+/// Writes `bytes` beside `path`. Once they are on the disk, by a sync of the whole file system, they may take its place.
+pub fn stage(path: &Path, bytes: &[u8]) -> Result<Staged> {
+    let staging = staging_of(path);
+    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staging);
+    written.and_then(|mut file| file.write_all(bytes)).map_err(|e| Error::io("write", path, &e))?;
+    Ok(Staged { staging, path: path.to_owned() })
+}
+
+impl Staged {
+    /// Takes the file's place: after a power cut there is this one or the one before, whole.
+    pub fn put(self) -> Result<()> {
+        fs::rename(&self.staging, &self.path).map_err(|e| Error::io("write", &self.path, &e))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // There is none any more when it took its place.
+        let _ = fs::remove_file(&self.staging);
+    }
+}
+
+fn staging_of(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".staging-{name}-{}", std::process::id()))
 }
 
 /// Takes a file away, durably; one that is not there is no failure.
@@ -71,15 +112,21 @@ pub fn read(path: &Path) -> Result<Option<String>> {
 pub fn read_up_to(path: &Path, max_bytes: u64) -> Result<Option<String>> {
     let attempt = |e: &std::io::Error| Error::io("read", path, e);
     // A pipe that nobody writes to would be waited for without end, by opening it already.
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(Error::bad_input("this is no plain file").on(path.display().to_string()));
-    }
+    let length = match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(Error::bad_input("this is no plain file").on(path.display().to_string()));
+        }
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        // What is wrong is said by opening it.
+        Err(_) => 0,
+    };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(attempt(&error)),
     };
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(max_bytes)).unwrap_or(0) + 1);
     file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(|e| attempt(&e))?;
     if bytes.len() as u64 > max_bytes {
         return Err(Error::bad_input(format!("it is larger than {max_bytes} bytes")).on(path.display().to_string()));

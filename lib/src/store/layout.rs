@@ -209,6 +209,18 @@ impl StateRoot {
         self.path.join("@timing").join("blocks")
     }
 
+    /// The folder of the vectors of the blocks' entries.
+    #[must_use]
+    pub fn block_vectors(&self) -> PathBuf {
+        self.path.join("@vectors").join("blocks")
+    }
+
+    /// Where `op-embed serve` listens for those who share this root.
+    #[must_use]
+    pub fn embed_socket(&self) -> PathBuf {
+        self.path.join("embed.sock")
+    }
+
     /// The lock of those who write blocks.
     #[must_use]
     pub fn audit_lock(&self) -> PathBuf {

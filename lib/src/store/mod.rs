@@ -3,6 +3,7 @@
 //! ```text
 //! /var/lib/op-dbus/
 //!   .lock                             held while volumes change: Store
+//!   .standby-NAME/                    the folder of a plugin that was active before; may be deleted at any time
 //!   .staging-...                      unfinished, or no longer wanted; swept by the next Store
 //!   @cache/                           embeddings/ queries/ blocks/ diffs/; may be deleted at any time
 //!   @cache/queries/PLUGIN/state.json  what was read last of a plugin's service, and when

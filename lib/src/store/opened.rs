@@ -59,9 +59,10 @@ impl Store {
 
     /// The volume at `path`, which is made when there is none.
     pub fn ensure(&self, path: &Path) -> Result<Volume> {
-        if self.volumes.look(path)?.is_none() {
-            self.volumes.create(path)?;
+        if let Some(volume) = self.volumes.look(path)? {
+            return Ok(volume);
         }
+        self.volumes.create(path)?;
         let made = self.volumes.look(path)?;
         made.ok_or_else(|| Error::failed("it went away while it was made").on(path.display().to_string()))
     }

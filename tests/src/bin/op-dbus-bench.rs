@@ -2,7 +2,8 @@
 //!
 //! `op-dbus-bench [--before SCRIPT] TITLE ROUNDS NAME=COMMAND...`: the script is run by `sh -c` before each command, and
 //! its time is not counted; a command is split at spaces and run without a shell; one that begins
-//! with `!` is run by `sh -c`. `NAME<=MS=COMMAND` states a target: missing it is said, not hidden.
+//! with `!` is run by `sh -c`. `NAME<=MS=COMMAND` states a target, `NAME<=@OTHER=COMMAND` that of being no slower than
+//! another row: missing it is said, not hidden.
 //! Prints the median, the fastest and the slowest tenth in milliseconds, from fork to wait.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its purpose")]
@@ -12,10 +13,17 @@ use std::time::Instant;
 
 struct Entry {
     name: String,
-    target_ms: Option<f64>,
+    target: Option<Target>,
     command: String,
     times_ms: Vec<f64>,
     failures: usize,
+}
+
+/// What a row is held against.
+enum Target {
+    Ms(f64),
+    /// The median of the row of this name.
+    Row(String),
 }
 
 fn main() -> ExitCode {
@@ -45,8 +53,10 @@ fn main() -> ExitCode {
     println!("\n{title} ({rounds} rounds, whole processes, milliseconds)");
     println!("  {:<44} {:>9} {:>9} {:>9}", "", "median", "min", "p90");
     let mut code = ExitCode::SUCCESS;
-    for entry in &mut entries {
-        entry.times_ms.sort_by(f64::total_cmp);
+    entries.iter_mut().for_each(|entry| entry.times_ms.sort_by(f64::total_cmp));
+    let medians: Vec<(String, f64)> =
+        entries.iter().map(|entry| (entry.name.clone(), entry.times_ms[entry.times_ms.len() / 2])).collect();
+    for entry in &entries {
         let at = |share: f64| {
             #[expect(
                 clippy::cast_precision_loss,
@@ -58,9 +68,13 @@ fn main() -> ExitCode {
             entry.times_ms[index]
         };
         let median = at(0.5);
-        let verdict = match entry.target_ms {
-            Some(target) if median <= target => format!("  target {target}: met"),
-            Some(target) => format!("  target {target}: MISSED"),
+        let target = entry.target.as_ref().and_then(|target| match target {
+            Target::Ms(ms) => Some(*ms),
+            Target::Row(name) => medians.iter().find(|(other, _)| other == name).map(|(_, median)| *median),
+        });
+        let verdict = match target {
+            Some(target) if median <= target => format!("  target {}: met", shown(target)),
+            Some(target) => format!("  target {}: MISSED", shown(target)),
             None => String::new(),
         };
         println!("  {:<44} {median:>9.2} {:>9.2} {:>9.2}{verdict}", entry.name, at(0.0), at(0.9));
@@ -72,18 +86,27 @@ fn main() -> ExitCode {
     code
 }
 
+/// A round target as it is, a measured one to the hundredth.
+fn shown(ms: f64) -> String {
+    if ms.fract() == 0.0 { format!("{ms}") } else { format!("{ms:.2}") }
+}
+
 fn parse(arg: &str) -> Option<Entry> {
-    let (name, target_ms, command) = match arg.split_once("<=") {
+    let (name, target, command) = match arg.split_once("<=") {
         Some((name, rest)) => {
             let (target, command) = rest.split_once('=')?;
-            (name, target.parse().ok(), command)
+            let target = match target.strip_prefix('@') {
+                Some(row) => Target::Row(row.to_owned()),
+                None => Target::Ms(target.parse().ok()?),
+            };
+            (name, Some(target), command)
         }
         None => {
             let (name, command) = arg.split_once('=')?;
             (name, None, command)
         }
     };
-    Some(Entry { name: name.into(), target_ms, command: command.into(), times_ms: Vec::new(), failures: 0 })
+    Some(Entry { name: name.into(), target, command: command.into(), times_ms: Vec::new(), failures: 0 })
 }
 
 fn run(command: &str) -> bool {

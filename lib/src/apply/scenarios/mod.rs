@@ -252,6 +252,10 @@ impl Confirm for Agreed {
     fn confirm(&mut self, _text: &str) -> Result<()> {
         Ok(())
     }
+
+    fn confirm_number(&mut self, _text: &str, _number: usize) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl Witness for Agreed {

@@ -4,13 +4,15 @@
 //! the others the service is asked for what has to be asked for, however long it takes to answer.
 
 mod cells;
+mod drift;
 mod hints;
 mod reading;
 mod record;
 mod signals;
 mod worker;
 
-pub use record::{Changed, Freshness, Presence, Present, Problem, Record, ServiceRecord, Watching};
+pub use drift::Against;
+pub use record::{Changed, Drifted, Freshness, Presence, Present, Problem, Record, ServiceRecord, Settled, Watching};
 
 use crate::base::{Error, Kind, Result};
 use crate::bus::{Bus, Stopper, names};

@@ -1,6 +1,7 @@
 //! What a watch tells: one record a line.
 
 use crate::base::{Error, time};
+use crate::state::Change;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::SystemTime;
@@ -20,6 +21,10 @@ pub enum Record {
     Service(ServiceRecord),
     /// Something cannot be read; it is tried again when there is a reason to.
     Problem(Problem),
+    /// With `--against`: something is not as the document wants it, or not in another way than before.
+    Drift(Drifted),
+    /// With `--against`: what drifted is as wanted again.
+    Settled(Settled),
 }
 
 /// How a change becomes known, and so how late.
@@ -141,6 +146,63 @@ pub struct Problem {
     pub error: Value,
 }
 
+/// Something is not as it is wanted.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Drifted {
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1)))]
+    version: u32,
+    /// When it became known, in UTC.
+    pub time: String,
+    /// Plugin name.
+    pub plugin: String,
+    /// What it is: `PLUGIN/KEY` or `PLUGIN/KEY/ITEM`.
+    pub resource: String,
+    /// The value it has; of an item, whether it is there, or the members that differ.
+    pub is: Value,
+    /// The value that is wanted, likewise.
+    pub wanted: Value,
+}
+
+/// What drifted is as wanted again.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Settled {
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1)))]
+    version: u32,
+    /// When it became known, in UTC.
+    pub time: String,
+    /// Plugin name.
+    pub plugin: String,
+    /// What it is: `PLUGIN/KEY` or `PLUGIN/KEY/ITEM`.
+    pub resource: String,
+}
+
+impl Drifted {
+    pub(super) fn of(resource: &str, change: &Change) -> Self {
+        let (plugin, resource) = (change.resource().plugin, resource.to_owned());
+        Self { version: 1, time: now(), plugin, resource, is: change.before(), wanted: change.reverse().before() }
+    }
+}
+
+impl Settled {
+    pub(super) fn of(resource: &str, change: &Change) -> Self {
+        Self { version: 1, time: now(), plugin: change.resource().plugin, resource: resource.to_owned() }
+    }
+}
+
+impl From<Drifted> for Record {
+    fn from(drifted: Drifted) -> Self {
+        Self::Drift(drifted)
+    }
+}
+
+impl From<Settled> for Record {
+    fn from(settled: Settled) -> Self {
+        Self::Settled(settled)
+    }
+}
+
 /// Where a value is: what all records of it say the same way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -219,6 +281,8 @@ impl Record {
                 let state = if s.state == Presence::Gone { "is gone" } else { "is back" };
                 format!("{} {}: {} {state}", clock(&s.time), s.plugin, s.service)
             }
+            Self::Drift(d) => format!("{} {}: is {}, wanted {}", clock(&d.time), d.resource, d.is, d.wanted),
+            Self::Settled(s) => format!("{} {}: as wanted again", clock(&s.time), s.resource),
             Self::Problem(p) => {
                 let text = |field: &str| p.error[field].as_str().unwrap_or_default().to_owned();
                 format!("{} {}: {}: {}", clock(&p.time), p.plugin, text("subject"), text("message"))

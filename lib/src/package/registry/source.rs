@@ -7,10 +7,13 @@ use crate::package::fetch::{Fetching, Place};
 use crate::package::keyring::{Keyring, REVOKED, TrustedKey};
 use crate::package::revocation::Revocations;
 use crate::store::file::{self, Durability};
-use crate::store::{StateRoot, Store};
+use crate::store::{StateRoot, Store, volumes};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+/// The file that says where a registry is.
+const SOURCE: &str = "source.json";
 
 /// A registry that is asked: `source.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,8 +125,11 @@ pub fn all(root: &StateRoot, keyring: &Keyring) -> Result<(Vec<Registry>, Vec<Un
         entries => entries.map_err(|e| Error::io("list the registries", &root.registries(), &e))?,
     };
     for entry in entries {
-        let path =
-            entry.map_err(|e| Error::io("list the registries", &root.registries(), &e))?.path().join("source.json");
+        let entry = entry.map_err(|e| Error::io("list the registries", &root.registries(), &e))?;
+        if volumes::is_staging(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        let path = entry.path().join(SOURCE);
         if let Some(text) = file::read(&path)? {
             let source: Source = serde_json::from_str(&text)
                 .map_err(|e| Error::failed(format!("this cannot be read: {e}")).on(path.display().to_string()))?;
@@ -201,17 +207,14 @@ pub fn add(
     let fetched = fetch(&source, keyring, fetching)?;
     source.name = name.map_or_else(|| fetched.index.name.clone(), str::to_owned);
     PluginName::new(&source.name).map_err(|e| e.on(format!("--name {:?}", source.name)))?;
-    if folder(store.root(), &source.name).join("source.json").exists() {
+    if folder(store.root(), &source.name).join(SOURCE).exists() {
         return Err(Error::refused("there is a registry of that name")
             .on(source.name)
             .hint("op-install registry list shows it; say --name NAME for another name"));
     }
-    let text =
-        serde_json::to_string_pretty(&source).map_err(|e| Error::failed(format!("could not write JSON: {e}")))?;
     fetched.index.must_be_current(SystemTime::now())?;
-    store.root().make_parent(&folder(store.root(), &source.name).join("x"))?;
-    keep(store.root(), &source, &fetched)?;
-    file::replace(&folder(store.root(), &source.name).join("source.json"), text.as_bytes(), Durability::Durable)?;
+    store.root().make_parent(&folder(store.root(), &source.name))?;
+    keep(store, &source, &fetched)?;
     load(store.root(), &source, keyring)
 }
 
@@ -219,10 +222,13 @@ pub fn add(
 pub fn remove(store: &Store, name: &str) -> Result<()> {
     PluginName::new(name)?;
     let folder = folder(store.root(), name);
-    if !folder.join("source.json").exists() {
+    if !folder.join(SOURCE).exists() {
         return Err(Error::bad_input("there is no such registry").on(name).hint("op-install registry list shows them"));
     }
-    std::fs::remove_dir_all(&folder).map_err(|e| Error::io("remove the registry", &folder, &e))
+    let staging = staging(store, name)?;
+    store.volumes().swap(&folder, &staging)?;
+    store.volumes().commit(&store.root().registries())?;
+    std::fs::remove_dir_all(&staging).map_err(|e| Error::io("remove the registry", &staging, &e))
 }
 
 /// Fetches a registry's index again. An older one than was seen, or one that has ended, is refused.
@@ -253,7 +259,7 @@ pub fn refresh(store: &Store, source: &Source, keyring: &Keyring, fetching: &Fet
             return Err(replayed(format!("the registry is called {} and was {}", fetched.index.name, seen_index.name)));
         }
     }
-    keep(store.root(), source, &fetched)?;
+    keep(store, source, &fetched)?;
     load(store.root(), source, keyring)
 }
 
@@ -289,16 +295,45 @@ pub(super) fn fetch(source: &Source, keyring: &Keyring, fetching: &Fetching) -> 
     Ok(FetchedIndex { bytes, signature, index, revoked })
 }
 
-fn keep(root: &StateRoot, source: &Source, fetched: &FetchedIndex) -> Result<()> {
-    let folder = folder(root, &source.name);
-    let write = |name: &str, bytes: &[u8]| file::replace(&folder.join(name), bytes, Durability::Durable);
-    if let Some((list, bytes, signature)) = &fetched.revoked {
-        let seen = file::read(&folder.join(REVOKED))?.and_then(|text| Revocations::parse(&text, REVOKED).ok());
-        if seen.is_none_or(|seen| seen.number < list.number) {
-            write(&format!("{REVOKED}.minisig"), signature.as_bytes())?;
-            write(REVOKED, bytes)?;
+/// Puts what was fetched in the place of what was known, in one step: an index never lies beside another's signature.
+fn keep(store: &Store, source: &Source, fetched: &FetchedIndex) -> Result<()> {
+    let folder = folder(store.root(), &source.name);
+    let staging = staging(store, &source.name)?;
+    let write = |name: &str, bytes: &[u8]| file::replace(&staging.join(name), bytes, Durability::Whole);
+    std::fs::create_dir(&staging).map_err(|e| Error::io("make the folder of the registry", &staging, &e))?;
+    let text = serde_json::to_string_pretty(source).map_err(|e| Error::failed(format!("could not write JSON: {e}")))?;
+    let kept = (|| {
+        write(SOURCE, text.as_bytes())?;
+        write(&format!("{FILE}.minisig"), fetched.signature.as_bytes())?;
+        write(FILE, &fetched.bytes)?;
+        let signed = format!("{REVOKED}.minisig");
+        let seen = (file::read(&folder.join(REVOKED))?, file::read(&folder.join(&signed))?);
+        let number = seen.0.as_ref().and_then(|text| Revocations::parse(text, REVOKED).ok()).map(|list| list.number);
+        match (&fetched.revoked, seen) {
+            (Some((list, bytes, signature)), _) if number.is_none_or(|number| number < list.number) => {
+                write(&signed, signature.as_bytes())?;
+                write(REVOKED, bytes)?;
+            }
+            (_, (Some(list), Some(signature))) => {
+                write(&signed, signature.as_bytes())?;
+                write(REVOKED, list.as_bytes())?;
+            }
+            _ => {}
         }
+        store.volumes().swap(&staging, &folder)?;
+        store.volumes().commit(&store.root().registries())
+    })();
+    // What was there before, or what failed; the next run takes away what cannot be taken away now.
+    let _ = std::fs::remove_dir_all(&staging);
+    kept
+}
+
+/// A name for what is unfinished; what crashed runs left goes.
+fn staging(store: &Store, name: &str) -> Result<PathBuf> {
+    let registries = store.root().registries();
+    for left in volumes::names(&registries)?.iter().filter(|name| volumes::is_staging(name)) {
+        let left = registries.join(left);
+        std::fs::remove_dir_all(&left).map_err(|e| Error::io("sweep a leftover", &left, &e))?;
     }
-    write(&format!("{FILE}.minisig"), fetched.signature.as_bytes())?;
-    write(FILE, &fetched.bytes)
+    Ok(store.staging(&registries, name))
 }

@@ -115,6 +115,11 @@ impl Volumes for Subvolumes {
         rename::exchange(a, b)
     }
 
+    fn commit(&self, folder: &Path) -> Result<()> {
+        // Each subvolume has a log of its own: writing a folder would not keep the order between them. A commit does.
+        self.sync(folder)
+    }
+
     fn look(&self, path: &Path) -> Result<Option<Volume>> {
         let Some(mut volume) = Directories.look(path)? else { return Ok(None) };
         let attempt = |e: &io::Error| Error::io("look at the subvolume", path, e);

@@ -110,6 +110,17 @@ pub trait Volumes: Debug + Send + Sync {
     /// had it open before keeps what they opened.
     fn exchange(&self, a: &Path, b: &Path) -> Result<()>;
 
+    /// Puts the volume `from` in the place of `to`, in one step; what was there gets the name `from`. On the disk with the
+    /// next [`commit`](Volumes::commit).
+    fn swap(&self, from: &Path, to: &Path) -> Result<()> {
+        rename::swap(from, to)
+    }
+
+    /// Has names that changed in `folder` on the disk, none of them before what was written to the disk before it.
+    fn commit(&self, folder: &Path) -> Result<()> {
+        rename::sync_names(folder)
+    }
+
     /// What the volume at `path` is; `None` when there is no folder.
     fn look(&self, path: &Path) -> Result<Option<Volume>>;
 

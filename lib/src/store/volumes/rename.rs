@@ -27,6 +27,22 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
     if old == new { Ok(()) } else { sync_names(old) }
 }
 
+/// Gives `from` the name `to`; what has that name gets the other. Not written to the disk yet.
+pub fn swap(from: &Path, to: &Path) -> Result<()> {
+    let attempt =
+        |e: Errno| Error::io("rename it", from, &e.into()).on(format!("{} and {}", from.display(), to.display()));
+    match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(Errno::NOENT) => match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Err(error) if is_not_offered(error) => rename(from, to),
+            done => done.map_err(attempt),
+        },
+        Err(error) if is_not_offered(error) && to.symlink_metadata().is_ok() => exchange_in_steps(from, to),
+        Err(error) if is_not_offered(error) => rename(from, to),
+        Err(error) => Err(attempt(error)),
+    }
+}
+
 /// Exchanges two names in one folder.
 pub fn exchange(a: &Path, b: &Path) -> Result<()> {
     let (folder, _) = split(a)?;

@@ -158,7 +158,7 @@ fn make(settings: &Settings, creation: &Creation, done: &mut Vec<Done>) -> Resul
 }
 
 /// Makes SSH host keys outside of the container, which has no say in what runs, and puts them in.
-fn give_keys(settings: &Settings, root: &RootFs, types: &[String], folder: &Path, id: &str) -> Result<()> {
+pub(super) fn give_keys(settings: &Settings, root: &RootFs, types: &[String], folder: &Path, id: &str) -> Result<()> {
     if types.is_empty() || !settings.ssh_keygen.exists() {
         return Ok(());
     }
@@ -244,7 +244,7 @@ fn prefix(settings: &Settings) -> Result<String> {
     Ok(said.filter(is_whole).unwrap_or("BC:24:11").to_uppercase())
 }
 
-fn random(prefix: &str) -> Result<String> {
+pub(super) fn random(prefix: &str) -> Result<String> {
     let source = Path::new("/dev/urandom");
     let mut bytes = [0; 6];
     File::open(source)

@@ -8,7 +8,7 @@
 
 use super::rootfs::RootFs;
 use super::settings::{Settings, shown};
-use super::{host, storage};
+use super::{host, leftovers, storage};
 use crate::base::{Error, Kind, Result};
 use crate::store::file::{self, Durability};
 use crate::store::volumes::{self, Subvolumes, Volumes};
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// What is known of a golden image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Image {
     /// Always `golden_image`.
@@ -33,6 +34,7 @@ pub struct Image {
     /// Its subvolume.
     pub path: PathBuf,
     /// The number of the template that Proxmox sees, when it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_id: Option<String>,
     /// What it was made from.
     pub from: String,
@@ -114,6 +116,30 @@ impl Image {
     }
 }
 
+/// A golden image, and whether containers can be made of it here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Listed {
+    /// What is known of it.
+    pub image: Image,
+    /// Whether it lies on this Proxmox node.
+    pub is_here: bool,
+    /// What is wrong with it, when it is here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// The golden images there are, looked at.
+pub fn survey(settings: &Settings) -> Result<Vec<Listed>> {
+    let here = node(settings)?;
+    let look = |image: Image| {
+        let is_here = image.node == here;
+        let problem = if is_here { image.check().err().map(|error| error.message) } else { None };
+        Listed { image, is_here, problem }
+    };
+    Ok(list(settings)?.into_iter().map(look).collect())
+}
+
 /// Refuses a subvolume in which others lie: a snapshot has empty folders in their place.
 pub fn check_nested(path: &Path) -> Result<()> {
     match volumes::nested(path)? {
@@ -184,14 +210,21 @@ pub(super) fn check_name(name: &str) -> Result<()> {
 
 /// The Proxmox node this is.
 pub(super) fn node(settings: &Settings) -> Result<String> {
-    if settings.is_proxmox() { host::this_node(settings) } else { Err(nothing_here()) }
+    match (settings.is_proxmox(), settings.is_plain()) {
+        (true, _) => host::this_node(settings),
+        (false, true) => Ok(LOCAL.to_owned()),
+        (false, false) => Err(nothing_here()),
+    }
 }
+
+/// What stands for the Proxmox node where there is no Proxmox.
+pub(super) const LOCAL: &str = "localhost";
 
 /// The error of a host without containers.
 pub(super) fn nothing_here() -> Error {
-    Error::new(Kind::Unavailable, "this host is no Proxmox node, and its containers are known in no other way")
-        .on("lxc")
-        .hint("if it is one, say in [settings] of the plugin's plugin.toml where its files are")
+    Error::new(Kind::Unavailable, "this host has neither Proxmox nor LXC, so it has no containers").on("lxc").hint(
+        "apt install lxc; if it has one of them, say in [settings] of the plugin's plugin.toml where its files are",
+    )
 }
 
 /// Deletes a golden image. Containers made of it do not need it.
@@ -200,7 +233,9 @@ pub fn delete(settings: &Settings, name: &str) -> Result<Image> {
     host::check_writable(settings, &image.node)?;
     if let Some(id) = &image.template_id {
         let _lock = super::locks::container(settings, id)?;
-        remove_if_there(&settings.config(&image.node, id))?;
+        let file = settings.config(&image.node, id);
+        remove_if_there(&file)?;
+        leftovers::sweep(file.parent().unwrap_or(&file), |name| name.contains(&format!("-{id}.conf-")))?;
         remove_volume(&image.path)?;
         if let Some(folder) = image.path.parent() {
             // Other volumes of the template stay.
@@ -209,8 +244,14 @@ pub fn delete(settings: &Settings, name: &str) -> Result<Image> {
     } else {
         remove_volume(&image.path)?;
     }
-    remove_if_there(&Image::file(settings, name))?;
+    forget(settings, name)?;
     Ok(image)
+}
+
+/// What is known of an image goes.
+pub(super) fn forget(settings: &Settings, name: &str) -> Result<()> {
+    remove_if_there(&Image::file(settings, name))?;
+    leftovers::sweep(&settings.golden(), |staging| staging.contains(&format!("-{name}.json-")))
 }
 
 fn remove_volume(path: &Path) -> Result<()> {
@@ -230,7 +271,6 @@ pub(super) struct Looked {
     /// `ID` and `VERSION_ID` of its os-release.
     pub os: (String, String),
     pub has_systemd: bool,
-    pub ssh_host_keys: Vec<String>,
 }
 
 /// Looks at an image that was filled.
@@ -243,7 +283,7 @@ pub(super) fn look(path: &Path, is_unprivileged: bool) -> Result<Looked> {
     }
     let os = root.os();
     let ostype = ostype(&os.0).to_owned();
-    Ok(Looked { ostype, os, has_systemd: root.has_systemd(), ssh_host_keys: root.host_keys() })
+    Ok(Looked { ostype, os, has_systemd: root.has_systemd() })
 }
 
 fn ostype(id: &str) -> &'static str {
@@ -277,7 +317,7 @@ pub(super) fn arch() -> String {
 
 /// The storage that is named, or else the first that will do.
 pub(super) fn storage_for(settings: &Settings, node: &str, named: Option<&str>) -> Result<storage::Storage> {
-    let storages = storage::read(&settings.pve)?;
+    let storages = if settings.is_plain() { storage::plain(settings) } else { storage::read(&settings.pve)? };
     let wanted = named.or(settings.storage.as_deref());
     if let Some(name) = wanted {
         let found = storage::named(&storages, name)?;

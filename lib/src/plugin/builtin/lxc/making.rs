@@ -2,12 +2,13 @@
 
 use super::config::Config;
 use super::golden::{self, Image, Looked};
-use super::rootfs::{self, RootFs};
+use super::rootfs::RootFs;
 use super::settings::{Settings, shown};
-use super::{command, host, locks, storage};
+use super::source::{Source, fill, source};
+use super::{host, leftovers, locks};
 use crate::base::{Error, Progress, Result};
 use crate::store::file::{self, Durability};
-use crate::store::volumes::{self, Access, Subvolumes, Volumes};
+use crate::store::volumes::{self, Subvolumes, Volumes};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -51,9 +52,18 @@ impl From {
         if path.is_file() {
             return Ok(Self::Archive(absolute));
         }
-        Err(Error::bad_input("this is no container, no archive and no folder")
-            .on(text)
-            .hint("--from takes the number of a stopped container, a tar archive or a folder"))
+        if golden::check_name(text).is_ok() {
+            return Ok(Self::Container(text.to_owned()));
+        }
+        Err(Error::bad_input("this is no container, no archive and no folder").on(text).hint(
+            "--from takes the number of a stopped container (with LXC alone its name), a tar archive or a folder",
+        ))
+    }
+
+    /// What an image was made from before: [`Image::from`].
+    pub fn again(text: &str) -> Result<Self> {
+        Self::parse(text.strip_prefix("container ").unwrap_or(text))
+            .map_err(|error| error.hint("--from VMID|TARBALL|DIR says what to make it from now"))
     }
 
     fn label(&self) -> String {
@@ -64,80 +74,134 @@ impl From {
     }
 }
 
-/// What an image is filled with, checked.
-struct Source {
-    fill: Fill,
-    unprivileged: bool,
-    arch: String,
-}
-
-enum Fill {
-    Snapshot(PathBuf),
-    Unpack(PathBuf),
-    Copy(PathBuf),
-}
-
-/// Makes a golden image. Nothing is left of one that fails.
+/// Makes a golden image. Nothing is left of one that fails; what a killed run left of it goes first.
 pub fn create(settings: &Settings, make: &Make, progress: &mut dyn Progress) -> Result<Image> {
     golden::check_name(&make.name)?;
     let node = golden::node(settings)?;
-    if golden::list(settings)?.iter().any(|image| image.name == make.name) {
-        return Err(Error::refused("there is a golden image of this name already")
-            .on(make.name.clone())
-            .hint(format!("op-snapshot golden update {} --from ... makes it anew", make.name)));
-    }
     host::check_writable(settings, &node)?;
+    leftovers::sweep(&settings.golden(), |staging| staging.contains(&format!("-{}.json-", make.name)))?;
+    if let Some(image) = golden::list(settings)?.into_iter().find(|image| image.name == make.name) {
+        if !is_unfinished(settings, &image)? {
+            return Err(Error::refused("there is a golden image of this name already")
+                .on(make.name.clone())
+                .hint(format!("op-snapshot golden update {} --from ... makes it anew", make.name)));
+        }
+        golden::delete(settings, &make.name)?;
+    }
     let found = golden::storage_for(settings, &node, make.storage.as_deref())?;
     let (folder, leaf) = match &make.template_id {
+        Some(id) if settings.is_plain() => {
+            return Err(Error::bad_input("only Proxmox has templates").on(id.clone()).hint("leave --template-id out"));
+        }
         Some(id) => {
+            if config_of(settings, &node, id)?.is_some_and(|config| is_unfinished_template(&config, &make.name)) {
+                leftovers::take_back(settings, &node, id)?;
+            }
             check_free(settings, id)?;
             (found.images(id)?, format!("base-{id}-disk-0.subvol"))
         }
         None => (found.folder()?.join("op-dbus-golden"), make.name.clone()),
     };
     let source = source(settings, &make.from, make.is_privileged)?;
+    let mut image = Image {
+        kind: "golden_image".into(),
+        version: 1,
+        name: make.name.clone(),
+        node: node.clone(),
+        storage: found.name.clone(),
+        path: folder.join(leaf),
+        template_id: make.template_id.clone(),
+        from: make.from.label(),
+        arch: source.arch.clone(),
+        ostype: "unmanaged".into(),
+        os: (String::new(), String::new()),
+        unprivileged: source.unprivileged,
+        has_systemd: false,
+        ssh_host_keys: Vec::new(),
+    };
+    let template = make.template_id.as_ref().map(|id| settings.config(&node, id));
     let _lock = make.template_id.as_ref().map(|id| locks::container(settings, id)).transpose()?;
+    if let Some(file) = &template {
+        let mut claimed = template_config(&image);
+        claimed.keys.insert("lock".into(), "create".into());
+        claimed.origin.insert("golden_image".into(), make.name.clone());
+        claim(file, &claimed)?;
+    }
     let has_made_folder = !folder.exists();
-    fs::create_dir_all(&folder).map_err(|error| Error::io("make the folder", &folder, &error))?;
-    let path = folder.join(leaf);
-    let made = fill(settings, &source, &path, progress).and_then(|()| {
-        let Looked { ostype, os, has_systemd, ssh_host_keys } = golden::look(&path, source.unprivileged)?;
-        let image = Image {
-            kind: "golden_image".into(),
-            version: 1,
-            name: make.name.clone(),
-            node: node.clone(),
-            storage: found.name.clone(),
-            path: path.clone(),
-            template_id: make.template_id.clone(),
-            from: make.from.label(),
-            arch: source.arch.clone(),
-            ostype,
-            os,
-            unprivileged: source.unprivileged,
-            has_systemd,
-            ssh_host_keys,
-        };
-        Ok(image)
+    let made = place(settings, &source, &mut image, &folder, progress).and_then(|()| match &template {
+        Some(file) => write_config(file, &template_config(&image).to_text()),
+        None => Ok(()),
     });
-    let made = made.and_then(|mut image| {
-        image.ssh_host_keys = clean(&path, source.unprivileged)?;
-        Subvolumes.seal(&path)?;
-        if let Some(id) = &image.template_id {
-            claim(&settings.config(&node, id), &template_config(&image))?;
-        }
-        image.keep(settings)?;
-        Ok(image)
-    });
-    if made.is_err() {
+    let Err(error) = made else { return Ok(image) };
+    // Nobody knows of it yet, so whatever of it is there can go.
+    let _ = golden::forget(settings, &image.name);
+    for path in [&beside(&image), &image.path] {
         if path.symlink_metadata().is_ok() {
-            let _ = Subvolumes.delete(&path);
-        }
-        if has_made_folder {
-            let _ = fs::remove_dir(&folder);
+            let _ = Subvolumes.delete(path);
         }
     }
-    made
+    if has_made_folder {
+        let _ = fs::remove_dir(&folder);
+    }
+    if let Some(file) = &template {
+        let _ = golden::remove_if_there(file);
+    }
+    Err(error)
+}
+
+/// Where an image is made before it gets its name.
+fn beside(image: &Image) -> PathBuf {
+    image.path.with_file_name(format!("{}new-{}", volumes::STAGING, image.name))
+}
+
+/// Makes the subvolume of an image under its name, and keeps what is known of it.
+fn place(
+    settings: &Settings,
+    source: &Source,
+    image: &mut Image,
+    folder: &Path,
+    progress: &mut dyn Progress,
+) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|error| Error::io("make the folder", folder, &error))?;
+    produce(settings, source, image, progress)?;
+    if image.path.symlink_metadata().is_ok() {
+        // Of this name nothing is known, so a killed run left it.
+        Subvolumes.delete(&image.path)?;
+    }
+    Subvolumes.rename(&beside(image), &image.path)?;
+    image.keep(settings)
+}
+
+/// Fills, looks at, cleans and seals it, beside its place.
+fn produce(settings: &Settings, source: &Source, image: &mut Image, progress: &mut dyn Progress) -> Result<()> {
+    let beside = beside(image);
+    if beside.symlink_metadata().is_ok() {
+        Subvolumes.delete(&beside)?;
+    }
+    fill(settings, source, &beside, progress)?;
+    let Looked { ostype, os, has_systemd } = golden::look(&beside, source.unprivileged)?;
+    let ssh_host_keys = clean(&beside, source.unprivileged)?;
+    Subvolumes.seal(&beside)?;
+    *image = Image { ostype, os, has_systemd, ssh_host_keys, ..image.clone() };
+    Ok(())
+}
+
+/// Whether a killed run left the image without the end of its template.
+fn is_unfinished(settings: &Settings, image: &Image) -> Result<bool> {
+    let Some(id) = &image.template_id else { return Ok(false) };
+    Ok(config_of(settings, &image.node, id)?.is_some_and(|config| is_unfinished_template(&config, &image.name)))
+}
+
+fn is_unfinished_template(config: &Config, name: &str) -> bool {
+    let is_template = config.keys.get("template").is_some_and(|value| value == "1");
+    *config == Config::default()
+        || is_template
+            && leftovers::is_half_made(config)
+            && config.origin.get("golden_image").is_some_and(|of| of == name)
+}
+
+fn config_of(settings: &Settings, node: &str, id: &str) -> Result<Option<Config>> {
+    Ok(file::read(&settings.config(node, id))?.map(|text| Config::parse(&text)))
 }
 
 /// Makes a golden image anew. Whoever makes a container meanwhile gets the old one or the new one, whole.
@@ -150,25 +214,16 @@ pub fn update(settings: &Settings, name: &str, from: &From, progress: &mut dyn P
             .on(name)
             .hint("make one of another name"));
     }
-    let beside = old.path.with_file_name(format!("{}new-{name}", volumes::STAGING));
-    if beside.symlink_metadata().is_ok() {
-        Subvolumes.delete(&beside)?;
-    }
-    let made = fill(settings, &source, &beside, progress).and_then(|()| {
-        let Looked { ostype, os, has_systemd, .. } = golden::look(&beside, source.unprivileged)?;
-        let ssh_host_keys = clean(&beside, source.unprivileged)?;
-        Subvolumes.seal(&beside)?;
-        let from = from.label();
-        let image = Image { ostype, os, has_systemd, ssh_host_keys, from, arch: source.arch.clone(), ..old.clone() };
+    let beside = beside(&old);
+    let mut image = Image { from: from.label(), arch: source.arch.clone(), ..old.clone() };
+    let made = produce(settings, &source, &mut image, progress).and_then(|()| {
         Subvolumes.exchange(&old.path, &beside)?;
-        if let Err(error) = image.keep(settings) {
-            Subvolumes.exchange(&old.path, &beside)?;
-            return Err(error);
-        }
-        Ok(image)
+        image.keep(settings).or_else(|error| Subvolumes.exchange(&old.path, &beside).and(Err(error)))
     });
-    let _ = Subvolumes.delete(&beside);
-    made
+    if beside.symlink_metadata().is_ok() {
+        let _ = Subvolumes.delete(&beside);
+    }
+    made.map(|()| image)
 }
 
 /// Refuses a number that a guest of the cluster has.
@@ -219,110 +274,6 @@ fn template_config(image: &Image) -> Config {
         set("features", "nesting=1");
     }
     config
-}
-
-fn source(settings: &Settings, from: &From, is_privileged: bool) -> Result<Source> {
-    match from {
-        From::Archive(path) => {
-            Ok(Source { fill: Fill::Unpack(path.clone()), unprivileged: !is_privileged, arch: golden::arch() })
-        }
-        From::Folder(path) => {
-            refuse_nested_below(path)?;
-            Ok(Source { fill: Fill::Copy(path.clone()), unprivileged: !is_privileged, arch: golden::arch() })
-        }
-        From::Container(id) => {
-            let is_running = host::running(settings)?.contains(id);
-            if is_running {
-                return Err(Error::refused("the container runs, so its files are not at rest")
-                    .on(id.clone())
-                    .hint("stop it first"));
-            }
-            let only = std::collections::BTreeSet::from([id.clone()]);
-            let found = host::containers(settings, Some(&only))?.remove(id).filter(|found| found.is_here);
-            let Some(found) = found else {
-                return Err(Error::bad_input("there is no such container on this node").on(id.clone()));
-            };
-            if let Some(lock) = found.config.keys.get("lock") {
-                return Err(Error::new(crate::base::Kind::Locked, format!("the container is locked ({lock})"))
-                    .on(id.clone())
-                    .hint("a task works on it: wait for it, see the task log"));
-            }
-            let path = volume_path(settings, id, found.config.keys.get("rootfs").map_or("", String::as_str))?;
-            golden::check_nested(&path)?;
-            let unprivileged = found.config.keys.get("unprivileged").is_some_and(|value| value == "1");
-            let arch = found.config.keys.get("arch").cloned().unwrap_or_else(golden::arch);
-            Ok(Source { fill: Fill::Snapshot(path), unprivileged, arch })
-        }
-    }
-}
-
-/// The subvolume that is a container's root.
-fn volume_path(settings: &Settings, id: &str, rootfs: &str) -> Result<PathBuf> {
-    let volume = rootfs.split(',').next().unwrap_or_default();
-    let storages = storage::read(&settings.pve)?;
-    let found = volume.split_once(':').and_then(|(name, volume)| Some((storages.get(name)?, volume)));
-    match found {
-        Some((storage, volume)) if storage.is_btrfs() && volume.ends_with(".subvol") => {
-            Ok(storage.folder()?.join("images").join(volume))
-        }
-        _ => Err(Error::refused(format!("its root is {volume}, which is no btrfs subvolume"))
-            .on(id.to_owned())
-            .hint("vzdump it, and make the image from the archive; or create it with --rootfs STORAGE:0 on btrfs")),
-    }
-}
-
-/// Copying would make folders of subvolumes, unseen; a snapshot would leave them out. Both are said.
-fn refuse_nested_below(folder: &Path) -> Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let attempt = |error: &std::io::Error| Error::io("look at it", folder, error);
-    for entry in fs::read_dir(folder).map_err(|error| attempt(&error))? {
-        let entry = entry.map_err(|error| attempt(&error))?;
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        let path = entry.path();
-        let is_top = entry.metadata().is_ok_and(|metadata| metadata.ino() == 256) && volumes::is_btrfs(&path)?;
-        if is_top && Subvolumes.look(&path)?.is_some_and(|volume| volume.is_subvolume) {
-            return Err(Error::refused(format!("the subvolume {} lies in it", path.display()))
-                .on(shown(folder))
-                .hint("make it a plain folder, or leave it out of the image"));
-        }
-        refuse_nested_below(&path)?;
-    }
-    Ok(())
-}
-
-fn fill(settings: &Settings, source: &Source, path: &Path, progress: &mut dyn Progress) -> Result<()> {
-    let text = |path: &Path| path.display().to_string();
-    match &source.fill {
-        Fill::Snapshot(from) => Subvolumes.snapshot(from, path, Access::Writable),
-        Fill::Unpack(archive) => {
-            progress.say(&format!("unpacking {}", archive.display()), None);
-            Subvolumes.create(path)?;
-            let words =
-                ["--extract", "--numeric-owner", "--same-owner", "--preserve-permissions", "--acls", "--xattrs"];
-            let more = ["--xattrs-include=*", "--anchored", "--exclude=./dev/*", "--exclude=dev/*"];
-            let mut args: Vec<String> = words.into_iter().chain(more).map(str::to_owned).collect();
-            args.extend(["--file".into(), text(archive), "--directory".into(), text(path)]);
-            command::plainly(&settings.tar, &args)?;
-            shift(source, path)
-        }
-        Fill::Copy(from) => {
-            progress.say(&format!("copying {}", from.display()), None);
-            Subvolumes.create(path)?;
-            let args = ["--archive".into(), "--reflink=auto".into(), format!("{}/.", from.display()), text(path)];
-            command::plainly(&settings.cp, &args)?;
-            shift(source, path)
-        }
-    }
-}
-
-fn shift(source: &Source, path: &Path) -> Result<()> {
-    let attempt = |error: std::io::Error| Error::io("give its files to the container's ids", path, &error);
-    if source.unprivileged && !rootfs::is_shifted(path).map_err(attempt)? {
-        rootfs::shift(path).map_err(attempt)?;
-    }
-    Ok(())
 }
 
 /// Takes away what no two containers share, and returns which SSH host keys each of them gets.

@@ -90,7 +90,7 @@ pub fn spec() -> KeySpec {
     members.insert("status".into(), MemberSpec { values: vec![json!("running"), json!("stopped")], ..written });
     KeySpec {
         strategy: Strategy::Collection,
-        name_hint: Some("a container is called by its number, 100 to 999999999".into()),
+        name_hint: Some("a container is called by its number, 100 to 999999999; with LXC alone by its name".into()),
         settle: Duration::from_secs(5),
         items: ItemSpec {
             key: Some("id".into()),

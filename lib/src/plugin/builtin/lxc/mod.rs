@@ -5,8 +5,9 @@
 //! |---|---|
 //! | `config` `members` `storage` | Proxmox's texts, and the state they are made into |
 //! | `host` | what there is |
-//! | `checks` `plan` `create` | what is refused, what is done |
+//! | `checks` `plan` `create` `leftovers` | what is refused, what is done, what killed runs leave |
 //! | `golden` `making` `rootfs` | golden images |
+//! | `plain` | the same with LXC alone |
 
 mod checks;
 mod command;
@@ -14,12 +15,15 @@ mod config;
 mod create;
 pub mod golden;
 mod host;
+mod leftovers;
 mod locks;
 pub mod making;
 mod members;
+mod plain;
 mod plan;
 mod rootfs;
 mod settings;
+mod source;
 mod storage;
 
 pub use settings::Settings;
@@ -70,7 +74,7 @@ pub fn settings_of(manifest: &Manifest) -> Result<Settings> {
 /// Whether this host has containers.
 #[must_use]
 pub fn is_there(manifest: &Manifest) -> bool {
-    settings_of(manifest).is_ok_and(|settings| settings.is_proxmox())
+    settings_of(manifest).is_ok_and(|settings| settings.is_proxmox() || settings.is_plain())
 }
 
 impl Lxc {
@@ -81,13 +85,23 @@ impl Lxc {
     fn read(&self, want: &Want) -> Result<Map<String, Value>> {
         let only = want.items(CONTAINERS);
         golden::node(&self.settings)?;
+        if self.settings.is_plain() {
+            return plain::read(&self.settings, want);
+        }
         let running = host::running(&self.settings)?;
         let found = host::containers(&self.settings, only)?;
         Ok(found.iter().map(|(id, found)| (id.clone(), Value::Object(host::item_of(id, found, &running)))).collect())
     }
 
     fn plan_with(&self, changes: &[Change], is_back: bool) -> Result<Vec<Action>> {
+        if self.settings.is_plain() {
+            return self.plain_planner(is_back).plan(changes);
+        }
         self.planner(is_back).plan(changes)
+    }
+
+    fn plain_planner(&self, is_back: bool) -> plain::Planner<'_> {
+        plain::Planner { settings: &self.settings, plugin: &self.name, is_back }
     }
 
     /// Makes a container from a golden image, if that is still what was agreed to.
@@ -99,11 +113,32 @@ impl Lxc {
         let at = action.resources.join(", ");
         let nothing = Map::new();
         let to = to.as_object().unwrap_or(&nothing);
+        let stale = || Error::failed("the golden image or the storage changed since it was agreed to").on(at.clone());
+        if self.settings.is_plain() {
+            let creation = self.plain_planner(false).creation(item, to).map_err(before)?;
+            if creation.arguments() != action.call.args {
+                return Err(before(stale()));
+            }
+            return plain::create(&self.settings, &creation);
+        }
         let creation: Creation = self.planner(false).snapshot(&at, item, to, None).map_err(before)?;
         if creation.arguments() != action.call.args {
-            return Err(before(Error::failed("the golden image or the storage changed since it was agreed to").on(at)));
+            return Err(before(stale()));
         }
         create::create(&self.settings, &creation)
+    }
+
+    /// Takes away what a killed run left of a container.
+    fn take_back(&self, action: &Action) -> Result<(), Failure> {
+        let ids = action.changes.iter().filter_map(Change::item);
+        let taken = golden::node(&self.settings).and_then(|node| {
+            let one = |id: &str| match self.settings.is_plain() {
+                true => plain::take_back(&self.settings, id),
+                false => leftovers::take_back(&self.settings, &node, id),
+            };
+            ids.map(one).collect::<Result<Vec<()>>>()
+        });
+        taken.map(|_| ()).map_err(|error| Failure { error, touched: Touched::Perhaps })
     }
 }
 
@@ -195,12 +230,20 @@ impl StatePlugin for Lxc {
     }
 
     fn perform(&self, _bus: &Bus, action: &Action, progress: &mut dyn Progress) -> Result<(), Failure> {
-        if action.call.interface == "btrfs" {
-            return self.create(action);
+        match (action.call.interface.as_str(), action.call.member.as_str()) {
+            ("btrfs", "take-back") => return self.take_back(action),
+            ("btrfs", _) => return self.create(action),
+            ("file", _) => {
+                let text = action.call.args.first().and_then(Value::as_str).unwrap_or_default();
+                let written = plain::write(Path::new(&action.call.path), text);
+                return written.map_err(|error| Failure { error, touched: Touched::Perhaps });
+            }
+            _ => {}
         }
         progress.say(&action.title, None);
         let words = action.call.args.iter().map(|arg| arg.as_str().unwrap_or_default().to_owned());
-        let args: Vec<String> = std::iter::once(action.call.member.clone()).chain(words).collect();
+        let args: Vec<String> =
+            std::iter::once(action.call.member.clone()).filter(|verb| !verb.is_empty()).chain(words).collect();
         command::run(Path::new(&action.call.path), &args).map(|_| ())
     }
 }

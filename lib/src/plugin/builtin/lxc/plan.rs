@@ -4,7 +4,7 @@ use super::create::Creation;
 use super::host::Found;
 use super::members::{CONTAINERS, changed};
 use super::settings::Settings;
-use super::{checks, command, config, golden, host, members, storage};
+use super::{checks, command, config, golden, host, leftovers, members, storage};
 use crate::base::{Call, Error, Kind, Result};
 use crate::state::{Action, Change, Undo, UndoClass};
 use serde_json::{Map, Value, json};
@@ -31,6 +31,12 @@ impl Planner<'_> {
             let Some(id) = change.item() else { continue };
             let at = self.at(id);
             let found = there.get(id);
+            if let (Change::Delete { .. }, Some(found)) = (change, found.filter(|found| found.is_here))
+                && leftovers::is_half_made(&found.config)
+            {
+                last.push(self.take_back(change, id, found));
+                continue;
+            }
             let outcome = self.check_free_to_change(id, found, &node).and_then(|()| match change {
                 Change::Create { to, .. } => self.create(change, id, &node, to),
                 Change::Update { from, to, .. } => {
@@ -67,6 +73,11 @@ impl Planner<'_> {
             ))
             .on(self.at(id))
             .hint("apply the document there, or migrate the container: pct migrate"));
+        }
+        if leftovers::is_half_made(&found.config) {
+            return Err(Error::new(Kind::Locked, "a run that was broken off has left it half made")
+                .on(self.at(id))
+                .hint("op-apply --recover takes it back; so does \"status\": \"absent\", if no run is under way"));
         }
         match found.config.keys.get("lock") {
             None => Ok(()),
@@ -297,6 +308,16 @@ impl Planner<'_> {
         let undo = Undo { class: UndoClass::Compensating, call: Some(back) };
         let mut action = self.action(change, format!("{word} container {id}"), call, undo);
         action.done = vec![format!("{done} container {id}")];
+        action
+    }
+
+    fn take_back(&self, change: &Change, id: &str, found: &Found) -> Action {
+        let rootfs = found.config.keys.get("rootfs").and_then(|text| text.split(',').next()).unwrap_or_default();
+        let file = self.settings.config(&found.node, id);
+        let call = Call::on_host("btrfs", rootfs, "take-back", vec![json!({"configuration": file})]);
+        let undo = Undo { class: UndoClass::Irreversible, call: None };
+        let mut action = self.action(change, format!("Take away what is left of container {id}"), call, undo);
+        action.done = vec![format!("Took away what was left of container {id}")];
         action
     }
 

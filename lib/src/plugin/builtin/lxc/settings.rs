@@ -11,8 +11,10 @@ pub struct Settings {
     pub pve: PathBuf,
     /// Proxmox's container tool.
     pub pct: PathBuf,
-    /// What the control sockets of containers that run are named after.
+    /// Where LXC has its containers; the control sockets of those that run are named after it.
     pub lxc: PathBuf,
+    /// Where LXC's tools are, for hosts without Proxmox.
+    pub lxc_tools: PathBuf,
     /// The kernel's list of Unix sockets: a container that runs has one.
     pub unix_sockets: PathBuf,
     /// The kernel's list of links.
@@ -43,6 +45,7 @@ impl Default for Settings {
             pve: "/etc/pve".into(),
             pct: "/usr/sbin/pct".into(),
             lxc: "/var/lib/lxc".into(),
+            lxc_tools: "/usr/bin".into(),
             unix_sockets: "/proc/net/unix".into(),
             links: "/sys/class/net".into(),
             config_locks: "/run/lock/lxc".into(),
@@ -72,10 +75,16 @@ impl Settings {
         self.pve.join("local").is_symlink()
     }
 
+    /// Whether this host has LXC and no Proxmox.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.is_proxmox() && self.lxc.is_dir() && self.lxc_tools.join("lxc-start").exists()
+    }
+
     /// Where what is known of golden images is kept.
     #[must_use]
     pub fn golden(&self) -> PathBuf {
-        self.pve.join("op-dbus/golden")
+        if self.is_plain() { self.lxc.join("op-dbus-golden") } else { self.pve.join("op-dbus/golden") }
     }
 
     /// The configuration file of a container of Proxmox.

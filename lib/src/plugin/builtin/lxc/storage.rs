@@ -1,5 +1,6 @@
 //! Proxmox's storages, as `storage.cfg` has them. Only those that are folders concern us.
 
+use super::settings::Settings;
 use crate::base::{Error, Kind, Result};
 use crate::store::{file, volumes};
 use std::collections::BTreeMap;
@@ -59,6 +60,19 @@ pub fn parse(text: &str) -> BTreeMap<String, Storage> {
 /// The storages of this cluster.
 pub fn read(pve: &Path) -> Result<BTreeMap<String, Storage>> {
     Ok(parse(&file::read(&pve.join("storage.cfg"))?.unwrap_or_default()))
+}
+
+/// The one storage of LXC alone.
+#[must_use]
+pub fn plain(settings: &Settings) -> BTreeMap<String, Storage> {
+    let storage = Storage {
+        name: super::NAME.to_owned(),
+        kind: "btrfs".to_owned(),
+        path: Some(settings.lxc.clone()),
+        content: vec!["rootdir".to_owned()],
+        ..Storage::default()
+    };
+    BTreeMap::from([(storage.name.clone(), storage)])
 }
 
 impl Storage {

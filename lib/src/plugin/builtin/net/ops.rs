@@ -98,6 +98,10 @@ fn perform_file(path: &Path, content: Option<&str>) -> Result<()> {
         return std::fs::write(path, content).map_err(|error| Error::io("write", path, &error));
     }
     file::replace(path, content.as_bytes(), Durability::Durable)?;
+    if path.extension().is_some_and(|ending| ending == "nmconnection") {
+        // NetworkManager reads none that others can read, too.
+        return Ok(());
+    }
     let mode = std::fs::Permissions::from_mode(MODE);
     std::fs::set_permissions(path, mode).map_err(|error| Error::io("let daemons read", path, &error))
 }

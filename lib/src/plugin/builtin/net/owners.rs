@@ -2,6 +2,7 @@
 
 use super::kernel::Snapshot;
 use super::netlink::numbers::RT_TABLE_MAIN;
+use super::profile::networkmanager;
 use super::settings::Settings;
 use crate::base::name::matches;
 use crate::store::file;
@@ -25,7 +26,8 @@ pub fn manager(settings: &Settings, name: &str, index: u32) -> Option<&'static s
     let device = read(&settings.networkmanager_devices);
     // What NetworkManager calls generated it only watches.
     let is_managed = matches!(value(&device, "managed"), Some("true" | "1" | "managed"));
-    let of_nm = is_managed && value(&device, "nm-generated") != Some("true");
+    let is_ours = value(&device, "connection-uuid").is_some_and(|uuid| uuid == networkmanager::uuid(name));
+    let of_nm = is_managed && !is_ours && value(&device, "nm-generated") != Some("true");
     of_nm.then_some("NetworkManager")
 }
 

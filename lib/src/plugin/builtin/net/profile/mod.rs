@@ -4,6 +4,7 @@
 
 mod interfaces;
 mod networkd;
+pub mod networkmanager;
 
 use super::settings::{Persistence, Settings};
 use super::wishes::Wishes;
@@ -37,9 +38,10 @@ pub struct Profiles {
 /// By link, our files and what is in them.
 pub fn query(settings: &Settings) -> Result<Map<String, Value>> {
     let mut found: Map<String, Value> = Map::new();
-    let folders: [(&Path, &str, &[&str]); 2] = [
+    let folders: [(&Path, &str, &[&str]); 3] = [
         (&settings.interfaces_dir, interfaces::PREFIX, &[""]),
         (&settings.networkd_dir, networkd::PREFIX, &[".netdev", ".network"]),
+        (&settings.networkmanager_dir, networkmanager::PREFIX, &[networkmanager::ENDING]),
     ];
     for (folder, prefix, endings) in folders {
         let Ok(entries) = std::fs::read_dir(folder) else { continue };
@@ -120,6 +122,9 @@ pub fn wanted(wishes: &mut Wishes<'_>, routes: &RouteWishes) -> Profiles {
         }
         let rendered = match mechanism {
             Persistence::Networkd => networkd::render(&wishes.settings.networkd_dir, name, declared, &after),
+            Persistence::NetworkManager => {
+                networkmanager::render(&wishes.settings.networkmanager_dir, name, declared, &after)
+            }
             _ => interfaces::render(&wishes.settings.interfaces_dir, name, declared),
         };
         let mut files: Map<String, Value> = Map::new();
@@ -135,8 +140,10 @@ pub fn wanted(wishes: &mut Wishes<'_>, routes: &RouteWishes) -> Profiles {
             profiles.wanted.insert(name.clone(), json!({ "files": files }));
         }
     }
-    if mechanism == Persistence::Networkd {
-        check_parts(wishes, &after, &names);
+    match mechanism {
+        Persistence::Networkd => check_parts(wishes, &after, &names, "networkd"),
+        Persistence::NetworkManager => check_parts(wishes, &after, &names, "NetworkManager"),
+        _ => {}
     }
     profiles
 }
@@ -146,9 +153,10 @@ fn check(wishes: &mut Wishes<'_>, mechanism: Persistence, name: &str) {
     let error = match mechanism {
         Persistence::Interfaces => interfaces::conflict(&wishes.settings.interfaces_dir, name),
         Persistence::Networkd => None,
+        Persistence::NetworkManager => networkmanager::conflict(&wishes.settings.networkmanager_dir, name),
         _ => Some(
             Error::refused(
-                "nothing on this host would bring the link back after a start: neither ifupdown2 nor networkd",
+                "nothing on this host would bring the link back after a start: neither ifupdown2 nor networkd nor NetworkManager",
             )
             .hint("leave \"persistent\" out, and have op-dbus.service apply the document at each start"),
         ),
@@ -158,18 +166,18 @@ fn check(wishes: &mut Wishes<'_>, mechanism: Persistence, name: &str) {
     }
 }
 
-/// networkd reads what a link belongs to in that link's own file: a port's, a VLAN's base.
-fn check_parts(wishes: &mut Wishes<'_>, after: &BTreeMap<String, Value>, names: &BTreeSet<String>) {
+/// Both read what a link belongs to in that link's own file: a port's; networkd also a VLAN's base.
+fn check_parts(wishes: &mut Wishes<'_>, after: &BTreeMap<String, Value>, names: &BTreeSet<String>, who: &str) {
     let mut missing = Vec::new();
     for (name, declared) in after.iter().filter(|(name, _)| names.contains(*name)) {
         let ports = LISTS[2..].iter().flat_map(|path| list(declared, path));
         let ports = ports.filter_map(|port| port.as_str().or_else(|| port.get("name")?.as_str()));
-        let base = at(declared, "vlan.base-iface").and_then(Value::as_str);
+        let base = at(declared, "vlan.base-iface").and_then(Value::as_str).filter(|_| who == "networkd");
         let parts = ports.chain(base).filter(|part| !after.contains_key(*part));
         missing.extend(parts.map(|part| (name.clone(), part.to_owned())));
     }
     for (name, part) in missing {
-        let error = Error::refused(format!("networkd joins {part} and {name} only if {part} is persistent, too"));
+        let error = Error::refused(format!("{who} joins {part} and {name} only if {part} is persistent, too"));
         wishes.error(&name, "persistent", error.hint(format!("declare {part} with \"persistent\": true")));
     }
 }
