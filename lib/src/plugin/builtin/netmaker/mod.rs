@@ -185,13 +185,14 @@ impl StatePlugin for NetmakerPlugin {
             let error = self.read_host(&mut queried.values).err();
             queried.problems.extend(error.map(|error| of_key(error, NETWORKS)));
         }
-        if self.settings.server.is_some() && OF_SERVER.iter().any(|key| want.has(key)) {
-            if let Err(error) = self.read_server(bus, &mut queried.values) {
-                let keys = OF_SERVER.iter().filter(|key| want.has(key));
-                // Once is enough for a person; a difference asks for each key.
-                let count = if matches!(want, Want::Keys(_)) { OF_SERVER.len() } else { 1 };
-                queried.problems.extend(keys.take(count).map(|key| of_key(error.clone(), key)));
-            }
+        if self.settings.server.is_some()
+            && OF_SERVER.iter().any(|key| want.has(key))
+            && let Err(error) = self.read_server(bus, &mut queried.values)
+        {
+            let keys = OF_SERVER.iter().filter(|key| want.has(key));
+            // Once is enough for a person; a difference asks for each key.
+            let count = if matches!(want, Want::Keys(_)) { OF_SERVER.len() } else { 1 };
+            queried.problems.extend(keys.take(count).map(|key| of_key(error.clone(), key)));
         }
         queried.values.retain(|key, _| want.has(key));
         queried

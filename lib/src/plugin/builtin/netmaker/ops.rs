@@ -87,8 +87,8 @@ fn is_pushed(settings: &Settings, call: &Call) -> Result<bool> {
 /// Changes an object of the server.
 fn change(server: &Server<'_>, call: &Call) -> Result<()> {
     let kinds = ["network", "enrollment key", "host", "client"];
-    let named = |kind: &&str| Some((*kind, call.path.strip_prefix(*kind)?.strip_prefix(' ')?));
-    let (what, name) = kinds.iter().find_map(named).unwrap_or_default();
+    let named = kinds.into_iter().find_map(|kind| Some((kind, call.path.strip_prefix(kind)?.strip_prefix(' ')?)));
+    let (what, name) = named.unwrap_or_default();
     let nothing = json!({});
     let arg = |at: usize| call.args.get(at).unwrap_or(&nothing);
     let gone = || Error::new(Kind::Stale, format!("the {what} {name} is not there any more"));

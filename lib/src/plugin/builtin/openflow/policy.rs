@@ -139,7 +139,7 @@ fn fill(text: &str, variables: &BTreeMap<String, String>) -> Result<String> {
 mod tests {
     use super::*;
 
-    fn policy(said: Value) -> Result<Policy> {
+    fn policy(said: &Value) -> Result<Policy> {
         read(said.as_object().unwrap())
     }
 
@@ -168,9 +168,9 @@ mod tests {
     fn what_selects_nothing_is_refused() {
         let flows = json!([{"actions": "drop"}]);
         for selector in ["", "container", "container:", "container:9-1", "container:a", "port:", "vlan:1"] {
-            assert!(policy(json!({"selector": selector, "flows": flows})).is_err(), "{selector}");
+            assert!(policy(&json!({"selector": selector, "flows": flows})).is_err(), "{selector}");
         }
-        assert!(policy(json!({"selector": "port:a", "flows": []})).is_err());
-        assert!(policy(json!({"selector": "port:a", "flow": []})).is_err());
+        assert!(policy(&json!({"selector": "port:a", "flows": []})).is_err());
+        assert!(policy(&json!({"selector": "port:a", "flow": []})).is_err());
     }
 }
