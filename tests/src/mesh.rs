@@ -6,7 +6,8 @@ use crate::private_bus::PrivateBus;
 use crate::program;
 use base64::Engine;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
@@ -91,6 +92,12 @@ impl Mesh {
         std::fs::write(self.path("mappings/netmaker/plugin.toml"), text).unwrap();
     }
 
+    /// The bus that its programs are on.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.bus.address()
+    }
+
     /// A path in the temporary folder.
     #[must_use]
     pub fn path(&self, name: &str) -> String {
@@ -147,8 +154,16 @@ exit 0
     /// Runs one of our programs with these secrets.
     #[must_use]
     pub fn run(&self, name: &str, args: &[&str], stdin: &str, secrets: &[(&str, &str)]) -> Output {
-        let mut command = Command::new(program(name));
-        command.args(["--address", self.bus.address(), "--root", &self.path("root")]).args(args);
+        self.run_by(&[], name, args, stdin, secrets)
+    }
+
+    /// The same, started by another command.
+    #[must_use]
+    pub fn run_by(&self, by: &[&str], name: &str, args: &[&str], stdin: &str, secrets: &[(&str, &str)]) -> Output {
+        let program = program(name);
+        let mut words = by.iter().map(OsStr::new).chain([program.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(["--address", self.address(), "--root", &self.path("root")]).args(args);
         command.env("OP_DBUS_MAPPINGS", self.path("mappings"));
         for (name, secret) in secrets {
             command.env(format!("OP_DBUS_SECRET_{name}"), secret);

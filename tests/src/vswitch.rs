@@ -92,7 +92,10 @@ impl Vswitch {
         let log = format!("--log-file={}", self.case.path("run/vswitchd.log"));
         self.daemon = Some(self.spawn("ovs-vswitchd", &[&database, "--pidfile", "-vconsole:off", &log]));
         wait_for(&file);
-        self.tool("ovs-vsctl", &["--timeout=10", "set", "Open_vSwitch", ".", "external_ids:started=1"]);
+        // Only what changes something is waited for.
+        let pid = std::fs::read_to_string(&file).unwrap();
+        let started = format!("external_ids:started={}", pid.trim());
+        self.tool("ovs-vsctl", &["--timeout=10", "set", "Open_vSwitch", ".", &started]);
     }
 
     /// Ends ovsdb-server.

@@ -352,41 +352,6 @@ fn who_is_killed_in_the_middle_is_taken_back() {
 }
 
 #[test]
-fn a_dry_run_asks_and_writes_nothing() {
-    let switch = Vswitch::start();
-    let before = everything(&switch);
-    let trace = switch.case.path("trace");
-    let command = switch.case.command("op-apply");
-    let command: Vec<&str> = command.iter().map(String::as_str).collect();
-    let strace = ["strace", "-f", "-s", "4000", "-o", &trace, "-e", "trace=network,%file,write,execve"];
-    let wish = example("bridge-with-flows").to_string();
-    let output = switch.case.run(&[&strace[..], &command, &["--dry-run", "--plugin", "openflow"]].concat(), &wish);
-    assert_eq!(output.code, 0, "{output:?}");
-    let plan = output.json();
-    let by = |action: &Value| ["interface", "path", "member"].map(|name| action[name].as_str().unwrap().to_owned());
-    let actions: Vec<_> = plan["actions"].as_array().unwrap().iter().map(by).collect();
-    let expected = [
-        ["ovsdb", "bridge opbr0", "create"],
-        ["ovsdb", "port opdb0", "create"],
-        ["ovsdb", "port opweb0", "create"],
-        ["openflow", "bridge opbr0", "bundle"],
-    ];
-    assert_eq!(actions, expected.map(|action| action.map(str::to_owned)));
-    let trace = std::fs::read_to_string(trace).unwrap();
-    assert!(trace.contains("transact"), "the database was asked");
-    assert!(!trace.contains("mutate") && !trace.contains("insert"), "and not told");
-    assert!(trace.contains("parse-flows") && !trace.contains("add-flows"));
-    let root = switch.case.path("root");
-    let writes =
-        |line: &&str| line.contains("open") && ["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|flag| line.contains(flag));
-    let changed = trace.lines().filter(writes).filter(|line| !line.contains(&root) && !line.contains("/dev/null"));
-    assert_eq!(changed.collect::<Vec<_>>(), Vec::<&str>::new());
-    assert_eq!(everything(&switch), before);
-    let output = switch.case.op("op-apply", &["--yes"], &plan.to_string());
-    assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
-}
-
-#[test]
 fn packets_go_where_flows_say() {
     let switch = Vswitch::start();
     // No words of the kernel's own among the packets.

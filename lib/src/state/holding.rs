@@ -35,7 +35,7 @@ pub fn typed_like(like: &Value, value: Value) -> Value {
 /// Whether `now` has what an item was made with.
 pub fn is_made(to: &Value, now: &Value, spec: &ItemSpec) -> bool {
     let (Value::Object(to), Value::Object(now)) = (to, now) else { return to == now };
-    // What moves by itself is another when an item comes again.
+    // No wish has what is only shown, but an item that was deleted has it: back, it is another one there.
     let counts = |name: &String| spec.members.get(name).is_none_or(|member| !member.is_only_shown);
     to.iter().filter(|(name, _)| counts(name)).all(|(name, wanted)| match now.get(name) {
         Some(now) => holds(wanted, now, spec.members.get(name), spec, name),
@@ -108,5 +108,24 @@ fn same_items(a: &Value, b: &Value) -> bool {
     match (list(a), list(b)) {
         (Some(a), Some(b)) => a.len() == b.len() && a.iter().all(|item| has(&b, item)),
         _ => same(a, b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_item_is_back_without_what_it_only_shows() {
+        let shown = MemberSpec { is_only_shown: true, ..MemberSpec::default() };
+        let members = [("number".to_owned(), shown), ("tag".to_owned(), MemberSpec::default())];
+        let spec = ItemSpec { members: members.into(), ..ItemSpec::default() };
+        let deleted = json!({"number": 1, "tag": 5, "unknown": 3});
+        assert!(is_made(&deleted, &json!({"number": 2, "tag": 5, "unknown": 3}), &spec));
+        assert!(is_made(&deleted, &json!({"tag": 5, "unknown": 3}), &spec));
+        assert!(!is_made(&deleted, &json!({"number": 1, "tag": 6, "unknown": 3}), &spec));
+        assert!(!is_made(&deleted, &json!({"number": 1, "tag": 5, "unknown": 4}), &spec));
+        assert!(!is_made(&deleted, &json!({"number": 1, "unknown": 3}), &spec));
     }
 }

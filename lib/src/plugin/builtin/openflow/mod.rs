@@ -72,7 +72,7 @@ fn keys() -> BTreeMap<String, KeySpec> {
     };
     let bridges = collection(&[
         ("datapath_type", made()),
-        ("fail_mode", one_of(&["standalone", "secure"])),
+        ("fail_mode", one_of(&wishes::FAIL_MODES)),
         ("protocols", unordered()),
         ("managed", shown()),
     ]);

@@ -107,7 +107,8 @@ fn no_answer(error: Error, bridge: &str) -> Error {
     if error.message.contains("version negotiation failed") {
         return error.hint(format!("flows are written by {VERSION}: the bridge's protocols must have it"));
     }
-    if error.message.contains("is not a bridge or a socket") || error.message.contains("connecting to") {
+    let unreachable = ["is not a bridge or a socket", "connecting to", "failed to open socket"];
+    if unreachable.iter().any(|said| error.message.contains(said)) {
         return Error { kind: Kind::Unavailable, ..error }
             .hint("is ovs-vswitchd running? systemctl status openvswitch-switch");
     }

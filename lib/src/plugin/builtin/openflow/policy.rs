@@ -149,7 +149,7 @@ mod tests {
         let flows = json!([{"priority": 7, "match": "in_port={port},ip,nw_src={net}.{id}", "actions": "output:{up}"}]);
         let said =
             json!({"selector": "container:100-199,300", "variables": {"net": "10.0.0", "up": "eth1"}, "flows": flows});
-        let one = policy(said).unwrap();
+        let one = policy(&said).unwrap();
         let found = one.flows(&settings, "br0", "veth105i0").unwrap();
         let expected = json!({"bridge": "br0", "priority": 7, "match": "in_port=veth105i0,ip,nw_src=10.0.0.105", "actions": "output:eth1"});
         assert_eq!(json!(found), json!([expected]));
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(one.flows(&settings, "br0", "fwln300o1").unwrap().len(), 1);
         let by_name =
             json!({"bridge": "br1", "selector": "port:up*", "flows": [{"match": "in_port={id}", "actions": "drop"}]});
-        let by_name = policy(by_name).unwrap();
+        let by_name = policy(&by_name).unwrap();
         assert_eq!(by_name.flows(&settings, "br0", "up1").unwrap(), Vec::new());
         assert!(by_name.flows(&settings, "br1", "up1").unwrap_err().message.contains("no variable \"id\""));
     }

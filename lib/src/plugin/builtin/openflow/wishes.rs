@@ -278,9 +278,9 @@ impl<'a> Wishes<'a> {
     fn check_fail_modes(&mut self) {
         for (name, members) in self.bridges.clone() {
             let Some(bridge) = self.snapshot.bridges.get(&name).filter(|bridge| bridge.is_ours) else { continue };
-            let is_kept = members.get("fail_mode").is_none_or(|mode| *mode == bridge.members["fail_mode"]);
+            let is_other = |mode: &&str| FAIL_MODES.contains(mode) && bridge.members["fail_mode"] != **mode;
             let others = self.foreign(&name).into_iter().find(|(identity, _)| identity != DEFAULT);
-            if let (false, Some((_, text))) = (is_kept, others) {
+            if let (Some(_), Some((_, text))) = (members["fail_mode"].as_str().filter(is_other), others) {
                 let message = format!("Open vSwitch would forget flows of others with it: {text}");
                 self.error(&format!("{BRIDGES}.{name}.fail_mode"), Error::refused(message).hint(TAKE_OFF_FLOWS));
             }
@@ -373,6 +373,9 @@ impl<'a> Wishes<'a> {
         }
     }
 }
+
+/// What a bridge does that has no controller.
+pub const FAIL_MODES: [&str; 2] = ["standalone", "secure"];
 
 const TAKE_OFF_FLOWS: &str = "take them off first: ovs-ofctl del-flows";
 
