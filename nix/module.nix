@@ -313,12 +313,17 @@ in
             "CAP_SYS_ADMIN"
           ];
           MemoryDenyWriteExecute = true;
+          PrivateMounts = true;
           ReadOnlyPaths = "/";
           RestrictAddressFamilies = [
             "AF_UNIX"
             "AF_NETLINK"
             "AF_INET"
             "AF_INET6"
+          ];
+          SystemCallFilter = [
+            "@system-service"
+            "~@privileged"
           ];
         }
         // {

@@ -23,8 +23,8 @@ for _ in $(seq 250); do [ -S "$run/db.sock" ] && [ -S "$run/bus" ] && break; sle
 setpriv --pdeathsig KILL -- "$tools/bin/ovs-vswitchd" "unix:$run/db.sock" --pidfile -vconsole:off & pids+=($!)
 export DBUS_SYSTEM_BUS_ADDRESS=unix:path=$run/bus OP_DBUS_ROOT=$folder/root OP_DBUS_MAPPINGS=$folder/mappings PATH=$bin:$tools/bin:$PATH
 mkdir -p "$folder/mappings/openflow"
-sed "s#^database.*#database = \"$run/db.sock\"#; s#^run = .*#run = \"$run\"#; s#^ofctl.*#ofctl = \"$tools/bin/ovs-ofctl\"#" \
-  mappings/openflow/plugin.toml > "$folder/mappings/openflow/plugin.toml"
+{ cat mappings/openflow/plugin.toml; printf '%s = "%s"\n' database "$run/db.sock" run "$run" ofctl "$tools/bin/ovs-ofctl"; } \
+  > "$folder/mappings/openflow/plugin.toml"
 echo '{"plugins": {"openflow": {"bridges": {"br0": {"datapath_type": "netdev", "fail_mode": "secure"}}}}}' > "$folder/bridge.json"
 op-apply --yes --quiet "$folder/bridge.json" >/dev/null
 flows() { # flows ACTIONS: what a document says
