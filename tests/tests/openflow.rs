@@ -28,13 +28,13 @@ fn rolled_back(switch: &Vswitch) {
     assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
 }
 
-fn bridge(more: Value) -> Value {
+fn bridge(more: &Value) -> Value {
     let mut bridge = json!({"datapath_type": "netdev", "fail_mode": "secure"});
     more.as_object().unwrap().iter().for_each(|(name, value)| bridge[name] = value.clone());
     json!({"bridges": {"br0": bridge}})
 }
 
-fn flows(list: Value) -> Value {
+fn flows(list: &Value) -> Value {
     json!({ "flows": list })
 }
 
@@ -93,20 +93,20 @@ fn flows_change_and_go_and_others_stay() {
     let one = |actions: &str| json!({"bridge": "vmbr9", "priority": 7, "match": "udp,udp_dst=53", "actions": actions});
     let two = json!({"bridge": "vmbr9", "priority": 8, "match": "nw_proto=6,ip,nw_src=10.77.0.5/24", "actions": "NORMAL", "idle_timeout": 600});
     // On a bridge of others, in words that a switch prints otherwise.
-    applied(&switch, &flows(json!([one("NORMAL"), two])));
+    applied(&switch, &flows(&json!([one("NORMAL"), two])));
     let others = ["cookie=0xdead, priority=50,arp actions=FLOOD", "priority=0 actions=NORMAL"];
     let ours = |rest: &str| format!("cookie=0x6f70640000000000, {rest}");
     let second = ours("idle_timeout=600, priority=8,tcp,nw_src=10.77.0.0/24 actions=NORMAL");
     let expected = [second.as_str(), &ours("priority=7,udp,tp_dst=53 actions=NORMAL"), others[0], others[1]];
     assert_eq!(switch.flows("vmbr9"), expected);
-    applied(&switch, &flows(json!([one("drop")])));
+    applied(&switch, &flows(&json!([one("drop")])));
     assert_eq!(switch.flows("vmbr9")[1], ours("priority=7,udp,tp_dst=53 actions=drop"));
     assert_eq!(switch.flows("vmbr9")[0], second, "what is not listed stays");
     rolled_back(&switch);
     assert_eq!(switch.flows("vmbr9"), expected);
     let gone = json!({"bridge": "vmbr9", "priority": 7, "match": "udp,tp_dst=53", "state": "absent"});
     let changed = json!({"bridge": "vmbr9", "priority": 8, "match": "tcp,nw_src=10.77.0.0/24", "actions": "NORMAL"});
-    applied(&switch, &flows(json!([gone, changed])));
+    applied(&switch, &flows(&json!([gone, changed])));
     assert_eq!(
         switch.flows("vmbr9"),
         [&ours("priority=8,tcp,nw_src=10.77.0.0/24 actions=NORMAL"), others[0], others[1]]
@@ -122,13 +122,13 @@ fn flows_change_and_go_and_others_stay() {
 #[test]
 fn what_cannot_be_is_refused_before_anything_is_touched() {
     let switch = Vswitch::start();
-    applied(&switch, &bridge(json!({"ports": {"p0": {"type": "internal"}}})));
+    applied(&switch, &bridge(&json!({"ports": {"p0": {"type": "internal"}}})));
     switch.tool("ovs-ofctl", &["-O", "OpenFlow14", "add-flow", "br0", "cookie=0xdead,priority=50,arp,actions=FLOOD"]);
     let before = everything(&switch);
     let flow = |more: Value| {
         let mut flow = json!({"bridge": "br0", "priority": 9, "actions": "drop"});
         more.as_object().unwrap().iter().for_each(|(name, value)| flow[name] = value.clone());
-        flows(json!([flow]))
+        flows(&json!([flow]))
     };
     let port = |more: Value| json!({"ports": {"p9": more}});
     let cases: Vec<(Value, i32, &[&str])> = vec![
@@ -149,7 +149,7 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
         (flow(json!({"bridg": "br7"})), 65, &["no such member"]),
         (flow(json!({"cookie": "0xdead"})), 65, &["no cookie of op-dbus"]),
         (
-            flows(json!([{"bridge": "br0", "match": "tcp,tcp_dst=1", "actions": "drop"},
+            flows(&json!([{"bridge": "br0", "match": "tcp,tcp_dst=1", "actions": "drop"},
                          {"bridge": "br0", "match": "ip,nw_proto=6,tp_dst=1", "actions": "NORMAL"}])),
             65,
             &["listed twice"],
@@ -188,13 +188,13 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
     // Every mistake is told at once.
     let wrong = json!([{"bridge": "br0", "match": "x=1", "actions": "drop"}, {"bridge": "br0", "match": "tp_dst=1", "actions": "drop"},
                        {"bridge": "br0", "actions": "y"}]);
-    fails(&switch.apply(&[], &flows(wrong)), 65, &["flows[0]", "flows[1]", "flows[2]"]);
+    fails(&switch.apply(&[], &flows(&wrong)), 65, &["flows[0]", "flows[1]", "flows[2]"]);
 }
 
 #[test]
 fn a_failure_in_the_middle_leaves_nothing() {
     let switch = Vswitch::start();
-    applied(&switch, &bridge(json!({"flows": [{"priority": 3, "match": "arp", "actions": "NORMAL"}]})));
+    applied(&switch, &bridge(&json!({"flows": [{"priority": 3, "match": "arp", "actions": "NORMAL"}]})));
     let before = everything(&switch);
     // The database takes a tunnel that leads nowhere, and ovs-vsctl would say nothing.
     let ports =
@@ -209,10 +209,10 @@ fn a_failure_in_the_middle_leaves_nothing() {
 #[test]
 fn one_wrong_flow_and_none_comes() {
     let switch = Vswitch::start();
-    applied(&switch, &bridge(json!({})));
+    applied(&switch, &bridge(&json!({})));
     // ovs-ofctl takes it, and the switch has no such group.
     let wish = json!([{"bridge": "br0", "priority": 1, "actions": "drop"}, {"bridge": "br0", "priority": 2, "actions": "group:7"}]);
-    let output = switch.apply(&[], &flows(wish));
+    let output = switch.apply(&[], &flows(&wish));
     fails(&output, 1, &["BAD_OUT_GROUP"]);
     assert_eq!(switch.flows("br0"), Vec::<String>::new());
 }
@@ -235,7 +235,7 @@ fn policies_follow_the_ports_they_select() {
     assert!(has("ip,in_port=veth105i0,nw_src=10.77.0.105 actions=output:opup0"), "{now:?}");
     assert!(has("in_port=opup0,nw_dst=10.77.0.106 actions=output:veth106i0") && !has("veth200i0"), "{now:?}");
     // A flow that is listed beside it is another matter.
-    applied(&switch, &flows(json!([{"bridge": "opbr0", "priority": 1, "actions": "drop"}])));
+    applied(&switch, &flows(&json!([{"bridge": "opbr0", "priority": 1, "actions": "drop"}])));
     // One container goes, the template changes.
     switch.tool("ovs-vsctl", &["del-port", "veth105i0"]);
     let mut other = wish.clone();
@@ -279,14 +279,14 @@ fn flows_come_again_after_a_restart() {
 #[test]
 fn two_at_once_do_not_mix() {
     let switch = Vswitch::start();
-    applied(&switch, &bridge(json!({"ports": {"p0": {"type": "internal", "tag": 5}}})));
+    applied(&switch, &bridge(&json!({"ports": {"p0": {"type": "internal", "tag": 5}}})));
     let plan = |state: &Value| {
         let output = switch.case.op("op-apply", &["--dry-run", "--plugin", "openflow"], &state.to_string());
         assert_eq!(output.code, 0, "{output:?}");
         output.stdout
     };
     let tag = plan(&json!({"ports": {"p0": {"tag": 6}}}));
-    let flow = plan(&flows(json!([{"bridge": "br0", "priority": 4, "match": "arp", "actions": "drop"}])));
+    let flow = plan(&flows(&json!([{"bridge": "br0", "priority": 4, "match": "arp", "actions": "drop"}])));
     switch.tool("ovs-vsctl", &["set", "port", "p0", "tag=7"]);
     switch.tool("ovs-ofctl", &["-O", "OpenFlow14", "add-flow", "br0", "cookie=0xdead,priority=4,arp,actions=NORMAL"]);
     let before = everything(&switch);
@@ -328,7 +328,7 @@ fn who_is_killed_in_the_middle_is_taken_back() {
         (0..6).map(|i| (format!("k{i}"), json!({"type": "internal"}))).collect();
     let list: Vec<Value> =
         (1..200).map(|i| json!({"priority": i, "match": format!("in_port=k{}", i % 6), "actions": "drop"})).collect();
-    let wish = bridge(json!({"ports": ports, "flows": list}));
+    let wish = bridge(&json!({"ports": ports, "flows": list}));
     let command = switch.case.command("op-apply").join(" ");
     let file = switch.case.path("wish.json");
     std::fs::write(&file, json!({"plugins": {"openflow": wish}}).to_string()).unwrap();
@@ -360,7 +360,7 @@ fn packets_go_where_flows_say() {
                     ip address add 10.77.0.1/24 dev wa; ip link set wa up");
     let wish = |actions: &str| {
         bridge(
-            json!({"ports": {"va": {}, "vb": {}}, "flows": [{"priority": 9, "match": "in_port=va", "actions": actions}]}),
+            &json!({"ports": {"va": {}, "vb": {}}, "flows": [{"priority": 9, "match": "in_port=va", "actions": actions}]}),
         )
     };
     applied(&switch, &wish("output:vb"));
