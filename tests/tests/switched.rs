@@ -143,6 +143,7 @@ fn flows_that_open_vswitch_forgets_come_again() {
     let at_rest = |machine: &Machine| machine.sh("systemctl is-active op-dbus.service").stdout.trim() == "active";
     wait_until("it is done", || at_rest(&machine));
     let so_far = runs(&machine);
+    assert!(so_far > 0);
     machine.reboot();
     wait_until("flows come with the boot", || flows(&machine) == 3 && at_rest(&machine));
     assert_eq!(runs(&machine), so_far + 2, "it is applied once: an intent and an outcome");
