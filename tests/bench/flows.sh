@@ -21,6 +21,7 @@ setpriv --pdeathsig KILL -- "$tools/bin/ovsdb-server" "$run/conf.db" --remote="p
 for _ in $(seq 250); do [ -S "$run/db.sock" ] && [ -S "$run/bus" ] && break; sleep 0.02; done
 "$tools/bin/ovs-vsctl" --no-wait init
 setpriv --pdeathsig KILL -- "$tools/bin/ovs-vswitchd" "unix:$run/db.sock" --pidfile -vconsole:off & pids+=($!)
+for _ in $(seq 250); do [ -s "$run/ovs-vswitchd.pid" ] && break; sleep 0.02; done
 export DBUS_SYSTEM_BUS_ADDRESS=unix:path=$run/bus OP_DBUS_ROOT=$folder/root OP_DBUS_MAPPINGS=$folder/mappings PATH=$bin:$tools/bin:$PATH
 mkdir -p "$folder/mappings/openflow"
 { cat mappings/openflow/plugin.toml; printf '%s = "%s"\n' database "$run/db.sock" run "$run" ofctl "$tools/bin/ovs-ofctl"; } \

@@ -93,6 +93,12 @@ fn netclient_says_nothing_by_its_exit_code() {
     assert!(!format!("{output:?}").contains(&token));
     assert_eq!(mesh.query()["networks"], json!({}));
 
+    // A token of another network: netclient went there, and left it again.
+    let token = mesh.token("other", 1);
+    fails(&mesh.apply(&[], &join(), &token), 1, &["nothing was changed"]);
+    assert!(std::fs::read_to_string(mesh.path("netclient/netclient.log")).is_ok_and(|log| log.contains("leave other")));
+    assert_eq!(mesh.query()["networks"], json!({}));
+
     let token = mesh.token("stubborn", 1);
     let wish = json!({"networks": {"stubborn": {"connected": true, "enrollment_token": {"$secret": "mesh1-token"}}}});
     applied(&mesh, &[], &wish, &token);
@@ -112,7 +118,7 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
     let mesh = Mesh::start();
     let used_up = mesh.token("mesh1", 1);
     let key = |more: Value| {
-        let mut key = json!({"value": format!("{:x<32}", "mesh1"), "tags": ["used"], "networks": ["old"], "uses_remaining": 0, "type": 2});
+        let mut key = json!({"value": format!("{:x<32}", "mesh1"), "tags": ["used"], "networks": ["mesh1"], "uses_remaining": 0, "type": 2});
         more.as_object().unwrap().iter().for_each(|(name, value)| key[name] = value.clone());
         json!([key])
     };
@@ -155,6 +161,9 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
     }
     mesh.state.lock().unwrap()["keys"] = key(json!({"type": 1, "expiration": 1_000_000_000, "uses_remaining": 0}));
     fails(&mesh.apply(&[], &join(), &used_up), 5, &["the token is over"]);
+    mesh.state.lock().unwrap()["keys"] = before["keys"].clone();
+    mesh.state.lock().unwrap()["keys"] = key(json!({"networks": ["old"], "uses_remaining": 1}));
+    fails(&mesh.apply(&[], &join(), &used_up), 65, &["not of the network mesh1", "old"]);
     mesh.state.lock().unwrap()["keys"] = before["keys"].clone();
     assert_eq!(*mesh.state.lock().unwrap(), before);
     assert!(!Path::new(&mesh.path("netclient.log")).exists(), "netclient was not run");

@@ -37,7 +37,7 @@ fn flows(machine: &Machine) -> usize {
 
 /// Whatever the document makes, as the tools of others tell it.
 fn everything(machine: &Machine) -> String {
-    let script = "find /var/lib/lxc -printf '%p %m\\n' | sort; btrfs subvolume list / | grep -v ' op-dbus\\|lib/op-dbus' | awk '{print $NF}' | sort
+    let script = "find /var/lib/lxc -printf '%p %m\\n' | sort; btrfs subvolume list -o / | grep -v lib/op-dbus | awk '{print $NF}' | sort
         ip -br link | cut -d' ' -f1 | cut -d@ -f1 | sort; ls /run/netns 2>/dev/null; lsns -n -t net -o NS | sort -u | wc -l
         ovs-vsctl list-br; ovs-vsctl --columns=name list Port; ovs-vsctl --columns=name list Interface
         dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\\n' | grep ' installed$'";

@@ -142,14 +142,18 @@ pub fn objects(objects: &Objects, desired: &PluginState) -> Result<()> {
     Error::all(errors).map_or(Ok(()), Err)
 }
 
-/// Whether a token can still be used, as far as this server knows it.
-pub fn token(objects: &Objects, text: &str, now: u64) -> Result<()> {
+/// Whether a token can still be used for a network, as far as this server knows it.
+pub fn token(objects: &Objects, network: &str, text: &str, now: u64) -> Result<()> {
     let decoded = super::host::decoded(text.trim()).and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let Some(said) = decoded.filter(|said| said["value"].is_string()) else {
         return Err(Error::bad_input("the secret is no token of an enrollment key")
             .hint("the server's dashboard shows it with the key"));
     };
     let Some(key) = objects.keys.values().find(|key| key["value"] == said["value"]) else { return Ok(()) };
+    if key["networks"].as_array().is_some_and(|list| !list.is_empty() && !list.iter().any(|one| one == network)) {
+        let message = format!("the token is not of the network {network}, but of {}", key["networks"]);
+        return Err(Error::bad_input(message).hint("name a token of the network itself"));
+    }
     let is_used_up = key["type"] == 2 && key["uses_remaining"].as_u64() == Some(0);
     let is_over = key["type"] == 1 && key["expiration"].as_u64().is_some_and(|end| end > 0 && end < now);
     let why = if is_used_up { "was used as often as it may" } else { "is over" };

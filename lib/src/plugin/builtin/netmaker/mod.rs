@@ -142,7 +142,8 @@ impl NetmakerPlugin {
             *self.objects.borrow_mut() = Some(Server::open(&self.settings, bus)?.objects()?);
         }
         let nothing = server::Objects::default();
-        checks::token(self.objects.borrow().as_ref().unwrap_or(&nothing), &text, now).map_err(|error| error.on(at))
+        let objects = self.objects.borrow();
+        checks::token(objects.as_ref().unwrap_or(&nothing), item, &text, now).map_err(|error| error.on(at))
     }
 }
 
@@ -232,7 +233,8 @@ impl StatePlugin for NetmakerPlugin {
 
     fn perform(&self, bus: &Bus, action: &Action, progress: &mut dyn Progress) -> Result<(), Failure> {
         progress.say(&action.title, None);
-        ops::perform(&self.settings, bus, &action.call)
+        let item = action.changes.first().and_then(Change::item).unwrap_or_default();
+        ops::perform(&self.settings, bus, &action.call, item)
     }
 }
 

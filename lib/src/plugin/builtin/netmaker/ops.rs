@@ -13,8 +13,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Makes it.
-pub fn perform(settings: &Settings, bus: &Bus, call: &Call) -> Result<(), Failure> {
+/// Makes it. `item` is what it is made for: a token does not say by itself into which network it leads.
+pub fn perform(settings: &Settings, bus: &Bus, call: &Call, item: &str) -> Result<(), Failure> {
     let failure = |touched: Touched| move |error: Error| Failure { error: error.or_on(call.label()), touched };
     if call.interface != COMMAND {
         let server = Server::open(settings, bus).map_err(failure(Touched::No))?;
@@ -24,7 +24,23 @@ pub fn perform(settings: &Settings, bus: &Bus, call: &Call) -> Result<(), Failur
     let args = args.as_ref().unwrap_or(&call.args);
     let before = host::networks(settings).map_err(failure(Touched::No))?;
     let said = run(settings, &call.member, args).map_err(failure(Touched::No))?;
-    settled(settings, call, &before, &said).map_err(failure(Touched::Perhaps))
+    settled(settings, call, item, &said).map_err(|error| {
+        let error = if call.member == "join" { elsewhere(settings, &before).unwrap_or(error) } else { error };
+        failure(Touched::Perhaps)(error)
+    })
+}
+
+/// Leaves the networks that a token led into that was meant for another one.
+fn elsewhere(settings: &Settings, before: &Map<String, Value>) -> Option<Error> {
+    let now = host::networks(settings).ok()?;
+    let entered: Vec<&str> = now.keys().filter(|name| !before.contains_key(*name)).map(String::as_str).collect();
+    let networks = entered.join(", ");
+    let left = entered.iter().try_for_each(|name| run(settings, "leave", &[json!(name)]).map(drop));
+    let left = if left.is_ok() { "and was told to leave it" } else { "and did not leave it" };
+    (!entered.is_empty()).then(|| {
+        Error::failed(format!("the token let this host into {networks}; netclient went there, {left}"))
+            .hint("name a token of the network itself")
+    })
 }
 
 /// Runs netclient; what it says at last.
@@ -49,7 +65,7 @@ fn run(settings: &Settings, verb: &str, args: &[Value]) -> Result<String> {
 }
 
 /// Waits until netclient's files show what was done.
-fn settled(settings: &Settings, call: &Call, before: &Map<String, Value>, said: &str) -> Result<()> {
+fn settled(settings: &Settings, call: &Call, item: &str, said: &str) -> Result<()> {
     let name = call.args.first().and_then(Value::as_str).unwrap_or_default();
     let end = Instant::now() + Duration::from_secs(settings.timeout_s);
     let mut pause = Duration::from_millis(20);
@@ -57,7 +73,7 @@ fn settled(settings: &Settings, call: &Call, before: &Map<String, Value>, said: 
         let now = host::networks(settings)?;
         let is_connected = |name: &str| now.get(name).map(|node| node["connected"] == true);
         let is_done = match &*call.member {
-            "join" => now.keys().any(|network| !before.contains_key(network)),
+            "join" => now.contains_key(item),
             "leave" => !now.contains_key(name),
             "connect" => is_connected(name) == Some(true),
             "disconnect" => is_connected(name) == Some(false),
