@@ -32,14 +32,18 @@ flows() { # flows ACTIONS: what a document says
   jq -n --arg actions "$1" '{plugins: {openflow: {flows: [range(5000) | {bridge: "br0", priority: (. % 1000 + 1),
     match: "tcp,nw_src=10.\(. / 250 | floor).\(. % 250).1,tp_dst=\(. + 1)", actions: $actions}]}}}'
 }
+# FEW: how many of them drop, whatever the others do.
+few() { jq --argjson few "$1" '.plugins.openflow.flows |= (to_entries | map(if .key % (5000 / $few) == 0 then .value.actions = "drop" else . end | .value))'; }
 flows drop > "$folder/drop.json"
 flows NORMAL > "$folder/normal.json"
+few 50 < "$folder/normal.json" > "$folder/few.json"
 jq -r '.plugins.openflow.flows[] | "priority=\(.priority),\(.match),actions=\(.actions)"' "$folder/drop.json" > "$folder/plain.txt"
 op-apply --yes --quiet "$folder/drop.json" >/dev/null
 "$tools/bin/ovs-vsctl" add-br br1 -- set bridge br1 datapath_type=netdev fail_mode=secure
 op-dbus-bench "5,000 flows of Open vSwitch in user space" "$rounds" \
   "ovs-ofctl, replace all blindly=ovs-ofctl -O OpenFlow14 --bundle replace-flows unix:$run/br1.mgmt $folder/plain.txt" \
-  "op-apply, change all: compared, verified, recorded, undoable<=300=op-apply --yes --quiet $folder/normal.json" \
+  "op-apply, change all<=300=op-apply --yes --quiet $folder/normal.json" \
   "op-apply, nothing to do=op-apply --yes --quiet $folder/normal.json" \
+  "op-apply, change 50 of them<=300=op-apply --yes --quiet $folder/few.json" \
   "op-apply, change all back<=300=op-apply --yes --quiet $folder/drop.json" \
   "op-query=op-query --quiet --plugin openflow"

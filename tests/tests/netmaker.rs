@@ -96,7 +96,7 @@ fn netclient_says_nothing_by_its_exit_code() {
     // A token of another network: netclient went there, and left it again.
     let token = mesh.token("other", 1);
     fails(&mesh.apply(&[], &join(), &token), 1, &["nothing was changed"]);
-    assert!(std::fs::read_to_string(mesh.path("netclient/netclient.log")).is_ok_and(|log| log.contains("leave other")));
+    assert!(std::fs::read_to_string(mesh.path("netclient.log")).is_ok_and(|log| log.contains("leave other")));
     assert_eq!(mesh.query()["networks"], json!({}));
 
     let token = mesh.token("stubborn", 1);

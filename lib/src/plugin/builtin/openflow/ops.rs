@@ -245,7 +245,9 @@ fn delete_port(now: &Snapshot, name: &str) -> Result<Vec<Value>> {
 fn bundle(settings: &Settings, bridge: &str, args: &[Value]) -> Result<Vec<String>> {
     let now = Snapshot::read(settings)?;
     let numbers: BTreeMap<&str, i64> = now.numbers(bridge);
-    let there = ofctl::dump(settings, bridge)?;
+    // What is changed and deleted is guarded by its cookie.
+    let adds = args.iter().any(|arg| arg.as_str().is_some_and(|arg| arg.starts_with("add ")));
+    let there = if adds { ofctl::dump(settings, bridge)? } else { Vec::new() };
     let foreign: BTreeMap<String, Flow> =
         there.into_iter().filter(|flow| !flow.is_ours()).map(|flow| (flow.identity(), flow)).collect();
     let mut lines = Vec::with_capacity(args.len());
