@@ -130,15 +130,13 @@ fn what_an_owner_leaves_out_goes() {
     let flow = |priority: u32| json!({"priority": priority, "match": "in_port=p0", "actions": "drop"});
     let ports = json!({"p0": {"type": "internal"}, "p1": {"type": "internal"}});
     owned(&bridge(&json!({"ports": ports, "flows": [flow(1), flow(2)]})));
-    // One of nobody's.
     applied(&switch, &flows(&json!([{"bridge": "br0", "priority": 3, "actions": "drop"}])));
     owned(&bridge(&json!({"ports": {"p0": {"type": "internal"}}, "flows": [flow(2)]})));
     assert_eq!(switch.tool("ovs-vsctl", &["list-ports", "br0"]), "p0\n");
     let left = ["priority=2,in_port=p0 actions=drop", "priority=3 actions=drop"];
     assert_eq!(switch.flows("br0"), left.map(|flow| format!("cookie=0x6f70640000000000, {flow}")));
-    // A bridge that is left out takes along what is on it.
     owned(&json!({"bridges": {}}));
-    assert_eq!(everything(&switch), before);
+    assert_eq!(everything(&switch), before, "a bridge that is left out takes along what is on it");
 }
 
 #[test]
