@@ -26,6 +26,7 @@ test: deps lint ## everything but the VM: lints, pure logic, programs, real serv
 	@set -e; for p in $(filter-out op-embed,$(PROGRAMS)); do cargo build --locked --quiet -p $$p; done
 	@tests/root/build.sh >/dev/null
 	@tests/machine/build.sh >/dev/null
+	@tests/tools.sh >/dev/null
 	cargo test --locked --workspace
 	@tests/folders.sh
 
@@ -68,3 +69,4 @@ docs: ## the library's documentation, in target/doc
 clean-test-cache: ## remove the roots and machines of older recipes
 	@tests/root/build.sh clean
 	@tests/machine/build.sh clean
+	@tests/tools.sh clean

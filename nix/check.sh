@@ -56,7 +56,7 @@ def lines(value):
     """What a Nix value becomes in a unit, as sorted words: lists, repeated lines and booleans made alike."""
     values = value if isinstance(value, list) else [value]
     words = {True: "yes", False: "no"}
-    return sorted(words[v] if isinstance(v, bool) else str(v).removeprefix("~") for v in values)
+    return sorted(words[v] if isinstance(v, bool) else str(v).removeprefix("~") for v in values if v != "")
 
 problems = 0
 for name, unit in json.load(sys.stdin).items():

@@ -222,6 +222,7 @@ in
         "dbus.service"
         "polkit.service"
         "network-online.target"
+        "ovs-vswitchd.service"
       ];
       restartTriggers = [ stateFile ];
       unitConfig.ConditionPathExists = "/etc/op-dbus/state.json";
@@ -237,6 +238,39 @@ in
       };
     };
 
+    # Open vSwitch forgets flows when it is started again.
+    systemd.services.op-dbus-flows = {
+      description = "Apply /etc/op-dbus/state.json again when Open vSwitch has started";
+      inherit documentation;
+      wantedBy = lib.optionals config.virtualisation.vswitch.enable [ "ovs-vswitchd.service" ];
+      partOf = [ "ovs-vswitchd.service" ];
+      after = [ "ovs-vswitchd.service" ];
+      before = [ "op-dbus.service" ];
+      unitConfig.ConditionPathExists = "/etc/op-dbus/state.json";
+      unitConfig.StartLimitIntervalSec = 0;
+      serviceConfig =
+        reading
+        // hardened {
+          CapabilityBoundingSet = "";
+          MemoryDenyWriteExecute = true;
+          PrivateNetwork = true;
+          ProcSubset = "pid";
+          ProtectProc = "invisible";
+          RestrictAddressFamilies = "AF_UNIX";
+          SystemCallFilter = [
+            "@system-service"
+            "~@privileged"
+            "~@resources"
+          ];
+        }
+        // {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          ExecStart = "${lib.getExe' config.systemd.package "systemctl"} --no-block restart op-dbus.service";
+          UMask = "0077";
+        };
+    };
+
     systemd.services.op-dbus-recover = {
       description = "Take back what op-dbus left half done or nobody confirmed";
       inherit documentation environment;
@@ -249,6 +283,7 @@ in
         "NetworkManager.service"
         "systemd-networkd.service"
         "firewalld.service"
+        "ovs-vswitchd.service"
       ];
       before = [ "op-dbus.service" ];
       unitConfig.ConditionPathExists = "/var/lib/op-dbus/@timing/blocks";
@@ -282,10 +317,17 @@ in
             "CAP_SYS_ADMIN"
           ];
           MemoryDenyWriteExecute = true;
+          PrivateMounts = true;
           ReadOnlyPaths = "/";
           RestrictAddressFamilies = [
             "AF_UNIX"
             "AF_NETLINK"
+            "AF_INET"
+            "AF_INET6"
+          ];
+          SystemCallFilter = [
+            "@system-service"
+            "~@privileged"
           ];
         }
         // {

@@ -57,6 +57,8 @@ let
     ) other;
   declared = (import ./module.nix { inherit lib pkgs; config.services.op-dbus = { }; }).options.services.op-dbus;
   config.services.op-dbus = merge (merge (defaults declared) { enable = true; }) options;
+  config.systemd.package = "/usr";
+  config.virtualisation.vswitch.enable = true;
   module = import ./module.nix { inherit config lib pkgs; };
 in
 module.config

@@ -18,8 +18,7 @@ export DBUS_SYSTEM_BUS_ADDRESS=unix:path=$folder/bus OP_DBUS_ROOT=$folder/root O
 mkdir -p "$folder/mappings"
 cp -r "$mappings/net" "$folder/mappings/net"
 # The index of a link says something about another one in the machine's own namespace.
-sed -i "s#^networkd_links.*#networkd_links = \"$folder/links\"#; s#^networkmanager_devices.*#networkmanager_devices = \"$folder/devices\"#; s#^persistence.*#persistence = \"none\"#" \
-  "$folder/mappings/net/plugin.toml"
+printf '%s = "%s"\n' networkd_links "$folder/links" networkmanager_devices "$folder/devices" persistence none >> "$folder/mappings/net/plugin.toml"
 ip link set lo up
 cat > "$folder/make.json" <<J
 {"plugins": {"net": {"interfaces": {

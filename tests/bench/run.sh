@@ -10,6 +10,7 @@ bash tests/bench/synthetic.sh "$bin" "$rounds"
 bash tests/bench/packages.sh "$bin" "$rounds"
 bash tests/bench/audit.sh "$bin"
 bash tests/bench/net.sh "$bin" "$rounds"
+bash tests/bench/flows.sh "$bin" "$rounds"
 bash tests/bench/embed.sh "$bin"
 root=$(tests/root/build.sh path)
 peers=$(tests/bench/peers.sh)

@@ -9,6 +9,7 @@ mod command;
 pub mod disk;
 pub mod lamp;
 pub mod machine;
+pub mod mesh;
 pub mod netns;
 pub mod ops;
 pub mod private_bus;
@@ -17,6 +18,7 @@ pub mod pve;
 pub mod root;
 pub mod shipped;
 pub mod synth;
+pub mod vswitch;
 pub mod watching;
 
 pub use command::Place;

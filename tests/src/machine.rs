@@ -22,6 +22,14 @@ use keeper::Keeper;
 pub use crate::command::{Output, Running};
 pub use vm::{Vm, VmOptions};
 
+/// What makes `/root/small` in a machine, the root file system of a container that has one program, and
+/// `/root/mappings`, where the plugin `lxc` has little patience.
+pub const SMALL_ROOT: &str = "cd /root && mkdir -p small/{bin,sbin,etc/ssh,dev,proc,sys,tmp,root,var/lib} && \
+    cp $(command -v busybox) small/bin/busybox && for name in sh sleep ping ip cat hostname true init; do ln -s busybox small/bin/$name; done && \
+    ln -s ../bin/busybox small/sbin/init && printf '::respawn:/bin/sleep 1000\\n' > small/etc/inittab && \
+    printf 'ID=small\\nVERSION_ID=1\\n' > small/etc/os-release && echo old > small/etc/ssh/ssh_host_ed25519_key && \
+    cp -r /usr/share/op-dbus/mappings /root/mappings && echo 'stop_timeout_s = 2' >> /root/mappings/lxc/plugin.toml";
+
 /// What a machine has beside the image itself.
 #[derive(Debug, Default, Clone)]
 pub struct MachineOptions {

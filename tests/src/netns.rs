@@ -61,6 +61,12 @@ impl Netns {
         std::fs::write(self.path("mappings/net/plugin.toml"), text).expect("the plugin's folder");
     }
 
+    /// The process that keeps the namespace.
+    #[must_use]
+    pub fn holder(&self) -> u32 {
+        self.holder.id()
+    }
+
     /// A path in the temporary folder.
     #[must_use]
     pub fn path(&self, path: &str) -> String {

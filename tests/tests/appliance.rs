@@ -97,6 +97,7 @@ fn the_whole_machine_is_no_change_to_itself() {
         "lxc",
         "net",
         "networkmanager",
+        "openflow",
         "packagekit",
         "resolved",
         "systemd",

@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
+use op_dbus_tests::mesh::{MASTER_KEY, Mesh};
 use op_dbus_tests::netns::Netns;
-use op_dbus_tests::ops::wait_until;
+use op_dbus_tests::ops::{outcome, wait_until};
 use op_dbus_tests::pve::Node;
+use op_dbus_tests::vswitch::Vswitch;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -169,4 +171,97 @@ fn of_containers() {
     for word in ["SNAP_CREATE", "100.conf", "pve-storage-fast", "\"start\", \"100\""] {
         assert!(done.iter().any(|line| line.contains(word)), "no {word} in {done:#?}");
     }
+}
+
+fn example(plugin: &str, name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings").join(plugin).join("examples");
+    fs::read_to_string(folder.join(name).with_extension("json")).unwrap()
+}
+
+/// What was run, but for the program itself.
+fn run_by(trace: &str) -> Vec<&str> {
+    let is_of_us = |line: &&str| line.contains("op-apply\", ") || line.contains("(\"/bin/sh\"");
+    trace.lines().filter(|line| line.contains("execve(")).filter(|line| !is_of_us(line)).collect()
+}
+
+#[test]
+fn of_flows() {
+    let switch = Vswitch::start();
+    let folder = tempfile::tempdir().unwrap();
+    let overheard = Overheard::start(&address_of(&switch.case), folder.path());
+    let wish = example("openflow", "bridge-with-flows");
+    let trace = folder.path().join("trace");
+    // The whole of what the database is told.
+    let traced = ["strace", "-f", "-qq", "-s", "4000", "-o", trace.to_str().unwrap()];
+    let calls = format!("{},write", STRACE[5]);
+    let run = |args: &[&str], input: &str| {
+        let program = switch.case.command("op-apply");
+        let program: Vec<&str> = program.iter().map(String::as_str).collect();
+        let output = switch.case.run(&[&traced[..], &[&calls], &program, args].concat(), input);
+        assert_eq!(output.code, 0, "{output:?}");
+        (output, fs::read_to_string(&trace).unwrap())
+    };
+    let all = || {
+        switch.tool("ovs-vsctl", &["--columns=name,external_ids", "list", "Bridge"])
+            + &switch.case.sh("ip -br link; ip address")
+    };
+    let root = switch.case.path("root");
+    let before = all();
+    let (plan, seen) = run(&["--dry-run"], &wish);
+    assert_eq!(changes(&seen, &root).iter().filter(|line| !line.contains("execve(")).collect::<Vec<_>>(), [""; 0]);
+    let others = run_by(&seen);
+    assert!(!others.is_empty() && others.iter().all(|line| line.contains("parse-flows")), "{others:#?}");
+    assert!(seen.contains("transact") && !seen.contains("mutate") && !seen.contains("insert"), "it was only asked");
+    assert_eq!(all(), before);
+    let (calls, of_the_bus) = overheard.calls();
+    assert_eq!(calls, [""; 0]);
+    assert!(of_the_bus > 0, "the monitor heard nothing at all");
+    let plan = plan.json();
+    let by = |action: &Value| ["interface", "path", "member"].map(|name| action[name].as_str().unwrap().to_owned());
+    let actions: Vec<_> = plan["actions"].as_array().unwrap().iter().map(by).collect();
+    let expected = [
+        ["ovsdb", "bridge opbr0", "create"],
+        ["ovsdb", "port opdb0", "create"],
+        ["ovsdb", "port opweb0", "create"],
+        ["openflow", "bridge opbr0", "bundle"],
+    ];
+    assert_eq!(actions, expected.map(|action| action.map(str::to_owned)));
+    // The same words are found where that plan is made true.
+    let (output, done) = run(&["--yes"], &plan.to_string());
+    assert_eq!(outcome(&output.json()), "applied");
+    for word in ["mutate", "insert", "add-flows"] {
+        assert!(done.contains(word), "no {word}");
+    }
+}
+
+#[test]
+fn of_a_mesh() {
+    let mesh = Mesh::start();
+    let overheard = Overheard::start(mesh.address(), Path::new(&mesh.path("")));
+    let token = mesh.token("mesh1", 1);
+    let wish = example("netmaker", "netmaker-mesh");
+    let trace = mesh.path("trace");
+    let run = |args: &[&str]| {
+        let by: Vec<&str> = STRACE.iter().copied().chain(["-o", &trace]).collect();
+        let secrets = [("NETMAKER", MASTER_KEY), ("MESH1_TOKEN", &*token)];
+        let output = mesh.run_by(&by, "op-apply", &[args, &["--plugin", "netmaker"]].concat(), &wish, &secrets);
+        assert_eq!(output.code, 0, "{output:?}");
+        fs::read_to_string(&trace).unwrap()
+    };
+    let all = || (mesh.state.lock().unwrap().clone(), fs::read_dir(mesh.path("netclient")).unwrap().count());
+    let root = mesh.path("root");
+    let before = all();
+    let seen = run(&["--dry-run"]);
+    assert_eq!(changes(&seen, &root).iter().filter(|line| !line.contains("execve(")).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(run_by(&seen), [""; 0], "nothing else is run");
+    assert_eq!(all(), before);
+    let asked: Vec<String> = mesh.requests.lock().unwrap().drain(..).collect();
+    assert!(!asked.is_empty() && asked.iter().all(|request| request.starts_with("GET ")), "{asked:?}");
+    let (calls, of_the_bus) = overheard.calls();
+    assert_eq!(calls, [""; 0]);
+    assert!(of_the_bus > 0, "the monitor heard nothing at all");
+    let done = run(&["--yes"]);
+    assert!(run_by(&done).iter().any(|line| line.contains("\"join\"")), "netclient was run");
+    assert!(changes(&done, &root).iter().any(|line| line.contains("nodes.json")), "and wrote");
+    assert!(mesh.requests.lock().unwrap().iter().any(|request| request.starts_with("POST ")));
 }

@@ -18,7 +18,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("state", &["base"]),
     ("bus", &["store", "base"]),
     ("audit", &["store", "base"]),
-    ("plugin", &["bus", "state", "store", "base"]),
+    // The objects of a mesh lie on its server.
+    ("plugin", &["bus", "state", "store", "http", "base"]),
     // What a key of a mapping may do is a type of state.
     ("package", &["plugin", "audit", "bus", "state", "store", "http", "base"]),
     ("apply", &["plugin", "audit", "state", "bus", "store", "base"]),

@@ -2,17 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
-use op_dbus_tests::machine::{Machine, MachineOptions};
+use op_dbus_tests::machine::{Machine, MachineOptions, SMALL_ROOT};
 use op_dbus_tests::ops::{fails, outcome, wait_until};
 use op_dbus_tests::root::Output;
 use serde_json::{Value, json};
-
-/// A root file system of one program, and the plugin with little patience.
-const PREPARE: &str = "cd /root && mkdir -p small/{bin,sbin,etc/ssh,dev,proc,sys,tmp,root,var/lib} && \
-    cp $(command -v busybox) small/bin/busybox && for name in sh sleep ping ip cat hostname true init; do ln -s busybox small/bin/$name; done && \
-    ln -s ../bin/busybox small/sbin/init && printf '::respawn:/bin/sleep 1000\\n' > small/etc/inittab && \
-    printf 'ID=small\\nVERSION_ID=1\\n' > small/etc/os-release && echo old > small/etc/ssh/ssh_host_ed25519_key && \
-    cp -r /usr/share/op-dbus/mappings /root/mappings && echo 'stop_timeout_s = 2' >> /root/mappings/lxc/plugin.toml";
 
 struct Host(Machine);
 
@@ -55,7 +48,7 @@ fn lxc(containers: &Value) -> Value {
 fn containers_of_plain_lxc_from_a_golden_image() {
     let host = Host(Machine::boot(&MachineOptions::default()));
     let sh = |script: &str| host.0.sh(script).ok();
-    host.0.run(&["bash", "-ec", PREPARE], "").ok();
+    host.0.run(&["bash", "-ec", SMALL_ROOT], "").ok();
     assert_eq!(host.containers(), json!({}));
     let everything = || {
         sh(
@@ -175,7 +168,7 @@ const FOUNDING: &str = r#"{
 #[test]
 fn the_founding_document_makes_a_container_and_installs_packages() {
     let host = Host(Machine::boot(&MachineOptions::default()));
-    host.0.run(&["bash", "-ec", PREPARE], "").ok();
+    host.0.run(&["bash", "-ec", SMALL_ROOT], "").ok();
     for package in ["nginx", "postgresql"] {
         host.0.run(&["op-repo", "add", package, "1.0"], "").ok();
     }

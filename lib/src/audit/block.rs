@@ -159,7 +159,7 @@ pub fn seal(mut header: Header, entries: &[Value]) -> Result<(Vec<u8>, Block)> {
 }
 
 fn canonical(value: &Value) -> Result<Vec<u8>> {
-    serde_json_canonicalizer::to_vec(value).map_err(|error| Error::failed(format!("could not write it: {error}")))
+    digest::canonical(value).map_err(|error| Error::failed(format!("could not write it: {error}")))
 }
 
 /// Reads a block and checks it in itself: its form, its number, its root and its digest. What it says about the block

@@ -9,14 +9,41 @@ use sha2::{Digest, Sha256};
 /// would make neighbours of 2^53 one; integers beyond it count as their decimal text, the form they travel in.
 #[must_use]
 pub fn of_json(tag: &str, value: &Value) -> String {
+    if is_canonical(value) {
+        return of_bytes(tag, &serde_json::to_vec(value).unwrap_or_default());
+    }
     let mut value = value.clone();
     large_integers_as_text(&mut value);
-    let canonical = serde_json_canonicalizer::to_vec(&value).unwrap_or_default();
-    of_bytes(tag, &canonical)
+    of_bytes(tag, &canonical(&value).unwrap_or_default())
+}
+
+/// The canonical JSON of `value`, as RFC 8785 writes it.
+pub fn canonical(value: &Value) -> serde_json::Result<Vec<u8>> {
+    // Most documents are in this form as they are, and writing them plainly takes a tenth of the time.
+    if is_canonical(value) { serde_json::to_vec(value) } else { serde_json_canonicalizer::to_vec(value) }
+}
+
+/// Integers beyond it are not told apart by a double.
+const EXACT: u64 = 1 << 53;
+
+/// Whether `value` is written in canonical form without further ado: no number that could be written otherwise, and the
+/// keys in an order that is the same by bytes and by UTF-16.
+fn is_canonical(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => {
+            let size = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+            size.is_some_and(|size| size <= EXACT)
+        }
+        Value::Array(items) => items.iter().all(is_canonical),
+        Value::Object(map) => {
+            let is_sorted = map.keys().zip(map.keys().skip(1)).all(|(one, next)| one < next);
+            is_sorted && map.iter().all(|(key, value)| key.is_ascii() && is_canonical(value))
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+    }
 }
 
 fn large_integers_as_text(value: &mut Value) {
-    const EXACT: u64 = 1 << 53;
     match value {
         Value::Number(number) => {
             let size = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
@@ -53,7 +80,8 @@ impl Plain {
     /// The digest of all bytes so far, in hexadecimal.
     #[must_use]
     pub fn finish(self) -> String {
-        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let digit = |four: u8| char::from(b"0123456789abcdef"[usize::from(four)]);
+        self.0.finalize().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 
     /// The digest of `bytes`, in hexadecimal.
@@ -102,6 +130,21 @@ mod tests {
         let b = json!({"a": [1.0, "é"], "b": 1});
         assert_eq!(of_json("plan", &a), of_json("plan", &b));
         assert_ne!(of_json("plan", &a), of_json("base", &a));
+    }
+
+    #[test]
+    fn canonical_json_is_the_same_by_both_ways() {
+        let plain = json!({"a": [1, -5, 9_007_199_254_740_992_u64, true, null, "é\u{7f}\u{1f}\n\"\\/\u{10000}"], "b": {"": {}}, "c": []});
+        assert!(is_canonical(&plain));
+        assert_eq!(canonical(&plain).unwrap(), serde_json_canonicalizer::to_vec(&plain).unwrap());
+        let others =
+            [json!(1.0), json!(1.5e30), json!(9_007_199_254_740_993_u64), json!({"\u{ffff}": 1, "\u{10000}": 2})];
+        for other in others {
+            assert!(!is_canonical(&other), "{other}");
+            assert_eq!(canonical(&other).unwrap(), serde_json_canonicalizer::to_vec(&other).unwrap());
+        }
+        assert_eq!(String::from_utf8(canonical(&json!({"b": 1.0, "a": -0.0})).unwrap()).unwrap(), r#"{"a":0,"b":1}"#);
+        assert_eq!(Plain::of(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     }
 
     #[test]

@@ -56,9 +56,18 @@ pub fn get(
 }
 
 /// Why an attempt ended: for good, or such that going on may help.
-enum Cut {
+pub(super) enum Cut {
     Final(Error),
     Again(Error),
+}
+
+impl Cut {
+    /// Why, when nobody goes on.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Final(error) | Self::Again(error) => error,
+        }
+    }
 }
 
 impl From<Error> for Cut {
@@ -67,7 +76,7 @@ impl From<Error> for Cut {
     }
 }
 
-fn agent(url: &str, network: &Network) -> Result<Agent> {
+pub(super) fn agent(url: &str, network: &Network) -> Result<Agent> {
     let is_secret = url.starts_with("https:");
     if !is_secret && !url.starts_with("http:") {
         return Err(Error::usage("this is no address of a web server")
@@ -174,7 +183,7 @@ fn unavailable(what: &str) -> Error {
 }
 
 /// Why no answer came.
-fn failed(error: &ureq::Error) -> Cut {
+pub(super) fn failed(error: &ureq::Error) -> Cut {
     let (kind, what, hint) = match error {
         ureq::Error::Timeout(_) => (Kind::Timeout, "the server does not answer in time".to_owned(), "try again later"),
         ureq::Error::HostNotFound => (Kind::Unavailable, "there is no such host".to_owned(), "is the name right?"),

@@ -1,12 +1,14 @@
-//! Downloads: the one place that speaks HTTP. Everything is bounded, in bytes and in time, and what was cut off is gone on
+//! Downloads and requests: the one place that speaks HTTP. Everything is bounded, in bytes and in time, and what was cut off is gone on
 //! with where it ended.
 
 mod get;
 mod proxy;
+mod request;
 mod roots;
 
 pub use get::{Partial, get};
 pub use proxy::Proxies;
+pub use request::{Answer, request};
 
 use std::path::PathBuf;
 use std::time::Duration;

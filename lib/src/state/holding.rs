@@ -35,9 +35,12 @@ pub fn typed_like(like: &Value, value: Value) -> Value {
 /// Whether `now` has what an item was made with.
 pub fn is_made(to: &Value, now: &Value, spec: &ItemSpec) -> bool {
     let (Value::Object(to), Value::Object(now)) = (to, now) else { return to == now };
-    to.iter().all(|(name, wanted)| match now.get(name) {
-        Some(now) => holds(wanted, now, spec.members.get(name), spec, name),
-        None => is_nothing(wanted),
+    to.iter().all(|(name, wanted)| match (now.get(name), spec.members.get(name)) {
+        // No wish has what is only shown, but an item that was deleted has it: back, it is another one there.
+        (_, Some(member)) if member.is_only_shown => true,
+        (Some(now), member) => holds(wanted, now, member, spec, name),
+        // Not every service tells how something was made.
+        (None, member) => is_nothing(wanted) || member.is_some_and(|member| member.is_origin),
     })
 }
 
@@ -106,5 +109,34 @@ fn same_items(a: &Value, b: &Value) -> bool {
     match (list(a), list(b)) {
         (Some(a), Some(b)) => a.len() == b.len() && a.iter().all(|item| has(&b, item)),
         _ => same(a, b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_item_is_back_without_what_it_only_shows() {
+        let shown = MemberSpec { is_only_shown: true, ..MemberSpec::default() };
+        let members = [("number".to_owned(), shown), ("tag".to_owned(), MemberSpec::default())];
+        let spec = ItemSpec { members: members.into(), ..ItemSpec::default() };
+        let deleted = json!({"number": 1, "tag": 5, "unknown": 3});
+        assert!(is_made(&deleted, &json!({"number": 2, "tag": 5, "unknown": 3}), &spec));
+        assert!(is_made(&deleted, &json!({"tag": 5, "unknown": 3}), &spec));
+        assert!(!is_made(&deleted, &json!({"number": 1, "tag": 6, "unknown": 3}), &spec));
+        assert!(!is_made(&deleted, &json!({"number": 1, "tag": 5, "unknown": 4}), &spec));
+        assert!(!is_made(&deleted, &json!({"number": 1, "unknown": 3}), &spec));
+    }
+    #[test]
+    fn how_an_item_was_made_may_be_untold_but_not_told_otherwise() {
+        let origin = MemberSpec { is_origin: true, ..MemberSpec::default() };
+        let members = [("uses".to_owned(), origin), ("tag".to_owned(), MemberSpec::default())];
+        let spec = ItemSpec { members: members.into(), ..ItemSpec::default() };
+        let made = json!({"uses": 5, "tag": 5});
+        assert!(is_made(&made, &json!({"tag": 5}), &spec));
+        assert!(!is_made(&made, &json!({"tag": 5, "uses": 4}), &spec));
+        assert!(!is_made(&made, &json!({"uses": 5}), &spec));
     }
 }

@@ -151,6 +151,9 @@ impl Plan {
     /// Adds the calls by which services keep their state themselves.
     #[must_use]
     pub fn with_checkpoints(mut self, checkpoints: BTreeMap<String, Call>) -> Self {
+        if checkpoints.is_empty() {
+            return self;
+        }
         self.checkpoints = checkpoints;
         self.digest = self.compute_digest();
         self.id = id_of(&self.digest);

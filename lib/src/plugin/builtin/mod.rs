@@ -6,6 +6,8 @@
 
 pub mod lxc;
 mod net;
+mod netmaker;
+mod openflow;
 
 use super::{Manifest, StatePlugin};
 use crate::base::{Error, Result};
@@ -22,6 +24,8 @@ struct BuiltIn {
 const ALL: &[BuiltIn] = &[
     BuiltIn { name: lxc::NAME, open: lxc::open, is_there: lxc::is_there },
     BuiltIn { name: "net", open: net::open, is_there: net::is_there },
+    BuiltIn { name: netmaker::NAME, open: netmaker::open, is_there: netmaker::is_there },
+    BuiltIn { name: openflow::NAME, open: openflow::open, is_there: openflow::is_there },
 ];
 
 fn find(manifest: &Manifest) -> Option<&'static BuiltIn> {
