@@ -123,7 +123,15 @@ refused() {   # WHAT WORDS...
 on 'op-apply --yes --confirm-within 10min - <<<"{\"plugins\":{\"hostname\":{\"location\":\"rack 7\"}}}"' >"$work/said" 2>&1
 count $? 'a change that waits to be confirmed'
 refused 'a pending change' 'waits to be confirmed' 'op-apply confirm' 'op-apply revert'
+# A run at work and a plugin that a kill left half installed do not stand in its way, and it not in theirs.
+on 'mkdir -p /var/lib/op-dbus/.staging-install-99999 && touch /var/lib/op-dbus/.staging-install-99999/plugin.toml'
+on 'flock /var/lib/op-dbus/@state/lock sleep 600' & holder=$!
+ok 'the lock is held' until_on '! flock --nonblock /var/lib/op-dbus/@state/lock true'
 ok 'an upgrade meanwhile' install 0.2.0
+ok 'the run goes on' kill -0 $holder
+on 'pkill -x sleep'
+wait "$holder"
+ok 'what was half installed is swept' on 'op-install list --json >/dev/null && op-snapshot rotate >/dev/null && ! ls -d /var/lib/op-dbus/.staging-install-*'
 is 'it still waits' 1 "$(on 'op-apply pending --json | jq ".runs | length"')"
 ok 'the new program takes it back' on op-apply revert
 is '... indeed' 'rack 4' "$(location)"

@@ -72,6 +72,30 @@ fn an_apply_that_cuts_its_own_network_comes_back() {
     std::thread::sleep(Duration::from_secs(6));
     let query = machine.run(&["op-query", "--bare", "--plugin", "hostname"], "").json();
     assert_eq!(query["location"], "here");
+    is_found_and_proven(&machine);
+}
+
+/// The trail is searched by meaning, and an entry of it is proven on another machine by nothing but a signed head.
+fn is_found_and_proven(machine: &Machine) {
+    let filled = machine.run(&["op-audit", "embed"], "");
+    assert_eq!(filled.code, 0, "{filled:?}");
+    let found = machine.run(&["op-audit", "search", "the machine lost its connection", "--limit", "3"], "").json();
+    assert_eq!(found["by"], "meaning");
+    let hits = found["hits"].as_array().unwrap();
+    assert!(hits.iter().any(|hit| hit["text"].as_str().unwrap().contains("networking")), "{found}");
+
+    let [head, key, proof] = ["op-audit head --key k", "cat k.pub", "op-audit prove 2/0"]
+        .map(|command| machine.sh(&format!("cd /root && {{ test -e k || op-audit keygen k >&2; }} && {command}")).ok());
+    let elsewhere = Machine::boot(&MachineOptions::default());
+    for (name, text) in [("head", &head), ("key.pub", &key), ("proof", &proof)] {
+        elsewhere.run(&["tee", &format!("/root/{name}")], text).ok();
+    }
+    let check = |proof: &str| {
+        let files = ["--against", "/root/head", "--trusted", "/root/key.pub"];
+        elsewhere.run(&[&["op-audit", "check-proof", "-"], &files[..]].concat(), proof)
+    };
+    assert_eq!(check(&proof).json()["is_anchored"], true);
+    fails(&check(&proof.replace("networking", "networkers")), 7, &[]);
 }
 
 #[test]

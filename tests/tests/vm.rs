@@ -124,6 +124,37 @@ fn network_time_is_switched_and_the_clock_set() {
 
 #[test]
 #[ignore = "make test-vm: it takes minutes the first time"]
+fn the_record_stands_when_the_clock_jumps_back() {
+    let vm = Vm::start(&VmOptions::default());
+    vm.sh("timedatectl set-ntp false").ok();
+    let want = |location: &str| json!({"plugins": {"hostname": {"location": location}}});
+    let location = || vm.run(&["op-query", "--select", "hostname.location", "--raw"], "").ok();
+    let applies = |options: &[&str], place: &str| {
+        let output = apply(&vm, options, &want(place));
+        assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
+    };
+    applies(&[], "one");
+    vm.sh("date -s '-2 days'").ok();
+    applies(&[], "two");
+    // What nobody confirms goes back in its time, whatever the clock says of it.
+    applies(&["--confirm-within", "15s"], "three");
+    vm.sh("date -s '-1 hour'").ok();
+    wait_until("it is taken back", || location() == "two\n");
+    wait_until("nothing waits", || vm.run(&["op-apply", "pending"], "").json()["runs"] == json!([]));
+    let verdict = vm.run(&["op-audit", "verify"], "");
+    assert_eq!((verdict.code, &verdict.json()["is_valid"]), (0, &json!(true)), "{verdict:?}");
+    let log = vm.run(&["op-audit", "log"], "").ok();
+    let blocks: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let times: Vec<&str> = blocks.iter().map(|block| block["header"]["time"].as_str().unwrap()).collect();
+    assert!(times.len() >= 7 && !times.is_sorted(), "the clock jumped: {times:?}");
+    let numbers: Vec<u64> = blocks.iter().map(|block| block["header"]["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=blocks.len() as u64).collect::<Vec<_>>());
+    let output = vm.run(&["op-apply", "--rollback", "--yes"], "");
+    assert_eq!((output.code, location().as_str()), (0, "one\n"), "{output:?}");
+}
+
+#[test]
+#[ignore = "make test-vm: it takes minutes the first time"]
 fn bonds_and_vlans_come_and_go_beside_networkmanager() {
     let vm = Vm::start(&VmOptions::default());
     let links = || vm.sh("ip -br link | cut -d' ' -f1 | cut -d@ -f1 | sort").ok();
