@@ -43,6 +43,7 @@ mod cache;
 mod embed;
 mod find;
 mod model;
+mod runtime;
 mod serve;
 
 use op_dbus::base::Result;
@@ -61,6 +62,7 @@ enum Command {
     Embed(embed::Embed),
     Model(model::Model),
     Engines(model::Engines),
+    Runtime(runtime::Runtime),
     Serve(serve::Serve),
     Bench(bench::Bench),
     Add(find::Add),
@@ -88,7 +90,8 @@ const PROGRAM: Program = Program {
                op-embed model list\n\
                op-embed model install ./minilm-l6-f32\n\
                op-embed serve --http 8080\n\
-               op-embed engines --runtime /opt/onnxruntime/lib",
+               op-embed engines --runtime /opt/onnxruntime/lib\n\
+               op-embed runtime install onnxruntime-linux-x64-1.32.0.tgz",
 };
 
 fn main() -> std::process::ExitCode {
@@ -100,6 +103,7 @@ fn run(args: Args, cli: &mut Cli) -> Result<Outcome> {
         Command::Embed(args) => embed::run(&args, cli),
         Command::Model(args) => model::run(&args, cli),
         Command::Engines(args) => model::engines(&args, cli),
+        Command::Runtime(args) => runtime::run(&args, cli),
         Command::Serve(args) => serve::run(&args, cli),
         Command::Bench(args) => bench::run(&args, cli),
         Command::Add(args) => find::add(&args, cli),

@@ -179,6 +179,12 @@ impl StateRoot {
         self.path.join("models")
     }
 
+    /// The folder of an installed ONNX Runtime.
+    #[must_use]
+    pub fn runtime(&self) -> PathBuf {
+        self.path.join("runtime")
+    }
+
     /// The folder of runs that wait to be confirmed.
     #[must_use]
     pub fn pending_folder(&self) -> PathBuf {

@@ -119,7 +119,9 @@ pub fn shelf(cli: &Cli) -> Result<Shelf> {
 /// Where ONNX Runtime may lie: what the environment names, the folders of distributions, and Nix profiles.
 fn places(cli: &Cli) -> Places {
     let named = cli.env.get("ORT_DYLIB_PATH").map(PathBuf::from);
-    let mut folders: Vec<PathBuf> = ["/usr/local/lib", "/usr/lib", "/usr/lib64"].map(PathBuf::from).into();
+    // One that was installed by us comes before those of the system, which may be too old.
+    let mut folders: Vec<PathBuf> = cli.root().map(|root| root.runtime()).into_iter().collect();
+    folders.extend(["/usr/local/lib", "/usr/lib", "/usr/lib64"].map(PathBuf::from));
     folders.push(format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH).into());
     folders.push("/usr/lib/op-dbus".into());
     let profiles = cli.env.text("NIX_PROFILES").unwrap_or_default().split_whitespace().map(PathBuf::from);

@@ -10,6 +10,7 @@ pub mod layers;
 pub mod lines;
 pub mod models;
 mod replay;
+pub mod runtimes;
 pub mod serve;
 pub mod stream;
 

@@ -78,7 +78,7 @@ pub fn install(wanted: &Install, cli: &mut Cli) -> Result<Outcome> {
 
 /// The archive at an address. A manifest tells whether its files are whole, not whether they are the author's, so what
 /// anybody on the way could have changed must be what `digest` says.
-fn download(url: &str, digest: Option<&str>, cli: &mut Cli) -> Result<Vec<u8>> {
+pub(super) fn download(url: &str, digest: Option<&str>, cli: &mut Cli) -> Result<Vec<u8>> {
     if digest.is_none() && url.starts_with("http://") {
         return Err(Error::refused("anybody on the way can change what comes without encryption")
             .on(url)
@@ -105,7 +105,7 @@ fn download(url: &str, digest: Option<&str>, cli: &mut Cli) -> Result<Vec<u8>> {
     Ok(partial.bytes)
 }
 
-fn check(archive: &[u8], digest: &str) -> Result<()> {
+pub(super) fn check(archive: &[u8], digest: &str) -> Result<()> {
     let wanted = digest.strip_prefix("sha256:").unwrap_or(digest).to_ascii_lowercase();
     if wanted.len() != 64 || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(Error::usage("this is no digest")

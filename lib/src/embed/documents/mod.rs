@@ -38,6 +38,20 @@ pub struct Record<'a> {
     pub error: Option<Value>,
 }
 
+/// A runtime that was put in place: what `op-embed runtime install` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct InstalledRuntime {
+    /// Always `runtime`.
+    pub kind: &'static str,
+    /// Always 1.
+    pub version: u32,
+    /// Its own version.
+    pub runtime_version: String,
+    /// Where it lies.
+    pub folder: String,
+}
+
 /// The models there are.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -1,5 +1,6 @@
 //! Opened models: tokens in, vectors out.
 
+pub mod archive;
 mod provider;
 mod runtime;
 mod session;

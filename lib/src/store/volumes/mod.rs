@@ -27,7 +27,7 @@ mod tree;
 
 pub use btrfs::{Subvolumes, nested};
 pub use plain::Directories;
-pub use rename::{can_exchange, interrupted};
+pub use rename::{can_exchange, interrupted, swap};
 pub use tree::{copy_entry, names};
 
 use crate::base::{Error, Result};
@@ -113,7 +113,7 @@ pub trait Volumes: Debug + Send + Sync {
     /// Puts the volume `from` in the place of `to`, in one step; what was there gets the name `from`. On the disk with the
     /// next [`commit`](Volumes::commit).
     fn swap(&self, from: &Path, to: &Path) -> Result<()> {
-        rename::swap(from, to)
+        swap(from, to)
     }
 
     /// Has names that changed in `folder` on the disk, none of them before what was written to the disk before it.
