@@ -38,10 +38,14 @@ flows drop > "$folder/drop.json"
 flows NORMAL > "$folder/normal.json"
 few 50 < "$folder/normal.json" > "$folder/few.json"
 jq -r '.plugins.openflow.flows[] | "priority=\(.priority),\(.match),actions=\(.actions)"' "$folder/drop.json" > "$folder/plain.txt"
-op-apply --yes --quiet "$folder/drop.json" >/dev/null
 "$tools/bin/ovs-vsctl" add-br br1 -- set bridge br1 datapath_type=netdev fail_mode=secure
-op-dbus-bench "5,000 flows of Open vSwitch in user space" "$rounds" \
+op-dbus-bench "5,000 flows of Open vSwitch in user space, by its own tool" "$rounds" \
   "ovs-ofctl, replace all blindly=ovs-ofctl -O OpenFlow14 --bundle replace-flows unix:$run/br1.mgmt $folder/plain.txt" \
+  "ovs-ofctl, dump=ovs-ofctl -O OpenFlow14 dump-flows unix:$run/br1.mgmt"
+# A query reads all bridges.
+"$tools/bin/ovs-vsctl" del-br br1
+op-apply --yes --quiet "$folder/drop.json" >/dev/null
+op-dbus-bench "5,000 flows by a document: compared, verified, recorded, undoable" "$rounds" \
   "op-apply, change all<=300=op-apply --yes --quiet $folder/normal.json" \
   "op-apply, nothing to do=op-apply --yes --quiet $folder/normal.json" \
   "op-apply, change 50 of them<=300=op-apply --yes --quiet $folder/few.json" \

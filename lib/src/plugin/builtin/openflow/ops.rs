@@ -2,7 +2,7 @@
 //! It counts when ovs-vswitchd has realised it.
 
 use super::database::{MARK, Port, SYSTEM, Snapshot};
-use super::flow::Flow;
+use super::flow::{Flow, MASK, NAMESPACE};
 use super::ovsdb::Client;
 use super::plan::OPENFLOW;
 use super::settings::Settings;
@@ -272,7 +272,8 @@ fn bundle(settings: &Settings, bridge: &str, args: &[Value]) -> Result<Vec<Strin
         if let Some(other) = foreign.get(&identity).filter(|_| verb == "add") {
             return Err(Error::refused(format!("it would replace a flow of others: {}", other.to_add())));
         }
-        let ours = format!("cookie={:#x}/-1,{identity}", flow.cookie);
+        // By a whole cookie the switch would look through all flows that have it, for each line.
+        let ours = format!("cookie={NAMESPACE:#x}/{MASK:#x},{identity}");
         lines.push(match verb {
             "add" => format!("add {}", flow.to_add()),
             "modify" => format!("modify_strict {ours},actions={}", flow.actions),
