@@ -38,6 +38,7 @@ expect 'op-embed --format ' 'ndjson npy raw'
 expect 'op-embed --level m' medium
 expect 'op-embed serve --al' --alias
 expect 'op-embed topology --me' --measure
+expect 'op-embed runtime ' 'install remove'
 expect 'op-embed warm --numa m' most-memory
 expect 'op-dbus ' 'apply audit discover doctor embed help install plugin query snapshot'
 expect 'op-dbus --json qu' query

@@ -93,6 +93,51 @@ fn both_engines_agree_with_the_reference() {
     assert_eq!(kept["cached"], true);
 }
 
+/// From a wheel, an archive of a release, the library alone and a folder; what does not compute is not put in place.
+#[test]
+fn a_runtime_is_put_in_place() {
+    let Some(folder) = python() else { return };
+    let host = Host::new();
+    let root = host.0.path().to_str().unwrap().to_owned();
+    let pack = "
+import os, sys, tarfile, zipfile
+venv, out = sys.argv[1:]
+runtime = os.path.join(venv, 'runtime')
+library = os.path.realpath(os.path.join(runtime, sorted(n for n in os.listdir(runtime) if 'onnxruntime.so' in n)[-1]))
+with zipfile.ZipFile(out + '/onnxruntime.whl', 'w', zipfile.ZIP_DEFLATED, compresslevel=1) as wheel:
+    wheel.write(library, 'onnxruntime/capi/' + os.path.basename(library))
+    wheel.writestr('onnxruntime/__init__.py', '')
+with tarfile.open(out + '/onnxruntime.tgz', 'w:gz', compresslevel=1) as archive:
+    archive.add(library, 'onnxruntime-linux/lib/' + os.path.basename(library))
+with open(out + '/broken.so', 'wb') as broken:
+    broken.write(open(library, 'rb').read()[:100000])
+print(library)
+";
+    let library = say(folder, pack, &[folder.join("venv").to_str().unwrap(), &root]);
+    let computes = || host.json(&["engines"])["runtime"].clone();
+    let refused = |args: &[&str], word: &str| {
+        let output = host.command(args).output().unwrap();
+        assert!(!output.status.success(), "{args:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(word), "{stderr}");
+        assert_eq!(computes(), "tract", "nothing was changed");
+    };
+    refused(&["runtime", "install", &format!("{root}/broken.so")], "does not compute here");
+    refused(&["runtime", "install", "/etc/hostname"], "libonnxruntime.so");
+    refused(&["runtime", "install", &format!("{root}/onnxruntime.whl"), "--digest", &"0".repeat(64)], "--digest says");
+    refused(&["runtime", "remove"], "no runtime is installed");
+    for what in [format!("{root}/onnxruntime.whl"), format!("{root}/onnxruntime.tgz"), library.trim().to_owned()] {
+        let installed = host.json(&["runtime", "install", &what]);
+        assert!(installed["runtime_version"].as_str().unwrap().starts_with("1."), "{what}: {installed}");
+        assert_eq!(computes(), "onnxruntime", "{what}");
+    }
+    host.run(&["runtime", "remove"], "");
+    assert_eq!(computes(), "tract");
+    assert!(
+        std::fs::read_dir(&root).unwrap().all(|entry| !entry.unwrap().path().to_str().unwrap().contains(".staging"))
+    );
+}
+
 #[test]
 fn the_scripts_make_the_model_that_is_built_in() {
     let Some(folder) = python() else { return };

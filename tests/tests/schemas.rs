@@ -35,8 +35,8 @@ use op_dbus::cli::show_registries::KeyringReport;
 use op_dbus::cli::trail_copy::TrailCopy;
 use op_dbus::embed::cache::{Collected, ListedVector, Stats, Verified, Warmed};
 use op_dbus::embed::documents::{
-    Added, Bench, Document, EmbedTimings, Engines, Layers, ModelVerification, Models, Placement, Record as Embedding,
-    SearchTimings,
+    Added, Bench, Document, EmbedTimings, Engines, InstalledRuntime, Layers, ModelVerification, Models, Placement,
+    Record as Embedding, SearchTimings,
 };
 use op_dbus::embed::search::Match;
 use op_dbus::package::create::IntrospectionDocument;
@@ -134,6 +134,7 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("embedding", None, of::<Embedding<'_>>()),
         ("embed-timings", Some("embed_timings"), of::<EmbedTimings>()),
         ("models", Some("models"), of::<Models>()),
+        ("runtime", Some("runtime"), of::<InstalledRuntime>()),
         ("model", None, of::<op_dbus::embed::model::Manifest>()),
         ("model-verification", Some("model_verification"), of::<ModelVerification>()),
         ("engines", Some("engines"), of::<Engines>()),
