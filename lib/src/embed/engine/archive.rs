@@ -12,6 +12,8 @@ use zip::ZipArchive;
 /// What one library may have, and all of them; the largest that is published for processors has 50 MB, for GPUs 400.
 const MAX_BYTES: u64 = 2 << 30;
 
+const HINT: &str = "the archive of a release, a Python wheel or libonnxruntime.so itself will do";
+
 /// The libraries in `bytes`, each with its name: `bytes` is a library itself, a tar archive, also packed by gzip, or a zip
 /// archive such as a Python wheel.
 pub fn libraries(bytes: Vec<u8>) -> Result<Vec<(String, Vec<u8>)>> {
@@ -24,8 +26,7 @@ pub fn libraries(bytes: Vec<u8>) -> Result<Vec<(String, Vec<u8>)>> {
     if found.iter().any(|(name, _)| is_runtime(name)) {
         return Ok(found);
     }
-    Err(Error::bad_input("there is no libonnxruntime.so in it")
-        .hint("the archive of a release, a Python wheel or the library itself will do"))
+    Err(Error::bad_input("there is no libonnxruntime.so in it").hint(HINT))
 }
 
 /// The libraries in a folder, each with its name. Links are left out: what they lead to is there, too.
@@ -59,7 +60,7 @@ fn library(path: &str) -> Option<String> {
 }
 
 fn of_tar(bytes: impl Read) -> Result<Vec<(String, Vec<u8>)>> {
-    let wrong = |error: std::io::Error| Error::bad_input(format!("the archive cannot be read: {error}"));
+    let wrong = |error: std::io::Error| Error::bad_input(format!("the archive cannot be read: {error}")).hint(HINT);
     let mut found = Vec::new();
     let mut archive = Archive::new(bytes.take(MAX_BYTES));
     for entry in archive.entries().map_err(wrong)? {
@@ -76,7 +77,7 @@ fn of_tar(bytes: impl Read) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 fn of_zip(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
-    let wrong = |error: String| Error::bad_input(format!("the archive cannot be read: {error}"));
+    let wrong = |error: String| Error::bad_input(format!("the archive cannot be read: {error}")).hint(HINT);
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| wrong(error.to_string()))?;
     let (mut found, mut left) = (Vec::new(), MAX_BYTES);
     for at in 0..archive.len() {
