@@ -37,10 +37,10 @@ impl MachineName {
         let brand = system.as_ref().and_then(|system| system.cpus().first()).map(|cpu| cpu.brand().trim().to_owned());
         let memory = Memory::here(&Topology::read(&crate::numa::Machine::default()));
         Self {
-            cpu: brand.filter(|brand| !brand.is_empty()).unwrap_or_else(|| std::env::consts::ARCH.into()),
+            cpu: brand.filter(|brand| !brand.is_empty()).unwrap_or_else(System::cpu_arch),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: memory.limit_bytes.unwrap_or(memory.total_bytes),
-            os: System::long_os_version().unwrap_or_else(|_| std::env::consts::OS.into()),
+            os: System::long_os_version().unwrap_or_else(|_| "Linux".into()),
             kernel: System::kernel_version().unwrap_or_default(),
             load: System::load_average().map_or(0.0, |load| load.one),
         }

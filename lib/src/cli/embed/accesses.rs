@@ -164,14 +164,14 @@ impl Measured<'_> {
 }
 
 const WITH: [&str; 5] = [
-    "save, with fsync: wait for the writers",
+    "save, with fsync: lock, open the index",
     "save, with fsync: write the record",
     "save, with fsync: wait for the disk",
     "save, with fsync: commit the index",
     "save, with fsync: update the fast index",
 ];
 const WITHOUT: [&str; 5] = [
-    "save, without fsync: wait for the writers",
+    "save, without fsync: lock, open the index",
     "save, without fsync: write the record",
     "save, without fsync: wait for the disk",
     "save, without fsync: commit the index",
