@@ -123,7 +123,9 @@ pub trait StatePlugin {
     fn name(&self) -> &str;
 
     /// Bus name of the service it speaks to; none for one that is built in.
-    fn service(&self) -> Option<&str>;
+    fn service(&self) -> Option<&str> {
+        None
+    }
 
     /// Whether a property of the service must not be shown.
     fn is_secret(&self, _path: &str, _interface: &str, _name: &str) -> bool {
@@ -136,20 +138,28 @@ pub trait StatePlugin {
     /// What is known about each key of its state.
     fn keys(&self) -> &BTreeMap<String, KeySpec>;
 
-    /// Where the value of each key that may be shown comes from; a secret one is not there.
-    fn sources(&self) -> BTreeMap<String, Source>;
+    /// Where the value of each key that may be shown comes from; a secret one is not there. What is built in shows all.
+    fn sources(&self) -> BTreeMap<String, Source> {
+        self.keys().keys().map(|key| (key.clone(), Source::Answer { path: None })).collect()
+    }
 
     /// Why nothing of it can be written, and the way out; `None` when something can.
-    fn read_only_because(&self) -> Option<Error>;
+    fn read_only_because(&self) -> Option<Error> {
+        None
+    }
 
     /// Names of plugins to be applied before this one.
-    fn dependencies(&self) -> Vec<String>;
+    fn dependencies(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Digest of what decides how it acts.
     fn mapping_digest(&self) -> Option<String>;
 
     /// What may be called while reading and planning.
-    fn safe_calls(&self) -> Vec<SafeCall>;
+    fn safe_calls(&self) -> Vec<SafeCall> {
+        Vec::new()
+    }
 
     /// Reads the current state, live.
     fn query(&self, bus: &Bus, want: &Want, progress: &mut dyn Progress) -> Queried;

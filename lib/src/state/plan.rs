@@ -66,6 +66,27 @@ pub struct Action {
     pub changes: Vec<Change>,
 }
 
+impl Action {
+    /// What a plugin that is built in does, once it is agreed to: the resources are those of the changes.
+    #[must_use]
+    pub fn new(plugin: &str, changes: Vec<Change>, title: String, call: Call, undo: Undo) -> Self {
+        Self {
+            id: String::new(),
+            plugin: plugin.to_owned(),
+            resources: changes.iter().map(|change| change.resource().to_string()).collect(),
+            title,
+            call,
+            via: None,
+            undo,
+            requires_confirmation: true,
+            needs: Vec::new(),
+            preview: None,
+            done: Vec::new(),
+            changes,
+        }
+    }
+}
+
 /// The service's own forecast of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -29,8 +29,8 @@ mod storage;
 pub use settings::Settings;
 
 use crate::base::{Error, Progress, Result, digest};
-use crate::bus::{Bus, SafeCall};
-use crate::plugin::{Failure, Manifest, Queried, Source, StatePlugin, Touched, Want};
+use crate::bus::Bus;
+use crate::plugin::{Failure, Manifest, Queried, StatePlugin, Touched, Want};
 use crate::state::{Action, Change, KeySpec};
 use create::Creation;
 use members::CONTAINERS;
@@ -147,20 +147,8 @@ impl StatePlugin for Lxc {
         &self.name
     }
 
-    fn service(&self) -> Option<&str> {
-        None
-    }
-
     fn keys(&self) -> &BTreeMap<String, KeySpec> {
         &self.keys
-    }
-
-    fn sources(&self) -> BTreeMap<String, Source> {
-        BTreeMap::from([(CONTAINERS.to_owned(), Source::Answer { path: None })])
-    }
-
-    fn read_only_because(&self) -> Option<Error> {
-        None
     }
 
     fn dependencies(&self) -> Vec<String> {
@@ -169,10 +157,6 @@ impl StatePlugin for Lxc {
 
     fn mapping_digest(&self) -> Option<String> {
         Some(digest::of_json("settings", &json!(self.settings)))
-    }
-
-    fn safe_calls(&self) -> Vec<SafeCall> {
-        Vec::new()
     }
 
     fn query(&self, _bus: &Bus, want: &Want, _progress: &mut dyn Progress) -> Queried {

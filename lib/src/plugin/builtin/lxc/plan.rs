@@ -88,20 +88,7 @@ impl Planner<'_> {
     }
 
     fn action(&self, change: &Change, title: String, call: Call, undo: Undo) -> Action {
-        Action {
-            id: String::new(),
-            plugin: self.plugin.to_owned(),
-            resources: vec![change.resource().to_string()],
-            title,
-            call,
-            via: None,
-            undo,
-            requires_confirmation: true,
-            needs: Vec::new(),
-            preview: None,
-            done: Vec::new(),
-            changes: vec![change.clone()],
-        }
+        Action::new(self.plugin, vec![change.clone()], title, call, undo)
     }
 
     fn pct(&self, verb: &str, args: Vec<String>) -> Call {

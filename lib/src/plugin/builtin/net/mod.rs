@@ -18,8 +18,8 @@ mod show;
 mod wishes;
 
 use crate::base::{Error, Kind, Progress, Result, digest};
-use crate::bus::{Bus, SafeCall};
-use crate::plugin::{Failure, Manifest, Owned, Queried, Source, StatePlugin, Touched, Want};
+use crate::bus::Bus;
+use crate::plugin::{Failure, Manifest, Owned, Queried, StatePlugin, Touched, Want};
 use crate::state::{Action, Change, ItemSpec, KeySpec, MemberSpec, PluginState, Strategy};
 use kernel::Snapshot;
 use netlink::Socket;
@@ -106,32 +106,12 @@ impl StatePlugin for NetPlugin {
         NAME
     }
 
-    fn service(&self) -> Option<&str> {
-        None
-    }
-
     fn keys(&self) -> &BTreeMap<String, KeySpec> {
         &self.keys
     }
 
-    fn sources(&self) -> BTreeMap<String, Source> {
-        self.keys.keys().map(|key| (key.clone(), Source::Answer { path: None })).collect()
-    }
-
-    fn read_only_because(&self) -> Option<Error> {
-        None
-    }
-
-    fn dependencies(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     fn mapping_digest(&self) -> Option<String> {
         Some(digest::of_json("settings", &json!(self.settings)))
-    }
-
-    fn safe_calls(&self) -> Vec<SafeCall> {
-        Vec::new()
     }
 
     /// One key of it follows from the others, so whatever is wanted, all is brought.

@@ -14,8 +14,8 @@ mod server;
 mod settings;
 
 use crate::base::{Error, Kind, Progress, Result, digest, secret};
-use crate::bus::{Bus, SafeCall};
-use crate::plugin::{Failure, Manifest, Owned, Queried, Source, StatePlugin, Want};
+use crate::bus::Bus;
+use crate::plugin::{Failure, Manifest, Owned, Queried, StatePlugin, Want};
 use crate::state::{Action, Change, ItemSpec, KeySpec, MemberSpec, PluginState, Strategy};
 use serde_json::{Map, Value, json};
 use server::Server;
@@ -152,20 +152,8 @@ impl StatePlugin for NetmakerPlugin {
         NAME
     }
 
-    fn service(&self) -> Option<&str> {
-        None
-    }
-
     fn keys(&self) -> &BTreeMap<String, KeySpec> {
         &self.keys
-    }
-
-    fn sources(&self) -> BTreeMap<String, Source> {
-        self.keys.keys().map(|key| (key.clone(), Source::Answer { path: None })).collect()
-    }
-
-    fn read_only_because(&self) -> Option<Error> {
-        None
     }
 
     fn dependencies(&self) -> Vec<String> {
@@ -174,10 +162,6 @@ impl StatePlugin for NetmakerPlugin {
 
     fn mapping_digest(&self) -> Option<String> {
         Some(digest::of_json("settings", &json!(self.settings)))
-    }
-
-    fn safe_calls(&self) -> Vec<SafeCall> {
-        Vec::new()
     }
 
     fn query(&self, bus: &Bus, want: &Want, _: &mut dyn Progress) -> Queried {

@@ -35,20 +35,7 @@ pub fn plan(netclient: &str, changes: &[Change], is_back: bool) -> Result<Vec<Ac
 }
 
 fn action(change: &Change, title: String, call: Call, undo: Undo) -> Action {
-    Action {
-        id: String::new(),
-        plugin: NAME.into(),
-        resources: vec![change.resource().to_string()],
-        title,
-        call,
-        via: None,
-        undo,
-        requires_confirmation: true,
-        needs: Vec::new(),
-        preview: None,
-        done: Vec::new(),
-        changes: vec![change.clone()],
-    }
+    Action::new(NAME, vec![change.clone()], title, call, undo)
 }
 
 fn back(class: UndoClass, call: Call) -> Undo {

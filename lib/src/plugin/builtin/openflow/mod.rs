@@ -19,8 +19,8 @@ mod settings;
 mod wishes;
 
 use crate::base::{Error, Kind, Progress, Result, digest};
-use crate::bus::{Bus, SafeCall};
-use crate::plugin::{Failure, Manifest, Owned, Queried, Source, StatePlugin, Want};
+use crate::bus::Bus;
+use crate::plugin::{Failure, Manifest, Owned, Queried, StatePlugin, Want};
 use crate::state::{Action, Change, ItemSpec, KeySpec, MemberSpec, PluginState, Strategy};
 use database::{SYSTEM, Snapshot};
 use serde_json::{Map, Value, json};
@@ -187,20 +187,8 @@ impl StatePlugin for OpenFlowPlugin {
         NAME
     }
 
-    fn service(&self) -> Option<&str> {
-        None
-    }
-
     fn keys(&self) -> &BTreeMap<String, KeySpec> {
         &self.keys
-    }
-
-    fn sources(&self) -> BTreeMap<String, Source> {
-        self.keys.keys().map(|key| (key.clone(), Source::Answer { path: None })).collect()
-    }
-
-    fn read_only_because(&self) -> Option<Error> {
-        None
     }
 
     fn dependencies(&self) -> Vec<String> {
@@ -209,10 +197,6 @@ impl StatePlugin for OpenFlowPlugin {
 
     fn mapping_digest(&self) -> Option<String> {
         Some(digest::of_json("settings", &json!(self.settings)))
-    }
-
-    fn safe_calls(&self) -> Vec<SafeCall> {
-        Vec::new()
     }
 
     fn query(&self, _: &Bus, _: &Want, _: &mut dyn Progress) -> Queried {

@@ -43,20 +43,7 @@ pub fn plan(snapshot: &Snapshot, changes: &[Change], current: &Map<String, Value
 }
 
 fn action(changes: Vec<Change>, title: String, call: Call, undo: Undo) -> Action {
-    Action {
-        id: String::new(),
-        plugin: NAME.into(),
-        resources: changes.iter().map(|change| change.resource().to_string()).collect(),
-        title,
-        call,
-        via: None,
-        undo,
-        requires_confirmation: true,
-        needs: Vec::new(),
-        preview: None,
-        done: Vec::new(),
-        changes,
-    }
+    Action::new(NAME, changes, title, call, undo)
 }
 
 /// A change of a bridge or a port.

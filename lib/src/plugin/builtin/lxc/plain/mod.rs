@@ -104,20 +104,8 @@ impl Planner<'_> {
     }
 
     fn action(&self, change: &Change, title: String, call: Call, undo: Undo) -> Action {
-        Action {
-            id: String::new(),
-            plugin: self.plugin.to_owned(),
-            resources: vec![change.resource().to_string()],
-            done: vec![title.clone()],
-            title,
-            call,
-            via: None,
-            undo,
-            requires_confirmation: true,
-            needs: Vec::new(),
-            preview: None,
-            changes: vec![change.clone()],
-        }
+        let done = vec![title.clone()];
+        Action { done, ..Action::new(self.plugin, vec![change.clone()], title, call, undo) }
     }
 
     /// A call of one of LXC's tools.

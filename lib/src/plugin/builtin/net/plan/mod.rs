@@ -136,22 +136,10 @@ impl<'a> Planner<'a> {
         undo: Undo,
         change: Option<Change>,
     ) {
-        let resource =
-            change.as_ref().map_or_else(|| format!("{NAME}/{INTERFACES}/{name}"), |c| c.resource().to_string());
-        let action = Action {
-            id: String::new(),
-            plugin: NAME.into(),
-            resources: vec![resource],
-            title,
-            call,
-            via: None,
-            undo,
-            requires_confirmation: true,
-            needs: Vec::new(),
-            preview: None,
-            done: Vec::new(),
-            changes: change.into_iter().collect(),
-        };
+        let mut action = Action::new(NAME, change.into_iter().collect(), title, call, undo);
+        if action.resources.is_empty() {
+            action.resources = vec![format!("{NAME}/{INTERFACES}/{name}")];
+        }
         self.steps.push(Step { phase, rank, action });
     }
 
