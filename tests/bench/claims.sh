@@ -2,6 +2,7 @@
 # claims.sh BIN > docs/claims.md : the numbers and promises of op-dbus' first design beside what holds, each figure with the
 # command that prints it. Run on an idle machine, as root: it measures.
 set -euo pipefail
+shopt -s inherit_errexit
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 bin=$(readlink -f "$1")
 rounds=${ROUNDS:-11}
@@ -17,13 +18,16 @@ echo 'measuring containers...' >&2
 op-dbus-lxc-bench "$rounds" >"$work/containers" 2>"$work/said" || { cat "$work/said" >&2; exit 1; }
 # The files of the documentation for text; 256 vectors for vectors.
 cat docs/*.md >"$work/text"
-head -n 256 "$work/text" | op-embed --input text --format raw >"$work/vectors" 2>/dev/null
+grep . "$work/text" | sort -u | head -n 256 | op-embed --input text --format raw >"$work/vectors" 2>/dev/null
 
 time_of() { # us
   awk -v us="$1" 'BEGIN { if (us < 1000) printf "%.1f us", us; else printf "%.1f ms", us / 1000 }'
 }
 access() { # ACCESS PART
-  time_of "$(jq --arg a "$1" --arg p "$2" '.accesses[] | select(.access == $a and .part == $p) | .us' "$work/layers")"
+  local us
+  us=$(jq -e --arg a "$1" --arg p "$2" '.accesses[] | select(.access == $a and .part == $p) | .us' "$work/layers") ||
+    { echo "claims.sh: op-embed bench --layers says nothing of: $1, $2" >&2; exit 1; }
+  time_of "$us"
 }
 layer() { jq -r --arg l "$1" '.layers[] | select(.layer == $l) | if .ratio then "\(.ratio * 10 | round / 10)x" else .what end' "$work/layers"; }
 ms() { awk -v line="$2" -v skip="${3:-0}" 'index($0, line) && n++ == skip { for (i = 1; i <= NF; i++) if ($i + 0 > 0 && $i ~ /^[0-9.]+$/) { print $i " ms"; exit } }' "$work/$1"; }
@@ -44,9 +48,9 @@ signatures verified, the record kept and data on the disk.
 HEAD
 layers='`op-embed bench --layers`'
 row 'computing an embedding takes 10 ms' "$(access first compute)" "$layers" 'the built-in model; a larger one takes longer ([embeddings](embeddings.md))'
-row 'the first access takes 11 ms, saving 1 ms of it' "$(access first all), saving $(access first save)" "$layers" 'saving waits for the disk; without waiting it takes '"$(access first 'save without waiting for the disk')"
-row 'the second takes 0.16 ms, a hit 0.1 ms' "$(access second 'all: key, index, checksum, copy')" "$layers" 'in the process; a program that is started for it takes milliseconds'
-row 'after a reboot 5 ms' "$(access 'after a reboot' 'all, from the disk')" "$layers" 'and opening the cache, once: '"$(access 'after a reboot' 'open the cache')"
+row 'the first access takes 11 ms, saving 1 ms of it' "$(access first 'all, with fsync'), saving $(access first 'save, with fsync')" "$layers" 'saving waits for the disk; without waiting it takes '"$(access first 'save, without fsync')"
+row 'the second takes 0.16 ms, a hit 0.1 ms' "$(access second all)" "$layers" 'in the process; a program that is started for it takes milliseconds'
+row 'after a reboot 5 ms' "$(access 'after a reboot' all)" "$layers" "$(access 'after a reboot' 'open the cache') of it opens the cache, once"
 row 'the third access takes 0.1 ms' "$(access third all)" "$layers" ''
 row 'caching: 100 times' "$(layer caching)" "$layers" 'the ratio of computing to looking up: a slower model makes it larger, and nothing else does'
 row 'NUMA: 1.3 times' "$(layer NUMA)" "$layers" 'between nodes memory takes 1.5 to 2 times as long; how much of it shows depends on the work'
