@@ -79,7 +79,7 @@ fn gather(answers: mpsc::Receiver<(&String, Result<Answer>)>, count: usize, cli:
         progress.say("asking machines", Some(((nth + 1) * 100 / count) as u8));
     }
     progress.finish();
-    if !cli.out.look().is_json {
+    if !cli.out.look().is_json && has_answer {
         rows.sort_by(|one, other| one[0].cmp(&other[0]));
         answers::hosts(&mut cli.out, &rows)?;
     }

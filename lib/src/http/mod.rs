@@ -1,5 +1,5 @@
-//! Downloads and requests: the one place that speaks HTTP. Everything is bounded, in bytes and in time, and what was cut off is gone on
-//! with where it ended.
+//! Downloads and requests: the one place that speaks HTTP. Everything is bounded, in bytes and in time, and what was cut off
+//! is gone on with where it ended.
 
 mod get;
 mod proxy;
