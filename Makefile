@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PROGRAMS := op-discover op-query op-apply op-install op-snapshot op-audit op-embed op-dbus
+ALL_BUT_EMBED := $(filter-out op-embed,$(PROGRAMS))
 PREFIX ?= /usr/local
 # What the package and the archives are made of: release, or debug for tests.
 PROFILE ?= release
@@ -19,15 +20,20 @@ build: ## the programs, optimised, in target/release
 	@set -e; for p in $(PROGRAMS); do cargo build --locked --release -p $$p; done
 
 demo: deps ## discover, create, query, plan, apply, verify: real services in a throw-away root
-	@cargo build --locked --quiet $(PROGRAMS:%=-p %)
+	@cargo build --locked --quiet $(ALL_BUT_EMBED:%=-p %)
+	@cargo build --locked --quiet -p op-embed
 	@tests/demo.sh
 
+# Package by package, so that each is built as it ships: --workspace would give all of them op-embed's features, and
+# link its engine into a hundred test programs.
 test: deps lint ## everything but the VM: lints, pure logic, programs, real services, a booted machine (as root)
-	@set -e; for p in $(filter-out op-embed,$(PROGRAMS)); do cargo build --locked --quiet -p $$p; done
 	@tests/root/build.sh >/dev/null
 	@tests/machine/build.sh >/dev/null
 	@tests/tools.sh >/dev/null
-	cargo test --locked --workspace
+	cargo test --locked $(ALL_BUT_EMBED:%=-p %)
+	cargo test --locked -p op-embed
+	cargo test --locked -p op_dbus --lib --features engine
+	cargo test --locked -p op_dbus -p op_dbus_tests
 	@tests/folders.sh
 
 test-vm: test ## the same, and what needs a virtual machine with two NUMA nodes
