@@ -241,8 +241,11 @@ fn activate(
     ledger.activate(version, draft.as_ref().or(was_active.as_ref()));
     keep(store, name, version, fetched, &ledger)?;
     // What a crash leaves until here is a note about a version that is not there, which nobody misses.
-    volumes.sync(staging)?;
+    if has_snapshot || !volumes.are_subvolumes() {
+        volumes.sync(staging)?;
+    }
     if !has_snapshot {
+        // On btrfs this is the commit that has all of the above on the disk: both share the same bytes.
         volumes.snapshot(staging, &store.root().plugin_snapshot(name, version), Access::ReadOnly)?;
     }
     volumes.seal(staging)?;
@@ -314,9 +317,9 @@ pub(super) fn keep_draft(
 }
 
 /// Keeps the package as it came, for `op-install verify`, and what is known of it. On btrfs it is on the disk with the
-/// next [`sync`](crate::store::Volumes::sync) of anything; elsewhere, that writes one folder only.
+/// next commit of anything; elsewhere, that writes one folder only.
 fn keep(store: &Store, name: &PluginName, version: &Version, fetched: &Fetched, ledger: &Ledger) -> Result<()> {
-    let durability = if store.volumes().are_subvolumes() { Durability::Cache } else { Durability::Durable };
+    let durability = if store.volumes().are_subvolumes() { Durability::Whole } else { Durability::Durable };
     let [package, signature, gpg] = ledger::kept(store.root(), name, version);
     for (path, text) in [(signature, &fetched.signature), (gpg, &fetched.gpg)] {
         match text {

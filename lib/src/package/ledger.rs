@@ -6,7 +6,7 @@ use super::trust::Trust;
 use super::verify::Verified;
 use crate::base::name::PluginName;
 use crate::base::{Error, Result};
-use crate::store::file::{self, Durability, Staged};
+use crate::store::file::{self, Durability};
 use crate::store::{StateRoot, Store};
 use semver::{BuildMetadata, Version};
 use serde::{Deserialize, Serialize};
@@ -109,11 +109,6 @@ impl Ledger {
     /// Keeps it.
     pub fn write_with(&self, store: &Store, name: &PluginName, durability: Durability) -> Result<()> {
         file::replace(&path(store.root(), name), self.text()?.as_bytes(), durability)
-    }
-
-    /// Has it wait beside the one that is kept.
-    pub fn stage(&self, store: &Store, name: &PluginName) -> Result<Staged> {
-        file::stage(&path(store.root(), name), self.text()?.as_bytes())
     }
 
     fn text(&self) -> Result<String> {

@@ -9,7 +9,7 @@ use super::trail::{Change, Trail};
 use super::versions::snapshots;
 use crate::base::name::PluginName;
 use crate::base::{Error, Kind, Result};
-use crate::store::file::{Durability, Staged};
+use crate::store::file::Durability;
 use crate::store::{Access, Store};
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -85,19 +85,11 @@ fn roll_back(store: &Store, trail: &Trail, name: &PluginName, to: Option<&Versio
             from = Some(keep_draft(store, name, &mut ledger, &active, from.as_ref())?);
         }
         ledger.activate(&target, from.as_ref());
-        // The folder says which version is active: a note that is one step behind costs the next rollback its default. On
-        // btrfs the commit at the end writes it; a draft that was kept is not to be forgotten.
-        let note = if is_sealed && store.volumes().are_subvolumes() {
-            Some(ledger.stage(store, name)?)
-        } else {
-            ledger.write_with(store, name, Durability::Whole)?;
-            None
-        };
+        ledger.write_with(store, name, Durability::Whole)?;
         switch(store, name, &incoming)?;
-        Ok((from, note))
+        Ok(from)
     })();
-    let (run, (from, note)) = run.end(store, done)?;
-    note.map_or(Ok(()), Staged::put)?;
+    let (run, from) = run.end(store, done)?;
     Ok(report(from.as_ref(), Some(run)))
 }
 

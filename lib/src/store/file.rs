@@ -1,5 +1,6 @@
 //! Files that are replaced whole or not at all.
 
+use super::ordered;
 use super::stream::Stream;
 use crate::base::{Error, Result};
 use std::fs::{self, File, OpenOptions};
@@ -17,7 +18,7 @@ pub enum Durability {
     Durable,
     /// The same, and its pages leave the memory again: nobody reads it soon, and others need the room.
     Recorded,
-    /// After a power cut there is this file or the one before, whole.
+    /// After a power cut there is this file or the one before, whole. On btrfs that takes no trip to the disk.
     Whole,
     /// Losing it costs time, never data.
     Cache,
@@ -37,12 +38,15 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> 
                 stream.write_all(bytes)?;
                 stream.finish()?;
             }
-            _ => {
+            Durability::Durable => {
                 file.write_all(bytes)?;
-                if durability != Durability::Cache {
-                    file.sync_all()?;
-                }
+                file.sync_all()?;
             }
+            Durability::Whole => {
+                file.write_all(bytes)?;
+                ordered::bytes_first(&file)?;
+            }
+            Durability::Cache => file.write_all(bytes)?,
         }
         fs::rename(&staging, path)?;
         if matches!(durability, Durability::Durable | Durability::Recorded) {
@@ -54,36 +58,6 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> 
         let _ = fs::remove_file(&staging);
         attempt(&e)
     })
-}
-
-/// Bytes that wait beside a file to take its place.
-#[derive(Debug)]
-#[must_use = "it takes the place when it is told to"]
-pub struct Staged {
-    staging: PathBuf,
-    path: PathBuf,
-}
-
-/// Writes `bytes` beside `path`. Once they are on the disk, by a sync of the whole file system, they may take its place.
-pub fn stage(path: &Path, bytes: &[u8]) -> Result<Staged> {
-    let staging = staging_of(path);
-    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staging);
-    written.and_then(|mut file| file.write_all(bytes)).map_err(|e| Error::io("write", path, &e))?;
-    Ok(Staged { staging, path: path.to_owned() })
-}
-
-impl Staged {
-    /// Takes the file's place: after a power cut there is this one or the one before, whole.
-    pub fn put(self) -> Result<()> {
-        fs::rename(&self.staging, &self.path).map_err(|e| Error::io("write", &self.path, &e))
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        // There is none any more when it took its place.
-        let _ = fs::remove_file(&self.staging);
-    }
 }
 
 fn staging_of(path: &Path) -> PathBuf {
