@@ -90,28 +90,39 @@ impl StateManager<'_> {
         planned: &Planned,
         report: &mut Report,
     ) -> Option<Error> {
+        // As a rule one look shows both: where nothing is left to be done, each action did what it was to do.
+        if self.left_of(goal, options, planned).is_empty() {
+            return None;
+        }
         self.verify_actions(&planned.plugins, &planned.plan.actions, report)
             .or_else(|| self.verify_goal(goal, options, planned))
     }
 
-    /// What was wanted and had not to be changed may have been changed by a call that was made for something else.
-    fn verify_goal(&mut self, goal: &Goal, options: &Options, planned: &Planned) -> Option<Error> {
-        let order: Vec<String> = planned.plugins.keys().cloned().collect();
-        let changes: Vec<Change> = planned.plan.actions.iter().flat_map(|action| action.changes.clone()).collect();
-        let longest = planned.plugins.values().map(|plugin| settle(plugin.as_ref(), &changes)).max();
-        let mut left = Vec::new();
-        for wait in waits(longest.unwrap_or_default()) {
-            std::thread::sleep(wait);
-            left = match goal {
-                Goal::State(document) => match self.differences(document, options, &planned.plugins, &order) {
+    /// What there would be to do now.
+    fn left_of(&mut self, goal: &Goal, options: &Options, planned: &Planned) -> Vec<Error> {
+        match goal {
+            Goal::State(document) => {
+                let order: Vec<String> = planned.plugins.keys().cloned().collect();
+                match self.differences(document, options, &planned.plugins, &order) {
                     Ok(found) => {
                         let changes = found.changes.values().flatten().map(disturbed);
                         changes.chain(found.errors).collect()
                     }
                     Err(error) => vec![error],
-                },
-                Goal::Rollback(target) => self.not_back(target, &planned.plugins).iter().map(disturbed).collect(),
-            };
+                }
+            }
+            Goal::Rollback(target) => self.not_back(target, &planned.plugins).iter().map(disturbed).collect(),
+        }
+    }
+
+    /// What was wanted and had not to be changed may have been changed by a call that was made for something else.
+    fn verify_goal(&mut self, goal: &Goal, options: &Options, planned: &Planned) -> Option<Error> {
+        let changes: Vec<Change> = planned.plan.actions.iter().flat_map(|action| action.changes.clone()).collect();
+        let longest = planned.plugins.values().map(|plugin| settle(plugin.as_ref(), &changes)).max();
+        let mut left = Vec::new();
+        for wait in waits(longest.unwrap_or_default()) {
+            std::thread::sleep(wait);
+            left = self.left_of(goal, options, planned);
             if left.is_empty() {
                 return None;
             }

@@ -138,7 +138,8 @@ impl StateManager<'_> {
         if !plan.is_empty() {
             self.step(Step::Vectorize);
         }
-        let mut asking = self.trail.ask_for_vectors(plan);
+        let intentions = trail::intentions(plan);
+        let mut asking = self.trail.ask_for_vectors(&intentions);
         let fresh = given.as_ref().map_or(Ok(()), |given| given.check_fresh(plan));
         let agreed = fresh.and_then(|()| self.agree(&planned, &options, confirm));
         agreed.inspect_err(|error| self.trail.refusal(Some(plan), error))?;
@@ -147,7 +148,7 @@ impl StateManager<'_> {
         }
         self.check_free(plan)?;
         let run = checkpoints::new_run(self.root, plan)?;
-        let intent = self.trail.intent(&run, plan, &self.versions(plan))?;
+        let intent = self.trail.intent(&run, plan, intentions, &self.versions(plan))?;
         let mut report = Report::new(&run, &plan.actions);
         let window = options.confirm_within.as_ref();
         let prepared = self.prepare(&run, &goal, &planned, window);

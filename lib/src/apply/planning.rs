@@ -98,7 +98,7 @@ impl StateManager<'_> {
         give_up_on(&mut errors)?;
         let order = in_order(&plugins)?;
         self.step(Step::Query);
-        let read = self.read_wanted(document, options, &plugins, &order)?;
+        let read = self.read_wanted(document, options, &plugins, &order, Self::read)?;
         self.step(Step::Diff);
         let Differences { current, changes, mut errors } = compare(&plugins, read);
         give_up_on(&mut errors)?;
@@ -148,7 +148,7 @@ impl StateManager<'_> {
         found
     }
 
-    /// How what there is now differs from `document`, of whose plugins `order` has the names.
+    /// How what there is after a change differs from `document`, of whose plugins `order` has the names.
     pub(super) fn differences(
         &mut self,
         document: &StateDocument,
@@ -156,7 +156,7 @@ impl StateManager<'_> {
         plugins: &Plugins,
         order: &[String],
     ) -> Result<Differences> {
-        let read = self.read_wanted(document, options, plugins, order)?;
+        let read = self.read_wanted(document, options, plugins, order, Self::read_again)?;
         Ok(compare(plugins, read))
     }
 
@@ -167,6 +167,7 @@ impl StateManager<'_> {
         options: &Options,
         plugins: &Plugins,
         order: &[String],
+        read: fn(&mut Self, &dyn StatePlugin, &Want) -> Result<Queried>,
     ) -> Result<Vec<Read>> {
         let ledger = Ledger::read(self.root)?;
         let mut all = Vec::new();
@@ -179,7 +180,7 @@ impl StateManager<'_> {
                 Ok(state) => {
                     self.bus.allow(plugin.safe_calls());
                     let wanted = wanted(plugin.as_ref(), state, &removal);
-                    let now = self.read(plugin.as_ref(), &Want::Keys(wanted.clone()))?;
+                    let now = read(self, plugin.as_ref(), &Want::Keys(wanted.clone()))?;
                     Some((wanted, now))
                 }
                 Err(_) => None,

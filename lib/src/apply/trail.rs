@@ -43,9 +43,8 @@ impl Trail {
     }
 
     /// Asks for the vectors of what a plan is about to do, while it is done.
-    pub(super) fn ask_for_vectors(&self, plan: &Plan) -> Asking {
-        let entries: Vec<Value> = plan.actions.iter().map(intended).collect();
-        Asking::begin(self.op_embed.as_ref(), &entries)
+    pub(super) fn ask_for_vectors(&self, entries: &[Value]) -> Asking {
+        Asking::begin(self.op_embed.as_ref(), entries)
     }
 
     /// Keeps the vectors of a run's blocks, as far as they came in time. What did not is filled in later.
@@ -74,7 +73,13 @@ impl Trail {
     }
 
     /// Records what is about to be done, and keeps room to say how it ended. What cannot be recorded is not done.
-    pub(super) fn intent(&self, run: &str, plan: &Plan, versions: &BTreeMap<String, String>) -> Result<Block> {
+    pub(super) fn intent(
+        &self,
+        run: &str,
+        plan: &Plan,
+        entries: Vec<Value>,
+        versions: &BTreeMap<String, String>,
+    ) -> Result<Block> {
         let mut detail = json!({
             "plan": plan.digest,
             "owner": plan.owner,
@@ -83,7 +88,6 @@ impl Trail {
             "target": self.target,
         });
         without_null(&mut detail);
-        let entries: Vec<Value> = plan.actions.iter().map(intended).collect();
         let size = entries.iter().map(|entry| entry.to_string().len()).sum::<usize>();
         let told = self.chain.reserve(run, 2 * size as u64 + (64 << 10));
         let told = told.and_then(|()| self.append(Kind::Intent, Some(run), detail, entries));
@@ -154,6 +158,11 @@ impl Trail {
         let entries = plan.map(|plan| plan.actions.iter().map(intended).collect()).unwrap_or_default();
         let _ = self.append(Kind::Refusal, None, json!({"error": said(error), "target": self.target}), entries);
     }
+}
+
+/// The actions of a plan before they are made.
+pub(super) fn intentions(plan: &Plan) -> Vec<Value> {
+    plan.actions.iter().map(intended).collect()
 }
 
 /// An action before it is made: the exact call, what is there, what is wanted, and how it would be taken back.

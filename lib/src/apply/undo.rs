@@ -172,13 +172,7 @@ impl StateManager<'_> {
             }
             std::thread::sleep(wait);
             let want = Want::of_changes(&left);
-            let mut now = plugin.query(self.bus, &want, self.progress);
-            if let Some(cache) = &self.cache {
-                cache.keep(plugin, &want, &now);
-            }
-            if self.complete(plugin, &want, &mut now).is_err() {
-                break;
-            }
+            let Ok(now) = self.read_again(plugin, &want) else { break };
             left.retain(|change| {
                 let spec = plugin.keys().get(&change.resource().key);
                 spec.is_none_or(|spec| change.holds_in(&now.values, spec) != Some(true))

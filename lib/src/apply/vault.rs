@@ -142,6 +142,16 @@ impl StateManager<'_> {
         Ok(queried)
     }
 
+    /// The same, kept for those who ask for kept answers.
+    pub(super) fn read_again(&mut self, plugin: &dyn StatePlugin, want: &Want) -> Result<Queried> {
+        let mut queried = plugin.query(self.bus, want, self.progress);
+        if let Some(cache) = &self.cache {
+            cache.keep(plugin, want, &queried);
+        }
+        self.complete(plugin, want, &mut queried)?;
+        Ok(queried)
+    }
+
     /// Adds references to the secrets that were written to what a plugin told.
     pub(super) fn complete(&self, plugin: &dyn StatePlugin, want: &Want, queried: &mut Queried) -> Result<()> {
         if plugin.keys().values().any(|spec| !spec.secrets.is_empty()) {

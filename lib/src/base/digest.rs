@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// `sha256:...` of `value` in the domain `tag`; the same value in another domain has another digest.
 ///
@@ -15,6 +17,25 @@ pub fn of_json(tag: &str, value: &Value) -> String {
     let mut value = value.clone();
     large_integers_as_text(&mut value);
     of_bytes(tag, &canonical(&value).unwrap_or_default())
+}
+
+/// The same of an object with these members, which may be large and are not put together for it.
+#[must_use]
+pub fn of_members(tag: &str, members: &BTreeMap<&str, Cow<'_, Value>>) -> String {
+    if !members.iter().all(|(name, value)| name.is_ascii() && is_canonical(value)) {
+        let members = members.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into_owned()));
+        return of_json(tag, &Value::Object(members.collect()));
+    }
+    let mut bytes = Vec::new();
+    for (name, value) in members {
+        bytes.extend_from_slice(if bytes.is_empty() { b"{" } else { b"," });
+        // Into memory, nothing fails.
+        let _ = serde_json::to_writer(&mut bytes, name);
+        bytes.push(b':');
+        let _ = serde_json::to_writer(&mut bytes, value.as_ref());
+    }
+    bytes.extend_from_slice(if bytes.is_empty() { b"{}" } else { b"}" });
+    of_bytes(tag, &bytes)
 }
 
 /// The canonical JSON of `value`, as RFC 8785 writes it.
@@ -155,5 +176,19 @@ mod tests {
             assert_ne!(of(&["a", "b"]), of(other), "{other:?}");
         }
         assert_ne!(Fields::begin("key").end(), Fields::begin("yek").end());
+    }
+
+    #[test]
+    fn members_are_digested_as_the_object_they_make() {
+        for object in [
+            json!({}),
+            json!({"b": {"y": [1, "x"], "a": null}, "a": 2}),
+            json!({"half": 0.5, "large": u64::MAX}),
+            json!({"\u{e9}": 1, "e": 2}),
+        ] {
+            let members = object.as_object().unwrap().iter();
+            let members = members.map(|(name, value)| (name.as_str(), Cow::Borrowed(value))).collect();
+            assert_eq!(of_members("t", &members), of_json("t", &object));
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::change::Change;
 use crate::base::{Call, Error, Kind, Result, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// How an action is taken back.
@@ -249,18 +250,18 @@ impl Plan {
     }
 
     fn compute_digest(&self) -> String {
-        let mut content = json!({
-            "owner": self.owner,
-            "prune": self.prune,
-            "desired": self.desired,
-            "base": self.base,
-            "mappings": self.mappings,
-            "actions": self.actions,
-        });
+        let mut content = BTreeMap::from([
+            ("owner", Cow::Owned(json!(self.owner))),
+            ("prune", Cow::Owned(json!(self.prune))),
+            ("desired", Cow::Borrowed(&self.desired)),
+            ("base", Cow::Owned(json!(self.base))),
+            ("mappings", Cow::Owned(json!(self.mappings))),
+            ("actions", Cow::Owned(json!(self.actions))),
+        ]);
         if !self.checkpoints.is_empty() {
-            content["checkpoints"] = json!(self.checkpoints);
+            content.insert("checkpoints", Cow::Owned(json!(self.checkpoints)));
         }
-        digest::of_json("plan", &content)
+        digest::of_members("plan", &content)
     }
 }
 

@@ -42,7 +42,15 @@ impl<'a> Wishes<'a> {
 
     /// The desired state in the form of a query; every problem when there are some.
     pub fn normalised(mut self, desired: &PluginState, owned: &Owned) -> Result<PluginState> {
-        let mut state = desired.clone();
+        // What is read here is not copied: it may be ten thousand flows.
+        let is_ours = |key: &str| [BRIDGES, PORTS, FLOWS, POLICIES].contains(&key);
+        let others = desired.values.iter().filter(|(key, _)| !is_ours(key));
+        let absent = desired.absent.iter().filter(|(key, _)| !is_ours(key));
+        let mut state = PluginState {
+            values: others.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            absent: absent.map(|(key, items)| (key.clone(), items.clone())).collect(),
+            observed: desired.observed.clone(),
+        };
         let is_said = |key: &str| desired.values.contains_key(key) || desired.absent.contains_key(key);
         let (has_flows, has_ports) = (is_said(FLOWS) || is_said(POLICIES), is_said(PORTS));
         for key in [BRIDGES, PORTS, FLOWS] {
@@ -64,8 +72,6 @@ impl<'a> Wishes<'a> {
         self.policies(desired, &mut policies_gone);
         Error::all(std::mem::take(&mut self.errors)).map_or(Ok(()), Err)?;
         let flows = self.flow_items(&policies_gone)?;
-        state.values.remove(POLICIES);
-        state.absent.remove(POLICIES);
         for (key, items, is_said) in
             [(BRIDGES, self.bridges, is_said(BRIDGES)), (PORTS, self.ports, has_ports), (FLOWS, flows, has_flows)]
         {
@@ -74,7 +80,6 @@ impl<'a> Wishes<'a> {
             }
         }
         for (key, items) in self.absent {
-            state.absent.remove(key);
             if !items.is_empty() {
                 state.absent.insert(key.into(), items.into_iter().collect());
             }
