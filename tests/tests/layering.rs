@@ -68,6 +68,7 @@ const UNSAFE: &[&str] = &[
     "embed/map.rs",
     "embed/simd.rs",
     "numa/sys.rs",
+    "store/ordered.rs",
     "store/stream.rs",
 ];
 

@@ -9,6 +9,7 @@ pub mod checkpoints;
 pub mod confirmation;
 mod ledger;
 mod mismatch;
+mod order;
 pub mod pending;
 mod planning;
 pub mod query;

@@ -1,7 +1,8 @@
 //! Rolling back: the reverse of what runs did, planned live and applied like any other change.
 
 use super::checkpoints::{self, Checkpoint};
-use super::planning::{Planned, in_order};
+use super::order::in_order;
+use super::planning::Planned;
 use super::{Plugins, StateManager};
 use crate::base::{Error, Result};
 use crate::plugin::Want;

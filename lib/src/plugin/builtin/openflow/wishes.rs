@@ -44,15 +44,13 @@ impl<'a> Wishes<'a> {
     pub fn normalised(mut self, desired: &PluginState, owned: &Owned) -> Result<PluginState> {
         // What is read here is not copied: it may be ten thousand flows.
         let is_ours = |key: &str| [BRIDGES, PORTS, FLOWS, POLICIES].contains(&key);
-        let others = desired.values.iter().filter(|(key, _)| !is_ours(key));
+        let values = desired.values.iter().filter(|(key, _)| !is_ours(key));
+        let values = values.map(|(key, value)| (key.clone(), value.clone())).collect();
         let absent = desired.absent.iter().filter(|(key, _)| !is_ours(key));
-        let mut state = PluginState {
-            values: others.map(|(key, value)| (key.clone(), value.clone())).collect(),
-            absent: absent.map(|(key, items)| (key.clone(), items.clone())).collect(),
-            observed: desired.observed.clone(),
-        };
+        let absent = absent.map(|(key, items)| (key.clone(), items.clone())).collect();
+        let mut state = PluginState { values, absent, observed: desired.observed.clone() };
         let is_said = |key: &str| desired.values.contains_key(key) || desired.absent.contains_key(key);
-        let (has_flows, has_ports) = (is_said(FLOWS) || is_said(POLICIES), is_said(PORTS));
+        let has_flows = is_said(FLOWS) || is_said(POLICIES);
         for key in [BRIDGES, PORTS, FLOWS] {
             let listed = desired.absent.get(key).into_iter().flatten().cloned();
             self.absent.insert(key, listed.collect());
@@ -73,16 +71,14 @@ impl<'a> Wishes<'a> {
         Error::all(std::mem::take(&mut self.errors)).map_or(Ok(()), Err)?;
         let flows = self.flow_items(&policies_gone)?;
         for (key, items, is_said) in
-            [(BRIDGES, self.bridges, is_said(BRIDGES)), (PORTS, self.ports, has_ports), (FLOWS, flows, has_flows)]
+            [(BRIDGES, self.bridges, is_said(BRIDGES)), (PORTS, self.ports, is_said(PORTS)), (FLOWS, flows, has_flows)]
         {
             if is_said || !items.is_empty() {
                 state.values.insert(key.into(), Value::Object(items));
             }
         }
-        for (key, items) in self.absent {
-            if !items.is_empty() {
-                state.absent.insert(key.into(), items.into_iter().collect());
-            }
+        for (key, items) in self.absent.into_iter().filter(|(_, items)| !items.is_empty()) {
+            state.absent.insert(key.into(), items.into_iter().collect());
         }
         Ok(state)
     }
