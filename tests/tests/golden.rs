@@ -53,6 +53,10 @@ fn images_are_made_listed_renewed_and_deleted() {
         (&json!("made"), &json!(["debian", "13"]), &json!(true))
     );
     let path = PathBuf::from(image["path"].as_str().unwrap());
+    let (code, told, stderr) = node.run("op-audit", &["show", "1"], "");
+    let event = &told["entries"][0]["event"];
+    assert_eq!((code, &event["what"]), (0, &json!("a golden image was made")), "{stderr}");
+    assert_eq!((&event["about"]["name"], &event["about"]["path"]), (&json!("debian-minimal"), &image["path"]));
     // btrfs itself says that it is a subvolume nobody can write to, and that it is the only one.
     assert_eq!(btrfs(&["property", "get"], &path), "ro=true\n");
     let listed = btrfs(&["subvolume", "list", "-r"], &node.disk.path());

@@ -1,10 +1,14 @@
 //! Golden images: read-only subvolumes from which containers are made in the time of a snapshot.
 
-use op_dbus::base::{Error, Result};
+use op_dbus::audit::events;
+use op_dbus::base::{Error, Kind, Result};
 use op_dbus::cli::show_golden::GoldenOutcome;
 use op_dbus::cli::{Cli, show_golden};
+use op_dbus::plugin::builtin::lxc::golden::Image;
 use op_dbus::plugin::builtin::lxc::making::{self, From, Make};
 use op_dbus::plugin::builtin::lxc::{self, Settings, golden};
+use op_dbus::store::StateRoot;
+use serde_json::json;
 
 /// make, list, renew and delete golden images of containers
 #[derive(argh::FromArgs, argh::ArgsInfo)]
@@ -116,7 +120,7 @@ fn create(args: &Create, settings: &Settings, cli: &mut Cli) -> Result<()> {
     let mut progress = cli.out.progress();
     let image = making::create(settings, &make, &mut progress)?;
     progress.finish();
-    show_golden::done(&mut cli.out, GoldenOutcome::Made, image)
+    done(cli, &root, GoldenOutcome::Made, image)
 }
 
 fn update(args: &Update, settings: &Settings, cli: &mut Cli) -> Result<()> {
@@ -129,7 +133,7 @@ fn update(args: &Update, settings: &Settings, cli: &mut Cli) -> Result<()> {
     let mut progress = cli.out.progress();
     let image = making::update(settings, &args.name, &from, &mut progress)?;
     progress.finish();
-    show_golden::done(&mut cli.out, GoldenOutcome::Updated, image)
+    done(cli, &root, GoldenOutcome::Updated, image)
 }
 
 fn delete(args: &Delete, settings: &Settings, cli: &mut Cli) -> Result<()> {
@@ -139,5 +143,23 @@ fn delete(args: &Delete, settings: &Settings, cli: &mut Cli) -> Result<()> {
     let root = cli.root()?;
     let _store = cli.store(&root, args.lock_timeout.as_deref())?;
     let image = golden::delete(settings, &image.name).map_err(|error: Error| error.or_on(args.name.clone()))?;
-    show_golden::done(&mut cli.out, GoldenOutcome::Deleted, image)
+    done(cli, &root, GoldenOutcome::Deleted, image)
+}
+
+/// Records what was done, and says it.
+fn done(cli: &mut Cli, root: &StateRoot, outcome: GoldenOutcome, image: Image) -> Result<()> {
+    let about = json!({
+        "name": image.name,
+        "storage": image.storage,
+        "path": image.path,
+        "template_id": image.template_id,
+        "from": image.from,
+    });
+    let program = (cli.actor(), cli.program.as_str());
+    let recorded = events::record(root, program, ("op-snapshot", "golden images"), outcome.told(), about);
+    recorded.map_err(|error| {
+        let message = format!("it was done, but the audit trail does not say so: {}", error.message);
+        Error { kind: Kind::Residue, message, ..error }
+    })?;
+    show_golden::done(&mut cli.out, outcome, image)
 }

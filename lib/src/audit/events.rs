@@ -7,9 +7,12 @@
 use super::actor::Actor;
 use super::block::Kind;
 use super::chain::{Chain, Draft};
+use super::journal;
 use crate::base::{Error, Result};
+use crate::store::StateRoot;
 use serde_json::{Value, json};
 use std::io::{BufRead, Read};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -72,6 +75,30 @@ pub fn append(
             return Ok(appended);
         }
     }
+}
+
+/// Records what a program of op-dbus did outside of runs: `what`, and all there is to say about it.
+pub fn record(
+    root: &StateRoot,
+    (actor, program): (Actor, &str),
+    (source, target): (&str, &str),
+    what: &str,
+    mut about: Value,
+) -> Result<()> {
+    if let Some(about) = about.as_object_mut() {
+        about.retain(|_, value| !value.is_null());
+    }
+    root.make_parent(&root.blocks().join("x"))?;
+    let block = Chain::open(root)?.append(Draft {
+        kind: Kind::Events,
+        run: None,
+        actor,
+        program: program.to_owned(),
+        detail: Some(json!({"target": target})),
+        entries: vec![json!({"source": source, "event": {"what": what, "about": about}})],
+    })?;
+    journal::tell(Path::new(journal::SOCKET), &block);
+    Ok(())
 }
 
 /// The events of the next block, and whether they are the last.

@@ -18,6 +18,18 @@ pub enum GoldenOutcome {
     Deleted,
 }
 
+impl GoldenOutcome {
+    /// What the audit trail says of it.
+    #[must_use]
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::Made => "a golden image was made",
+            Self::Updated => "a golden image was made anew",
+            Self::Deleted => "a golden image was deleted",
+        }
+    }
+}
+
 /// What `op-snapshot golden create`, `update` and `delete` print.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -5,7 +5,7 @@ use super::install::active_version;
 use super::ledger::{self, Ledger};
 use crate::audit::block::Kind;
 use crate::audit::chain::Draft;
-use crate::audit::{Actor, Chain, journal, open};
+use crate::audit::{Actor, Chain, events, journal, open};
 use crate::base::name::PluginName;
 use crate::base::{self, Error, Result, digest, time};
 use crate::store::file::Durability;
@@ -255,17 +255,7 @@ impl Run<'_> {
 
 /// Records a change of whom or what is asked and believed: a key, a list of revoked ones, a registry.
 pub fn trust_changed(root: &StateRoot, actor: Actor, program: &str, what: &str, about: Value) -> Result<()> {
-    root.make_parent(&root.blocks().join("x"))?;
-    let block = Chain::open(root)?.append(Draft {
-        kind: Kind::Events,
-        run: None,
-        actor,
-        program: program.to_owned(),
-        detail: Some(json!({"target": TARGET})),
-        entries: vec![json!({"source": "op-install", "event": {"what": what, "about": without_null(about)}})],
-    })?;
-    journal::tell(Path::new(journal::SOCKET), &block);
-    Ok(())
+    events::record(root, (actor, program), ("op-install", TARGET), what, about)
 }
 
 /// Whether what an intent says came to be.
