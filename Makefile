@@ -21,7 +21,6 @@ build: ## the programs, optimised, in target/release
 
 demo: deps ## discover, create, query, plan, apply, verify: real services in a throw-away root
 	@cargo build --locked --quiet $(ALL_BUT_EMBED:%=-p %)
-	@cargo build --locked --quiet -p op-embed
 	@tests/demo.sh
 
 # Package by package, so that each is built as it ships: --workspace would give all of them op-embed's features, and

@@ -1,13 +1,13 @@
 //! Golden images: read-only subvolumes from which containers are made in the time of a snapshot.
 
-use op_dbus::audit::events;
+use op_dbus::audit::{Chain, events};
 use op_dbus::base::{Error, Kind, Result};
 use op_dbus::cli::show_golden::GoldenOutcome;
 use op_dbus::cli::{Cli, show_golden};
 use op_dbus::plugin::builtin::lxc::golden::Image;
 use op_dbus::plugin::builtin::lxc::making::{self, From, Make};
 use op_dbus::plugin::builtin::lxc::{self, Settings, golden};
-use op_dbus::store::StateRoot;
+use op_dbus::store::{StateRoot, Store};
 use serde_json::json;
 
 /// make, list, renew and delete golden images of containers
@@ -116,7 +116,8 @@ fn create(args: &Create, settings: &Settings, cli: &mut Cli) -> Result<()> {
         is_privileged: args.privileged,
     };
     let root = cli.root()?;
-    let _store = cli.store(&root, args.lock_timeout.as_deref())?;
+    let store = cli.store(&root, args.lock_timeout.as_deref())?;
+    can_be_recorded(&store)?;
     let mut progress = cli.out.progress();
     let image = making::create(settings, &make, &mut progress)?;
     progress.finish();
@@ -125,7 +126,8 @@ fn create(args: &Create, settings: &Settings, cli: &mut Cli) -> Result<()> {
 
 fn update(args: &Update, settings: &Settings, cli: &mut Cli) -> Result<()> {
     let root = cli.root()?;
-    let _store = cli.store(&root, args.lock_timeout.as_deref())?;
+    let store = cli.store(&root, args.lock_timeout.as_deref())?;
+    can_be_recorded(&store)?;
     let from = match &args.from {
         Some(text) => From::parse(text)?,
         None => From::again(&golden::find(settings, &args.name)?.from)?,
@@ -141,9 +143,16 @@ fn delete(args: &Delete, settings: &Settings, cli: &mut Cli) -> Result<()> {
     let text = format!("This deletes {}. Containers made of it stay.", image.path.display());
     cli.confirm(args.yes, &text)?;
     let root = cli.root()?;
-    let _store = cli.store(&root, args.lock_timeout.as_deref())?;
+    let store = cli.store(&root, args.lock_timeout.as_deref())?;
+    can_be_recorded(&store)?;
     let image = golden::delete(settings, &image.name).map_err(|error: Error| error.or_on(args.name.clone()))?;
     done(cli, &root, GoldenOutcome::Deleted, image)
+}
+
+/// What cannot be recorded is not done.
+fn can_be_recorded(store: &Store) -> Result<()> {
+    store.ensure(&store.root().path().join("@timing"))?;
+    Chain::open(store.root())?.head().map(drop)
 }
 
 /// Records what was done, and says it.
@@ -157,9 +166,9 @@ fn done(cli: &mut Cli, root: &StateRoot, outcome: GoldenOutcome, image: Image) -
     });
     let program = (cli.actor(), cli.program.as_str());
     let recorded = events::record(root, program, ("op-snapshot", "golden images"), outcome.told(), about);
+    show_golden::done(&mut cli.out, outcome, image)?;
     recorded.map_err(|error| {
         let message = format!("it was done, but the audit trail does not say so: {}", error.message);
         Error { kind: Kind::Residue, message, ..error }
-    })?;
-    show_golden::done(&mut cli.out, outcome, image)
+    })
 }

@@ -11,7 +11,7 @@ use crate::base::{Error, Result};
 use crate::bus::Consent;
 use crate::plugin::Failure;
 use crate::state::{Action, Change, Plan};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -90,29 +90,16 @@ impl StateManager<'_> {
         planned: &Planned,
         report: &mut Report,
     ) -> Option<Error> {
-        // As a rule one look shows both: where nothing is left to be done, each action did what it was to do.
-        if self.left_of(goal, options, planned).is_empty() {
+        // As a rule one look shows both: nothing is left to be done, and every change is there.
+        if let Goal::State(document) = goal
+            && let Ok(found) = self.differences(document, options, &planned.plugins)
+            && found.is_nothing()
+            && planned.plan.actions.iter().all(|action| holds(planned, action, &found.current))
+        {
             return None;
         }
         self.verify_actions(&planned.plugins, &planned.plan.actions, report)
             .or_else(|| self.verify_goal(goal, options, planned))
-    }
-
-    /// What there would be to do now.
-    fn left_of(&mut self, goal: &Goal, options: &Options, planned: &Planned) -> Vec<Error> {
-        match goal {
-            Goal::State(document) => {
-                let order: Vec<String> = planned.plugins.keys().cloned().collect();
-                match self.differences(document, options, &planned.plugins, &order) {
-                    Ok(found) => {
-                        let changes = found.changes.values().flatten().map(disturbed);
-                        changes.chain(found.errors).collect()
-                    }
-                    Err(error) => vec![error],
-                }
-            }
-            Goal::Rollback(target) => self.not_back(target, &planned.plugins).iter().map(disturbed).collect(),
-        }
     }
 
     /// What was wanted and had not to be changed may have been changed by a call that was made for something else.
@@ -122,7 +109,16 @@ impl StateManager<'_> {
         let mut left = Vec::new();
         for wait in waits(longest.unwrap_or_default()) {
             std::thread::sleep(wait);
-            left = self.left_of(goal, options, planned);
+            left = match goal {
+                Goal::State(document) => match self.differences(document, options, &planned.plugins) {
+                    Ok(found) => {
+                        let changes = found.changes.values().flatten().map(disturbed);
+                        changes.chain(found.errors).collect()
+                    }
+                    Err(error) => vec![error],
+                },
+                Goal::Rollback(target) => self.not_back(target, &planned.plugins).iter().map(disturbed).collect(),
+            };
             if left.is_empty() {
                 return None;
             }
@@ -175,4 +171,16 @@ impl StateManager<'_> {
         ledger.note(plan.owner.as_deref().unwrap_or_default(), &changes);
         ledger.write(self.root)
     }
+}
+
+/// Whether all changes of an action show in what was read.
+fn holds(planned: &Planned, action: &Action, current: &BTreeMap<String, Map<String, Value>>) -> bool {
+    let (Some(plugin), Some(now)) = (planned.plugins.get(&action.plugin), current.get(&action.plugin)) else {
+        return false;
+    };
+    let shows = |change: &Change| {
+        let spec = plugin.keys().get(&change.resource().key);
+        spec.is_some_and(|spec| change.holds_in(now, spec) == Some(true))
+    };
+    action.changes.iter().all(shows)
 }

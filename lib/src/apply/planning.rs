@@ -1,7 +1,7 @@
 //! From a desired state to a plan: the plugins it speaks of, what they have now, the difference, the calls.
 
 use super::ledger::Ledger;
-use super::order::{in_order, number, what_goes_last};
+use super::order::{in_order, number};
 use super::step::Step;
 use super::{Options, Plugins, StateManager, vault};
 use crate::base::{Call, Error, Kind, Result, digest};
@@ -48,6 +48,13 @@ pub struct Differences {
     pub current: BTreeMap<String, Map<String, Value>>,
     pub changes: BTreeMap<String, Vec<Change>>,
     pub errors: Vec<Error>,
+}
+
+impl Differences {
+    /// Whether nothing differs, and nothing is unclear.
+    pub fn is_nothing(&self) -> bool {
+        self.errors.is_empty() && self.changes.values().all(Vec::is_empty)
+    }
 }
 
 /// What there is of a plugin, and what is wanted of it.
@@ -104,7 +111,7 @@ impl StateManager<'_> {
         let Differences { current, changes, mut errors } = compare(&plugins, read);
         give_up_on(&mut errors)?;
         check_prune(options, changes.values().flatten())?;
-        let mut of_plugins: Vec<(&str, Vec<Action>)> = Vec::new();
+        let mut actions: Vec<Action> = Vec::new();
         for name in &order {
             let of_plugin = &changes[name];
             if of_plugin.is_empty() {
@@ -114,12 +121,11 @@ impl StateManager<'_> {
                 self.keep_diff(name, of_plugin);
             }
             match plugins[name].plan(self.bus, of_plugin, &current[name], self.progress) {
-                Ok(planned) => of_plugins.push((name, planned)),
+                Ok(planned) => actions.extend(planned),
                 Err(error) => errors.push(error),
             }
         }
         give_up_on(&mut errors)?;
-        let actions = what_goes_last(of_plugins, &|name| plugins[name].dependencies());
         let desired = document.to_json_to_apply();
         Planned::new(desired, options.owner.clone(), options.prune, actions, plugins, current)
     }
@@ -150,15 +156,15 @@ impl StateManager<'_> {
         found
     }
 
-    /// How what there is after a change differs from `document`, of whose plugins `order` has the names.
+    /// How what there is after a change differs from `document`.
     pub(super) fn differences(
         &mut self,
         document: &StateDocument,
         options: &Options,
         plugins: &Plugins,
-        order: &[String],
     ) -> Result<Differences> {
-        let read = self.read_wanted(document, options, plugins, order, Self::read_again)?;
+        let order: Vec<String> = plugins.keys().cloned().collect();
+        let read = self.read_wanted(document, options, plugins, &order, Self::read_again)?;
         Ok(compare(plugins, read))
     }
 

@@ -136,9 +136,6 @@ impl StateManager<'_> {
             let mine: Vec<&Change> = target.changes.iter().filter(|change| change.resource().plugin == *name).collect();
             let want = Want::of_changes(mine.iter().copied());
             let mut now = plugin.query(self.bus, &want, self.progress);
-            if let Some(cache) = &self.cache {
-                cache.keep(plugin.as_ref(), &want, &now);
-            }
             // What cannot be completed differs, and is said to.
             let _ = self.complete(plugin.as_ref(), &want, &mut now);
             let differs = |change: &&Change| {

@@ -33,6 +33,16 @@ pub struct Draft {
     pub entries: Vec<Value>,
 }
 
+/// When a new block is on the disk.
+pub enum Ending<'a> {
+    /// Once it was added.
+    Recorded,
+    /// With what the file system writes next; until then it is there whole, or not at all.
+    Whole,
+    /// Once this has written all that the file system has to write.
+    Committed(&'a dyn Fn() -> Result<()>),
+}
+
 /// The audit trail of a state root.
 #[derive(Debug, Clone)]
 pub struct Chain {
@@ -198,13 +208,13 @@ impl Chain {
 
     /// Adds a block, durably: once this returns, it is on the disk.
     pub fn append(&self, draft: Draft) -> Result<Block> {
-        self.append_with(draft, Durability::Recorded)
+        self.append_with(draft, &Ending::Recorded)
     }
 
-    /// Adds a block. With [`Durability::Whole`] its name is on the disk once the caller wrote the folder's names.
+    /// Adds a block, on the disk as `ending` says.
     ///
     /// The end is looked for again under the lock, so that two writers never follow the same block.
-    pub fn append_with(&self, draft: Draft, durability: Durability) -> Result<Block> {
+    pub fn append_with(&self, draft: Draft, ending: &Ending<'_>) -> Result<Block> {
         make_folder(&self.blocks)?;
         let _lock = Lock::take(&self.lock, PATIENCE, &mut |_| {}, &|| false)?;
         let head = self.head()?;
@@ -226,7 +236,16 @@ impl Chain {
         if path.symlink_metadata().is_ok() {
             return Err(Error::failed("somebody else wrote this block").on(path.display().to_string()));
         }
+        let durability = match ending {
+            Ending::Recorded => Durability::Recorded,
+            Ending::Whole => Durability::Whole,
+            Ending::Committed(_) => Durability::Ordered,
+        };
         file::replace(&path, &bytes, durability)?;
+        if let Ending::Committed(commit) = ending {
+            // Under the lock: whoever adds the next block has this folder written, names before bytes.
+            commit()?;
+        }
         let head = Head { number: block.header.number, digest: block.digest.clone() };
         let written = stamp(&path).ok().map(|file| Written { head, file });
         *self.written.lock().unwrap_or_else(PoisonError::into_inner) = written;

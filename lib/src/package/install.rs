@@ -319,7 +319,7 @@ pub(super) fn keep_draft(
 /// Keeps the package as it came, for `op-install verify`, and what is known of it. On btrfs it is on the disk with the
 /// next commit of anything; elsewhere, that writes one folder only.
 fn keep(store: &Store, name: &PluginName, version: &Version, fetched: &Fetched, ledger: &Ledger) -> Result<()> {
-    let durability = if store.volumes().are_subvolumes() { Durability::Whole } else { Durability::Durable };
+    let durability = if store.volumes().are_subvolumes() { Durability::Ordered } else { Durability::Durable };
     let [package, signature, gpg] = ledger::kept(store.root(), name, version);
     for (path, text) in [(signature, &fetched.signature), (gpg, &fetched.gpg)] {
         match text {

@@ -103,7 +103,12 @@ impl Ledger {
 
     /// Keeps it, durably.
     pub fn write(&self, store: &Store, name: &PluginName) -> Result<()> {
-        self.write_with(store, name, Durability::Durable)
+        if !store.volumes().are_subvolumes() {
+            return self.write_with(store, name, Durability::Durable);
+        }
+        // What a run that was killed left in the folder is not to be written names before bytes.
+        self.write_with(store, name, Durability::Ordered)?;
+        store.volumes().commit(store.root().path())
     }
 
     /// Keeps it.

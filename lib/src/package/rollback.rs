@@ -84,9 +84,15 @@ fn roll_back(store: &Store, trail: &Trail, name: &PluginName, to: Option<&Versio
         if from.is_some() && !is_sealed {
             from = Some(keep_draft(store, name, &mut ledger, &active, from.as_ref())?);
         }
+        let was_noted = ledger.active.clone();
         ledger.activate(&target, from.as_ref());
-        ledger.write_with(store, name, Durability::Whole)?;
-        switch(store, name, &incoming)?;
+        let durability = if store.volumes().are_subvolumes() { Durability::Ordered } else { Durability::Whole };
+        ledger.write_with(store, name, durability)?;
+        if let Err(error) = switch(store, name, &incoming) {
+            // What it says of the active version is told apart from what is active by this alone.
+            let _ = Ledger { active: was_noted, ..ledger }.write(store, name);
+            return Err(error);
+        }
         Ok(from)
     })();
     let (run, from) = run.end(store, done)?;

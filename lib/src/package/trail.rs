@@ -4,11 +4,10 @@
 use super::install::active_version;
 use super::ledger::{self, Ledger};
 use crate::audit::block::Kind;
-use crate::audit::chain::Draft;
+use crate::audit::chain::{Draft, Ending};
 use crate::audit::{Actor, Chain, events, journal, open};
 use crate::base::name::PluginName;
 use crate::base::{self, Error, Result, digest, time};
-use crate::store::file::Durability;
 use crate::store::{StateRoot, Store, volumes};
 use semver::Version;
 use serde_json::{Value, json};
@@ -80,7 +79,6 @@ pub(super) struct Run<'t> {
     trail: &'t Trail,
     id: String,
     entry: Value,
-    durability: Durability,
     started: Instant,
 }
 
@@ -103,7 +101,7 @@ impl Trail {
         self.verb
     }
 
-    fn append(&self, kind: Kind, run: Option<&str>, detail: Value, entry: Value, durability: Durability) -> Result<()> {
+    fn append(&self, kind: Kind, run: Option<&str>, detail: Value, entry: Value, ending: &Ending<'_>) -> Result<()> {
         let draft = Draft {
             kind,
             run: run.map(str::to_owned),
@@ -112,7 +110,7 @@ impl Trail {
             detail: Some(without_null(detail)),
             entries: vec![without_null(entry)],
         };
-        let block = self.chain.append_with(draft, durability)?;
+        let block = self.chain.append_with(draft, ending)?;
         journal::tell(Path::new(journal::SOCKET), &block);
         Ok(())
     }
@@ -123,12 +121,12 @@ impl Trail {
     pub(super) fn begin(&self, store: &Store, name: &PluginName, change: &Change) -> Result<Run<'_>> {
         store.ensure(&store.root().path().join("@timing"))?;
         self.settle(store)?;
-        let durability = if store.volumes().are_subvolumes() { Durability::Whole } else { Durability::Recorded };
+        let ending = if store.volumes().are_subvolumes() { Ending::Whole } else { Ending::Recorded };
         let (id, entry) = (run_name(name, self.verb), self.entry(name, change));
         let detail = json!({"verb": self.verb.as_str(), "target": TARGET, "package": change.package});
         let room = 2 * entry.to_string().len() as u64 + (16 << 10);
         let told = self.chain.reserve(&id, room);
-        let told = told.and_then(|()| self.append(Kind::Intent, Some(&id), detail, entry.clone(), durability));
+        let told = told.and_then(|()| self.append(Kind::Intent, Some(&id), detail, entry.clone(), &ending));
         told.map_err(|error| {
             self.chain.release(&id);
             let error = Error { message: format!("the audit trail could not be written: {}", error.message), ..error };
@@ -137,7 +135,7 @@ impl Trail {
                 None => error.hint("nothing was changed: what cannot be recorded is not done"),
             }
         })?;
-        Ok(Run { trail: self, id, entry, durability, started: Instant::now() })
+        Ok(Run { trail: self, id, entry, started: Instant::now() })
     }
 
     fn entry(&self, name: &PluginName, change: &Change) -> Value {
@@ -177,7 +175,7 @@ impl Trail {
             "title": format!("{} {what}", capital(self.verb.as_str())),
         });
         let detail = json!({"verb": self.verb.as_str(), "target": TARGET, "error": said(error)});
-        let _ = self.append(Kind::Refusal, None, detail, entry, Durability::Recorded);
+        let _ = self.append(Kind::Refusal, None, detail, entry, &Ending::Recorded);
     }
 
     /// Ends what was broken off: says what became of it, as the folders show it. The lock of the volumes is held, so no
@@ -205,7 +203,7 @@ impl Trail {
                 entry.insert("result".into(), json!(if is_done { "done" } else { "undone" }));
             }
             let detail = json!({"outcome": outcome, "broken_off": true, "target": TARGET});
-            self.append(Kind::Outcome, Some(&open.run), detail, entry, Durability::Recorded)?;
+            self.append(Kind::Outcome, Some(&open.run), detail, entry, &Ending::Recorded)?;
         }
         Ok(())
     }
@@ -237,8 +235,13 @@ impl Run<'_> {
         });
         self.trail.chain.release(&self.id);
         self.trail.is_told.set(true);
-        let told = self.trail.append(Kind::Outcome, Some(&self.id), detail, entry, self.durability);
-        let told = told.and_then(|()| store.volumes().commit(store.root().path()));
+        // On btrfs one commit has the exchange, what is known of the versions, and the outcome on the disk.
+        let commit = || store.volumes().commit(store.root().path());
+        let append = |ending: &Ending<'_>| self.trail.append(Kind::Outcome, Some(&self.id), detail, entry, ending);
+        let told = match store.volumes().are_subvolumes() {
+            true => append(&Ending::Committed(&commit)),
+            false => append(&Ending::Recorded).and_then(|()| commit()),
+        };
         match (done, told) {
             (Ok(done), Ok(())) => {
                 self.trail.is_told.set(false);

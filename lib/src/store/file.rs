@@ -18,8 +18,11 @@ pub enum Durability {
     Durable,
     /// The same, and its pages leave the memory again: nobody reads it soon, and others need the room.
     Recorded,
-    /// After a power cut there is this file or the one before, whole. On btrfs that takes no trip to the disk.
+    /// After a power cut there is this file or the one before, whole.
     Whole,
+    /// The same, as long as nobody has the folder alone written to the disk before the file system has all written. On
+    /// btrfs that takes no trip to the disk.
+    Ordered,
     /// Losing it costs time, never data.
     Cache,
 }
@@ -38,11 +41,11 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> 
                 stream.write_all(bytes)?;
                 stream.finish()?;
             }
-            Durability::Durable => {
+            Durability::Durable | Durability::Whole => {
                 file.write_all(bytes)?;
                 file.sync_all()?;
             }
-            Durability::Whole => {
+            Durability::Ordered => {
                 file.write_all(bytes)?;
                 ordered::bytes_first(&file)?;
             }
