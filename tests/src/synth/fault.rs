@@ -7,6 +7,7 @@
 //! | `getall-fails` | `GetAll` fails as a whole; `Get` works |
 //! | `lie` | the reply says done, nothing was |
 //! | `normalise` | another value than the one given is set, another item added or removed |
+//! | `forgets` | of a dictionary, an entry that was there and stays as it was is left out |
 //! | `already` | the error that means "it is so already", whether or not it is so; nothing is done |
 //! | `no-reply` | it is done, and no reply ever comes |
 //! | `wrong-reply` | it is done, and the reply has other types than it says |
@@ -44,12 +45,13 @@ pub struct Fault {
     seen: u64,
 }
 
-const KINDS: [&str; 20] = [
+const KINDS: [&str; 21] = [
     "slow",
     "error",
     "getall-fails",
     "lie",
     "normalise",
+    "forgets",
     "already",
     "no-reply",
     "wrong-reply",

@@ -354,7 +354,16 @@ impl Service {
 
     fn set(&mut self, at: usize, value: &Val, name: &str) {
         let normalised = self.struck("normalise", name, Class::Change).is_some();
-        self.state.values[at] = if normalised { other_value(&mut self.rng, value) } else { value.clone() };
+        let forgets = self.struck("forgets", name, Class::Change).is_some();
+        self.state.values[at] = match value {
+            _ if normalised => other_value(&mut self.rng, value),
+            Val::A(element, entries) if forgets => {
+                let stays = entries.iter().position(|entry| self.state.values[at].items().contains(entry));
+                let left = entries.iter().enumerate().filter(|(at, _)| Some(*at) != stays);
+                Val::A(element.clone(), left.map(|(_, entry)| entry.clone()).collect())
+            }
+            _ => value.clone(),
+        };
         self.changed(at);
     }
 
