@@ -9,7 +9,7 @@
 //! It holds for commits alone. Writing a folder by itself (`fsync`) logs the names in it, and of files that were not
 //! written by themselves nothing but that they exist.
 
-#![allow(unsafe_code, reason = "FS_IOC_FIEMAP has no safe form")]
+#![allow(unsafe_code, reason = "ioctls of file systems have no safe form")]
 
 use rustix::fs::fstatfs;
 use rustix::ioctl::{Updater, ioctl, opcode};
@@ -33,6 +33,10 @@ struct Fiemap {
 /// Write what is cached of the file first.
 const FIEMAP_FLAG_SYNC: u32 = 1;
 
+const BTRFS_IOC_START_SYNC: rustix::ioctl::Opcode = opcode::read::<u64>(0x94, 24);
+
+const BTRFS_IOC_WAIT_SYNC: rustix::ioctl::Opcode = opcode::write::<u64>(0x94, 22);
+
 const FS_IOC_FIEMAP: rustix::ioctl::Opcode = opcode::read_write::<Fiemap>(b'f', 11);
 
 /// Sees to it that no commit has a name that is given to `file` from now on, and lacks the file's bytes.
@@ -50,6 +54,17 @@ fn waits_for_all(release: &std::ffi::CStr) -> bool {
     let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
     let version = numbers.next().flatten().zip(numbers.next().flatten());
     version.is_some_and(|version| version >= (6, 1))
+}
+
+/// Has what btrfs has to write on the disk: names, and the bytes it knows of. What others wrote and nobody asked for is
+/// not waited for, which may be gigabytes.
+pub fn commit(folder: &File) -> io::Result<()> {
+    let mut transaction = 0_u64;
+    // SAFETY: the opcode is that of BTRFS_IOC_START_SYNC, which writes one `__u64`.
+    unsafe { ioctl(folder, Updater::<BTRFS_IOC_START_SYNC, u64>::new(&mut transaction)) }?;
+    // SAFETY: the opcode is that of BTRFS_IOC_WAIT_SYNC, which reads one `__u64`.
+    unsafe { ioctl(folder, Updater::<BTRFS_IOC_WAIT_SYNC, u64>::new(&mut transaction)) }?;
+    Ok(())
 }
 
 fn extents(file: &File) -> rustix::io::Result<()> {

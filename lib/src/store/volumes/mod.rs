@@ -116,7 +116,8 @@ pub trait Volumes: Debug + Send + Sync {
         swap(from, to)
     }
 
-    /// Has names that changed in `folder` on the disk, none of them before what was written to the disk before it.
+    /// Has names that changed in `folder` on the disk, none of them before what was written to the disk before it, or
+    /// ordered by [`Durability::Ordered`](super::file::Durability::Ordered).
     fn commit(&self, folder: &Path) -> Result<()> {
         rename::sync_names(folder)
     }
