@@ -269,6 +269,7 @@ fn we_publish_and_the_stock_tools_install() {
         refused(&changed, 5, "published or installed before, with other contents");
         let wrong = run(&desk, "op-snapshot", "publish hostname --version 1.0.1 --key publisher.key --out .");
         refused(&wrong, 65, "plugin.toml says version");
+        refused(&wrong, 65, "/@plugin-hostname/plugin.toml");
         // What was put there by hand and mv'ed works as it is.
         let moved = Publisher::at_root(user.path().as_path());
         let listed = run(&moved, "op-install", "list").json();

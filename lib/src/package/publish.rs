@@ -73,7 +73,10 @@ pub fn of_root(
     // The folder may be somebody's draft: what is looked at and what is packed is one and the same moment of it.
     let staging = store.staging(&root.plugin_snapshots(), name.as_str());
     volumes.snapshot(&folder, &staging, Access::ReadOnly)?;
-    let looked_at = look(&staging, Some(name), version);
+    // Who mends it does so in the folder: the moment of it is gone by then.
+    let (moment, lasting) = (staging.display().to_string(), folder.display().to_string());
+    let looked_at = look(&staging, Some(name), version)
+        .map_err(|error| Error { subject: error.subject.map(|on| on.replace(&moment, &lasting)), ..error });
     let kept = looked_at.and_then(|(contents, checked)| {
         let snapshot = root.plugin_snapshot(name, &checked.version);
         if snapshot.exists() {
