@@ -98,6 +98,16 @@ impl Case {
         assert!(!left.iter().any(|name| name.starts_with(".reserve")), "{context}: {left:?}");
     }
 
+    /// What is active can be written by nobody, and nothing was taken for somebody's draft.
+    pub fn sealed(&self, context: &str) {
+        let active = self.desk.root().join("@plugin-lamp");
+        let volume = op_dbus::store::volumes::at(&active).unwrap().look(&active).unwrap();
+        assert!(volume.is_none_or(|volume| volume.is_sealed), "{context}: it can be written");
+        let beside = fs::read_dir(self.desk.root().join("@plugin-snapshots")).into_iter().flatten();
+        let beside: Vec<_> = beside.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        assert!(!beside.iter().any(|name| name.contains("draft")), "{context}: {beside:?}");
+    }
+
     /// Nothing unfinished is left.
     pub fn sweeps(&self, context: &str) {
         for folder in [self.desk.root().to_owned(), self.desk.root().join("@plugin-snapshots")] {

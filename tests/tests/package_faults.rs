@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
+use op_dbus::audit::{Actor, events};
+use op_dbus::store::StateRoot;
 use op_dbus_tests::disk::{Disk, Kind};
 use op_dbus_tests::lamp::{Case, VERSIONS, one_of_each};
+use serde_json::json;
 use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,6 +102,15 @@ fn the_power_fails() {
                 let _ = case.desk.run("op-install", &["rollback", "lamp", "--to", VERSIONS[2]]);
             }
         });
+        // Somebody else writes the audit trail by itself meanwhile: what waits for a commit there is not to be torn by that.
+        scope.spawn(|| {
+            let root = StateRoot::find(Some(&case.desk.root())).unwrap();
+            let actor = Actor::of_process(None);
+            while !is_done.load(Ordering::Relaxed) {
+                events::record(&root, (actor.clone(), "a test"), ("test", "test"), "ring", json!({})).unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
         for copy in 0..24_u64 {
             std::thread::sleep(Duration::from_millis(30 + copy * 37 % 70));
             sh(&format!("cp --reflink=always {i} {i}.{copy}"));
@@ -123,6 +135,8 @@ fn the_power_fails() {
         seen.insert(version);
         after.install("1.2.0");
         after.sweeps(&context);
+        after.told(&context);
+        after.sealed(&context);
         let verified = after.desk.run("op-install", &["verify"]);
         assert_eq!(verified.code, 0, "{context}: {verified:?}");
     }

@@ -86,6 +86,7 @@ fn hurt_everywhere(
         let again = case.desk.run("op-install", args);
         assert!(again.code == 0 || version == last && is_done == Some(again.code), "{context}: {again:?}");
         assert_eq!(case.whole(&context), last, "{context}");
+        case.sealed(&context);
         let verified = case.desk.run("op-install", &["verify"]);
         assert_eq!(verified.code, 0, "{context}: {verified:?}");
         before = context;

@@ -4,7 +4,7 @@ use super::actor::Actor;
 use super::block::{self, Block, Header, Kind};
 use crate::base::{Error, Result, time};
 use crate::store::file::{self, Durability};
-use crate::store::{Lock, StateRoot, layout};
+use crate::store::{Lock, StateRoot, layout, ordered};
 use serde_json::Value;
 use std::fs;
 use std::io::Read;
@@ -37,8 +37,9 @@ pub struct Draft {
 pub enum Ending<'a> {
     /// Once it was added.
     Recorded,
-    /// With what the file system writes next; until then it is there whole, or not at all.
-    Whole,
+    /// With the next commit of the file system, as what follows it is; until then it is there whole, or not at all. For
+    /// changes that the same commit has on the disk.
+    Ordered,
     /// Once this has written all that the file system has to write.
     Committed(&'a dyn Fn() -> Result<()>),
 }
@@ -218,6 +219,7 @@ impl Chain {
         make_folder(&self.blocks)?;
         let _lock = Lock::take(&self.lock, PATIENCE, &mut |_| {}, &|| false)?;
         let head = self.head()?;
+        self.settle_end(&head, ending)?;
         let header = Header {
             actor: draft.actor,
             count: 0,
@@ -238,8 +240,7 @@ impl Chain {
         }
         let durability = match ending {
             Ending::Recorded => Durability::Recorded,
-            Ending::Whole => Durability::Whole,
-            Ending::Committed(_) => Durability::Ordered,
+            Ending::Ordered | Ending::Committed(_) => Durability::Ordered,
         };
         file::replace(&path, &bytes, durability)?;
         if let Ending::Committed(commit) = ending {
@@ -256,6 +257,27 @@ impl Chain {
             let _ = fs::write(&self.hint, block.header.number.to_string());
         }
         Ok(block)
+    }
+
+    /// Has the end of the chain on the disk, where a block may wait for a commit: the folder is not to be written before
+    /// the bytes of what is in it. A run adds two such blocks at most, so it is the last two; and whoever added the end and
+    /// commits now need not.
+    fn settle_end(&self, head: &Head, ending: &Ending<'_>) -> Result<()> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_own = written.as_ref().is_some_and(|written| written.head == *head);
+        if is_own && matches!(ending, Ending::Committed(_)) {
+            return Ok(());
+        }
+        for number in [head.number.saturating_sub(1), head.number] {
+            let path = self.file(number);
+            match open(&path).and_then(|file| ordered::settle(&file)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("write to the disk", &path, &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The bytes of a block's file. A link or anything else that is no plain file is not followed.
@@ -294,11 +316,16 @@ fn stamp(path: &Path) -> std::io::Result<Stamp> {
     Ok((meta.dev(), meta.ino(), meta.len(), (meta.ctime(), meta.ctime_nsec())))
 }
 
-/// Opens what lies there, follows no link, and waits for nobody who would write into a pipe.
+/// Opens what lies there, follows no link, and waits for nobody who would write into a pipe. That it was read is not noted
+/// where that may be left out: the note would have to be written by whoever has the block on the disk next.
 fn open(path: &Path) -> std::io::Result<fs::File> {
-    use rustix::fs::OFlags;
+    use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    Ok(rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map(fs::File::from)?)
+    let opened = match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(rustix::io::Errno::PERM) => rustix::fs::open(path, flags, Mode::empty()),
+        opened => opened,
+    };
+    Ok(opened.map(fs::File::from)?)
 }
 
 fn make_folder(path: &Path) -> Result<()> {

@@ -14,7 +14,7 @@ use super::trust::Trust;
 use super::verify::{Policy, Verified, verify};
 use crate::base::name::PluginName;
 use crate::base::{Error, Result, time};
-use crate::store::file::{self, Durability};
+use crate::store::file;
 use crate::store::{Access, Store};
 use semver::{BuildMetadata, Version};
 use serde::{Deserialize, Serialize};
@@ -152,7 +152,7 @@ fn put_in_place(
     verified: &Verified,
 ) -> Result<InstallReport> {
     let Judged { checked, proposal } = judged;
-    let (root, volumes) = (store.root(), store.volumes());
+    let root = store.root();
     let (name, version) = (&checked.name, &checked.version);
     let active = root.plugin(name);
     let ledger = Ledger::read(root, name)?;
@@ -167,7 +167,7 @@ fn put_in_place(
         signed_by: SignedBy::of(verified),
         gpg: verified.gpg.clone(),
     };
-    let is_sealed = volumes.look(&active)?.is_some_and(|volume| volume.is_sealed);
+    let is_sealed = is_sealed(store, &active)?;
     let is_same = has_same(&active, &proposal.tree)?;
     let is_active = is_sealed && is_same && was_active.as_ref() == Some(version);
     let is_known = ledger.versions.get(&version.to_string()).is_some_and(|known| {
@@ -198,7 +198,7 @@ fn put_in_place(
             "trust": record.trust,
         })),
     };
-    let is_draft = was_active.is_some() && !is_sealed && !is_same;
+    let is_draft = !is_same && is_draft(store, &active, &ledger, was_active.as_ref())?;
     let was_known = ledger.versions.contains_key(&version.to_string());
     let run = trail.begin(store, name, &change)?;
     let done =
@@ -243,12 +243,12 @@ fn activate(
     // What a crash leaves until here is a note about a version that is not there, which nobody misses.
     if has_snapshot || !volumes.are_subvolumes() {
         volumes.sync(staging)?;
+        volumes.commit(&store.root().packages())?;
     }
     if !has_snapshot {
         // On btrfs this is the commit that has all of the above on the disk: both share the same bytes.
         volumes.snapshot(staging, &store.root().plugin_snapshot(name, version), Access::ReadOnly)?;
     }
-    volumes.seal(staging)?;
     switch(store, name, staging)?;
     Ok(draft)
 }
@@ -286,6 +286,24 @@ fn has_same(folder: &Path, tree: &str) -> Result<bool> {
     Ok(same)
 }
 
+fn is_sealed(store: &Store, active: &Path) -> Result<bool> {
+    Ok(store.volumes().look(active)?.is_some_and(|volume| volume.is_sealed))
+}
+
+/// Whether what is active is somebody's work, and no version that was installed. One that a run which was killed did not
+/// seal is no draft, as long as nobody wrote to it.
+pub(super) fn is_draft(store: &Store, active: &Path, ledger: &Ledger, version: Option<&Version>) -> Result<bool> {
+    let Some(version) = version else { return Ok(false) };
+    if is_sealed(store, active)? {
+        return Ok(false);
+    }
+    let tree = ledger.versions.get(&version.to_string()).and_then(|record| record.tree.as_ref());
+    Ok(match tree {
+        Some(tree) => !has_same(active, tree)?,
+        None => true,
+    })
+}
+
 /// Keeps a draft that is about to be replaced as a version of its own, so that nobody's work is lost.
 pub(super) fn keep_draft(
     store: &Store,
@@ -316,10 +334,9 @@ pub(super) fn keep_draft(
     Ok(kept)
 }
 
-/// Keeps the package as it came, for `op-install verify`, and what is known of it. On btrfs it is on the disk with the
-/// next commit of anything; elsewhere, that writes one folder only.
+/// Keeps the package as it came, for `op-install verify`, and what is known of it; on the disk with the next commit.
 fn keep(store: &Store, name: &PluginName, version: &Version, fetched: &Fetched, ledger: &Ledger) -> Result<()> {
-    let durability = if store.volumes().are_subvolumes() { Durability::Ordered } else { Durability::Durable };
+    let durability = store.volumes().durability();
     let [package, signature, gpg] = ledger::kept(store.root(), name, version);
     for (path, text) in [(signature, &fetched.signature), (gpg, &fetched.gpg)] {
         match text {
@@ -329,5 +346,5 @@ fn keep(store: &Store, name: &PluginName, version: &Version, fetched: &Fetched, 
         }
     }
     file::replace(&package, &fetched.bytes, durability)?;
-    ledger.write_with(store, name, durability)
+    ledger.write_ahead(store, name)
 }

@@ -6,7 +6,7 @@ use super::trust::Trust;
 use super::verify::Verified;
 use crate::base::name::PluginName;
 use crate::base::{Error, Result};
-use crate::store::file::{self, Durability};
+use crate::store::file;
 use crate::store::{StateRoot, Store};
 use semver::{BuildMetadata, Version};
 use serde::{Deserialize, Serialize};
@@ -103,17 +103,13 @@ impl Ledger {
 
     /// Keeps it, durably.
     pub fn write(&self, store: &Store, name: &PluginName) -> Result<()> {
-        if !store.volumes().are_subvolumes() {
-            return self.write_with(store, name, Durability::Durable);
-        }
-        // What a run that was killed left in the folder is not to be written names before bytes.
-        self.write_with(store, name, Durability::Ordered)?;
-        store.volumes().commit(store.root().path())
+        self.write_ahead(store, name)?;
+        store.volumes().commit(&store.root().packages())
     }
 
-    /// Keeps it.
-    pub fn write_with(&self, store: &Store, name: &PluginName, durability: Durability) -> Result<()> {
-        file::replace(&path(store.root(), name), self.text()?.as_bytes(), durability)
+    /// Keeps it; on the disk with the next commit of its folder.
+    pub fn write_ahead(&self, store: &Store, name: &PluginName) -> Result<()> {
+        file::replace(&path(store.root(), name), self.text()?.as_bytes(), store.volumes().durability())
     }
 
     fn text(&self) -> Result<String> {

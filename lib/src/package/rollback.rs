@@ -1,7 +1,7 @@
 //! Another installed version is made active again, in one step.
 
 use super::contents::Contents;
-use super::install::{active_version, keep_draft, switch};
+use super::install::{active_version, is_draft, keep_draft, switch};
 use super::ledger::{self, DRAFT, Ledger};
 use super::standby;
 use super::stream::Limits;
@@ -9,7 +9,6 @@ use super::trail::{Change, Trail};
 use super::versions::snapshots;
 use crate::base::name::PluginName;
 use crate::base::{Error, Kind, Result};
-use crate::store::file::Durability;
 use crate::store::{Access, Store};
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -65,7 +64,7 @@ fn roll_back(store: &Store, trail: &Trail, name: &PluginName, to: Option<&Versio
     let tree = |version: &Version| ledger.versions.get(&version.to_string()).and_then(|record| record.tree.clone());
     let after = Some((target.clone(), tree(&target)));
     let before = from.clone().map(|from| (from.clone(), tree(&from)));
-    let is_draft = ledger.versions.get(&target.to_string()).is_some_and(|record| record.source == DRAFT);
+    let to_draft = ledger.versions.get(&target.to_string()).is_some_and(|record| record.source == DRAFT);
     let run = trail.begin(store, name, &Change { before, after, ..Change::default() })?;
     let done = (|| {
         ledger::prepare(store)?;
@@ -73,21 +72,19 @@ fn roll_back(store: &Store, trail: &Trail, name: &PluginName, to: Option<&Versio
             Some(standby) => standby,
             None => {
                 must_be_whole(store, name, &target, &ledger)?;
-                let access = if is_draft { Access::Writable } else { Access::ReadOnly };
+                let access = if to_draft { Access::Writable } else { Access::ReadOnly };
                 let staging = store.staging(root.path(), name.as_str());
                 store.volumes().snapshot(&root.plugin_snapshot(name, &target), &staging, access)?;
                 staging
             }
         };
         let mut from = from.clone();
-        let is_sealed = store.volumes().look(&active)?.is_some_and(|volume| volume.is_sealed);
-        if from.is_some() && !is_sealed {
+        if is_draft(store, &active, &ledger, from.as_ref())? {
             from = Some(keep_draft(store, name, &mut ledger, &active, from.as_ref())?);
         }
         let was_noted = ledger.active.clone();
         ledger.activate(&target, from.as_ref());
-        let durability = if store.volumes().are_subvolumes() { Durability::Ordered } else { Durability::Whole };
-        ledger.write_with(store, name, durability)?;
+        ledger.write_ahead(store, name)?;
         if let Err(error) = switch(store, name, &incoming) {
             // What it says of the active version is told apart from what is active by this alone.
             let _ = Ledger { active: was_noted, ..ledger }.write(store, name);

@@ -1,8 +1,10 @@
 //! What is written into the audit trail about packages: what is about to be made active or removed, what became of it, and
 //! what was refused.
 
+use super::contents::Contents;
 use super::install::active_version;
 use super::ledger::{self, Ledger};
+use super::stream::Limits;
 use crate::audit::block::Kind;
 use crate::audit::chain::{Draft, Ending};
 use crate::audit::{Actor, Chain, events, journal, open};
@@ -12,7 +14,7 @@ use crate::store::{StateRoot, Store, volumes};
 use semver::Version;
 use serde_json::{Value, json};
 use std::cell::Cell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 /// Whose state these runs change: no `op-apply` takes them back.
@@ -117,11 +119,11 @@ impl Trail {
 
     /// Records what is about to be done; what cannot be recorded is not done. What runs before left open is ended first.
     ///
-    /// On btrfs it is on the disk with the next [`commit`](crate::store::Volumes::commit), as what follows is.
+    /// On btrfs it is on the disk with the next commit, as what follows is: no commit has that and lacks this.
     pub(super) fn begin(&self, store: &Store, name: &PluginName, change: &Change) -> Result<Run<'_>> {
         store.ensure(&store.root().path().join("@timing"))?;
         self.settle(store)?;
-        let ending = if store.volumes().are_subvolumes() { Ending::Whole } else { Ending::Recorded };
+        let ending = if store.volumes().are_subvolumes() { Ending::Ordered } else { Ending::Recorded };
         let (id, entry) = (run_name(name, self.verb), self.entry(name, change));
         let detail = json!({"verb": self.verb.as_str(), "target": TARGET, "package": change.package});
         let room = 2 * entry.to_string().len() as u64 + (16 << 10);
@@ -194,8 +196,9 @@ impl Trail {
             let intent = self.chain.read(open.block)?;
             let mut entry = intent.entries.first().cloned().unwrap_or_default();
             let is_done = is_so(store, &entry)?;
-            if !is_done {
-                forget_note(store, &entry, intent.header.detail.as_ref())?;
+            match is_done {
+                true => sealed(store, &entry).map_or(Ok(()), |active| store.volumes().seal(&active))?,
+                false => forget_note(store, &entry, intent.header.detail.as_ref())?,
             }
             let outcome = if is_done { "applied" } else { "undone" };
             if let Some(entry) = entry.as_object_mut() {
@@ -218,6 +221,7 @@ impl Run<'_> {
             Ok(false) => ("undone", "undone"),
             Err(_) => ("residue", "failed"),
         };
+        let sealed = if outcome == "applied" { sealed(store, &self.entry) } else { None };
         let mut entry = self.entry;
         if let Some(entry) = entry.as_object_mut() {
             entry.retain(|key, _| ["id", "plugin", "resources", "title"].contains(&key.as_str()));
@@ -235,12 +239,16 @@ impl Run<'_> {
         });
         self.trail.chain.release(&self.id);
         self.trail.is_told.set(true);
-        // On btrfs one commit has the exchange, what is known of the versions, and the outcome on the disk.
-        let commit = || store.volumes().commit(store.root().path());
+        // On btrfs one commit has the exchange, what is known of the versions, and the outcome on the disk: that of sealing.
+        let commit = || {
+            let volumes = store.volumes();
+            sealed.as_ref().map_or(Ok(()), |active| volumes.seal(active))?;
+            volumes.commit(store.root().path())
+        };
         let append = |ending: &Ending<'_>| self.trail.append(Kind::Outcome, Some(&self.id), detail, entry, ending);
         let told = match store.volumes().are_subvolumes() {
             true => append(&Ending::Committed(&commit)),
-            false => append(&Ending::Recorded).and_then(|()| commit()),
+            false => commit().and_then(|()| append(&Ending::Recorded)),
         };
         match (done, told) {
             (Ok(done), Ok(())) => {
@@ -261,6 +269,21 @@ pub fn trust_changed(root: &StateRoot, actor: Actor, program: &str, what: &str, 
     events::record(root, (actor, program), ("op-install", TARGET), what, about)
 }
 
+/// The active version that an intent is about, when it is one that nobody may change: all are, but drafts, whose tree is
+/// not known.
+fn sealed(store: &Store, entry: &Value) -> Option<PathBuf> {
+    let name = PluginName::new(entry["plugin"].as_str()?).ok()?;
+    entry["after"].is_object().then(|| store.root().plugin(&name))
+}
+
+/// Whether what is active can be what an intent says: it has that tree, or is a draft, whose tree nobody knows.
+fn is_of(store: &Store, active: &Path, entry: &Value) -> Result<bool> {
+    match entry["after"].as_object().and_then(|after| after.values().next()?.as_str()) {
+        Some(tree) => Ok(Contents::of_folder(active, Limits::default()).is_ok_and(|found| found.digest() == tree)),
+        None => Ok(store.volumes().look(active)?.is_some_and(|volume| !volume.is_sealed)),
+    }
+}
+
 /// Whether what an intent says came to be.
 fn is_so(store: &Store, entry: &Value) -> Result<bool> {
     let Some(name) = entry["plugin"].as_str().and_then(|name| PluginName::new(name).ok()) else { return Ok(false) };
@@ -269,8 +292,12 @@ fn is_so(store: &Store, entry: &Value) -> Result<bool> {
         return Ok(!root.plugin_snapshot(&name, &gone).exists());
     }
     match entry["to"].as_str().and_then(|to| Version::parse(to).ok()) {
-        // A ledger that is damaged says nothing about what is active.
-        Some(to) => Ok(Ledger::read(root, &name).is_ok_and(|l| active_version(&root.plugin(&name), &l) == Some(to))),
+        // A ledger that is damaged says nothing about what is active; any may be ahead of the folder.
+        Some(to) => {
+            let active = root.plugin(&name);
+            let is_noted = Ledger::read(root, &name).is_ok_and(|ledger| active_version(&active, &ledger) == Some(to));
+            Ok(is_noted && is_of(store, &active, entry)?)
+        }
         None if root.plugin(&name).exists() => Ok(false),
         None => super::versions::remove_all(store, &name).map(|()| true),
     }
@@ -285,6 +312,11 @@ fn forget_note(store: &Store, entry: &Value, detail: Option<&Value>) -> Result<(
     let is_adoption = detail.is_some_and(|detail| detail["verb"] == Verb::Adopt.as_str());
     if is_adoption || !store.root().plugin_snapshot(&name, &to).exists() {
         ledger::forget(store, &name, Some(&to))?;
+    }
+    let Ok(mut ledger) = Ledger::read(store.root(), &name) else { return Ok(()) };
+    if ledger.active.as_deref() == Some(&to.to_string()) {
+        ledger.active = entry["from"].as_str().map(str::to_owned);
+        ledger.write(store, &name)?;
     }
     Ok(())
 }

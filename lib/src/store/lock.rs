@@ -68,7 +68,8 @@ impl Lock {
         }
         // Who holds it is a courtesy to those who wait: failing to say so is no failure. As long as ever, so that the
         // file is not cut: some file systems wait for the disk when a file that was cut is closed.
-        let _ = file.rewind().and_then(|()| write!(file, "process {:<10}", std::process::id()));
+        let holder = format!("process {:<10}", std::process::id());
+        let _ = file.rewind().and_then(|()| file.write_all(holder.as_bytes()));
         Ok(Self(file))
     }
 }

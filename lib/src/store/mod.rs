@@ -31,7 +31,7 @@ pub mod layout;
 pub mod lock;
 pub mod mounts;
 mod opened;
-mod ordered;
+pub(crate) mod ordered;
 pub mod stream;
 pub mod sweep;
 pub mod volumes;

@@ -41,11 +41,20 @@ const FS_IOC_FIEMAP: rustix::ioctl::Opcode = opcode::read_write::<Fiemap>(b'f', 
 
 /// Sees to it that no commit has a name that is given to `file` from now on, and lacks the file's bytes.
 pub fn bytes_first(file: &File) -> io::Result<()> {
-    let is_btrfs = u32::try_from(fstatfs(file)?.f_type).is_ok_and(|kind| kind == BTRFS);
-    if is_btrfs && waits_for_all(rustix::system::uname().release()) && extents(file).is_ok() {
+    if is_btrfs(file)? && waits_for_all(rustix::system::uname().release()) && extents(file).is_ok() {
         return Ok(());
     }
     file.sync_all()
+}
+
+/// Has a file on the disk whose bytes may be no more than ordered: for what is done to its folder alone. It takes no time
+/// for a file that a commit has written.
+pub fn settle(file: &File) -> io::Result<()> {
+    if is_btrfs(file)? { file.sync_all() } else { Ok(()) }
+}
+
+fn is_btrfs(file: &File) -> io::Result<bool> {
+    Ok(u32::try_from(fstatfs(file)?.f_type).is_ok_and(|kind| kind == BTRFS))
 }
 
 /// Whether a kernel's btrfs waits for compressed extents too: since 6.1.

@@ -6,7 +6,7 @@ use crate::base::{Error, Kind, Result, time};
 use crate::package::fetch::{Fetching, Place};
 use crate::package::keyring::{Keyring, REVOKED, TrustedKey};
 use crate::package::revocation::Revocations;
-use crate::store::file::{self, Durability};
+use crate::store::file;
 use crate::store::{StateRoot, Store, volumes};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -299,7 +299,7 @@ pub(super) fn fetch(source: &Source, keyring: &Keyring, fetching: &Fetching) -> 
 fn keep(store: &Store, source: &Source, fetched: &FetchedIndex) -> Result<()> {
     let folder = folder(store.root(), &source.name);
     let staging = staging(store, &source.name)?;
-    let write = |name: &str, bytes: &[u8]| file::replace(&staging.join(name), bytes, Durability::Whole);
+    let write = |name: &str, bytes: &[u8]| file::replace(&staging.join(name), bytes, store.volumes().durability());
     std::fs::create_dir(&staging).map_err(|e| Error::io("make the folder of the registry", &staging, &e))?;
     let text = serde_json::to_string_pretty(source).map_err(|e| Error::failed(format!("could not write JSON: {e}")))?;
     let kept = (|| {

@@ -6,6 +6,7 @@
 use super::plain::{self, Directories};
 use super::{Access, SubvolumeInfo, Volume, Volumes, must_be_free, rename, split, tree};
 use crate::base::{Error, Kind, Result};
+use crate::store::file::Durability;
 use crate::store::ordered;
 use libbtrfs::{snap, subvol};
 use rustix::fs::{Mode, OFlags, XattrFlags};
@@ -120,6 +121,10 @@ impl Volumes for Subvolumes {
         // Each subvolume has a log of its own: writing a folder would not keep the order between them. A commit does.
         let committed = open(folder).and_then(|folder| ordered::commit(&File::from(folder)));
         committed.or_else(|_| self.sync(folder))
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Ordered
     }
 
     fn look(&self, path: &Path) -> Result<Option<Volume>> {

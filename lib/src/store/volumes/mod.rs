@@ -30,6 +30,7 @@ pub use plain::Directories;
 pub use rename::{can_exchange, interrupted, swap};
 pub use tree::{copy_entry, names};
 
+use super::file::Durability;
 use crate::base::{Error, Result};
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -117,9 +118,14 @@ pub trait Volumes: Debug + Send + Sync {
     }
 
     /// Has names that changed in `folder` on the disk, none of them before what was written to the disk before it, or
-    /// ordered by [`Durability::Ordered`](super::file::Durability::Ordered).
+    /// written as [`durability`](Volumes::durability) says.
     fn commit(&self, folder: &Path) -> Result<()> {
         rename::sync_names(folder)
+    }
+
+    /// How a file is written beside volumes, for the next [`commit`](Volumes::commit) of its folder to have it on the disk.
+    fn durability(&self) -> Durability {
+        Durability::Whole
     }
 
     /// What the volume at `path` is; `None` when there is no folder.
