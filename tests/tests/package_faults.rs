@@ -104,7 +104,7 @@ fn the_power_fails() {
         });
         // Somebody else writes the audit trail by itself meanwhile: what waits for a commit there is not to be torn by that.
         scope.spawn(|| {
-            let root = StateRoot::find(Some(&case.desk.root())).unwrap();
+            let root = StateRoot::find(Some(case.desk.root())).unwrap();
             let actor = Actor::of_process(None);
             while !is_done.load(Ordering::Relaxed) {
                 events::record(&root, (actor.clone(), "a test"), ("test", "test"), "ring", json!({})).unwrap();

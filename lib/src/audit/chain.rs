@@ -151,7 +151,13 @@ impl Chain {
         })
     }
 
-    /// Lets the room go again, to be used.
+    /// Lets the room be used. Its name stays.
+    pub fn empty(&self, run: &str) {
+        let emptied = fs::OpenOptions::new().write(true).truncate(true).open(self.root.audit_reserve(run));
+        emptied.map_or_else(|_| self.release(run), drop);
+    }
+
+    /// Lets the room go again.
     pub fn release(&self, run: &str) {
         let _ = fs::remove_file(self.root.audit_reserve(run));
     }

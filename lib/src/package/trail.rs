@@ -2,7 +2,7 @@
 //! what was refused.
 
 use super::contents::Contents;
-use super::install::active_version;
+use super::install::{active_version, is_draft};
 use super::ledger::{self, Ledger};
 use super::stream::Limits;
 use crate::audit::block::Kind;
@@ -80,6 +80,7 @@ pub(super) struct Change {
 pub(super) struct Run<'t> {
     trail: &'t Trail,
     id: String,
+    reserve: String,
     entry: Value,
     started: Instant,
 }
@@ -127,17 +128,19 @@ impl Trail {
         let (id, entry) = (run_name(name, self.verb), self.entry(name, change));
         let detail = json!({"verb": self.verb.as_str(), "target": TARGET, "package": change.package});
         let room = 2 * entry.to_string().len() as u64 + (16 << 10);
-        let told = self.chain.reserve(&id, room);
+        // With the plugin's name: what a killed run leaves unsealed is found by it.
+        let reserve = format!("{id}.{name}");
+        let told = self.chain.reserve(&reserve, room);
         let told = told.and_then(|()| self.append(Kind::Intent, Some(&id), detail, entry.clone(), &ending));
         told.map_err(|error| {
-            self.chain.release(&id);
+            self.chain.release(&reserve);
             let error = Error { message: format!("the audit trail could not be written: {}", error.message), ..error };
             match error.hint {
                 Some(_) => error,
                 None => error.hint("nothing was changed: what cannot be recorded is not done"),
             }
         })?;
-        Ok(Run { trail: self, id, entry, started: Instant::now() })
+        Ok(Run { trail: self, id, reserve, entry, started: Instant::now() })
     }
 
     fn entry(&self, name: &PluginName, change: &Change) -> Value {
@@ -187,9 +190,12 @@ impl Trail {
             return Ok(());
         }
         for left in volumes::names(&store.root().path().join("@timing"))? {
-            let is_own = |run: &str| Verb::ALL.iter().any(|verb| run.starts_with(&format!("{}-", verb.as_str())));
-            if let Some(run) = left.strip_prefix(".reserve-").filter(|run| is_own(run)) {
-                self.chain.release(run);
+            let is_own = |room: &&str| Verb::ALL.iter().any(|verb| room.starts_with(&format!("{}-", verb.as_str())));
+            if let Some(room) = left.strip_prefix(".reserve-").filter(is_own) {
+                if let Some(Ok(name)) = room.split_once('.').map(|(_, name)| PluginName::new(name)) {
+                    seal_left(store, &name)?;
+                }
+                self.chain.release(room);
             }
         }
         for open in open::runs(&self.chain)?.into_iter().filter(|open| open.target == TARGET) {
@@ -237,10 +243,12 @@ impl Run<'_> {
             "error": done.as_ref().err().map(said),
             "target": TARGET,
         });
-        self.trail.chain.release(&self.id);
+        self.trail.chain.empty(&self.reserve);
         self.trail.is_told.set(true);
         // On btrfs one commit has the exchange, what is known of the versions, and the outcome on the disk: that of sealing.
+        let commits = Cell::new(false);
         let commit = || {
+            commits.set(true);
             let volumes = store.volumes();
             sealed.as_ref().map_or(Ok(()), |active| volumes.seal(active))?;
             volumes.commit(store.root().path())
@@ -250,13 +258,21 @@ impl Run<'_> {
             true => append(&Ending::Committed(&commit)),
             false => commit().and_then(|()| append(&Ending::Recorded)),
         };
+        // Its name stands until what is active is sealed: whoever finds it looks after that.
+        if told.is_ok() {
+            self.trail.chain.release(&self.reserve);
+        }
         match (done, told) {
             (Ok(done), Ok(())) => {
                 self.trail.is_told.set(false);
                 Ok((self.id, done))
             }
             (Ok(_), Err(error)) => {
-                let message = format!("it was done, but the audit trail does not say so: {}", error.message);
+                let lacks = match commits.get() {
+                    true => "a power cut may take it back, and it could not be made read-only",
+                    false => "the audit trail does not say so",
+                };
+                let message = format!("it was done, but {lacks}: {}", error.message);
                 Err(Error { kind: base::Kind::Residue, message, ..error })
             }
             (Err(error), _) => Err(error),
@@ -267,6 +283,14 @@ impl Run<'_> {
 /// Records a change of whom or what is asked and believed: a key, a list of revoked ones, a registry.
 pub fn trust_changed(root: &StateRoot, actor: Actor, program: &str, what: &str, about: Value) -> Result<()> {
     events::record(root, (actor, program), ("op-install", TARGET), what, about)
+}
+
+/// Seals what a run that was killed made active, unless somebody has written to it since.
+fn seal_left(store: &Store, name: &PluginName) -> Result<()> {
+    let active = store.root().plugin(name);
+    let Ok(ledger) = Ledger::read(store.root(), name) else { return Ok(()) };
+    let Some(version) = active_version(&active, &ledger) else { return Ok(()) };
+    if is_draft(store, &active, &ledger, Some(&version))? { Ok(()) } else { store.volumes().seal(&active) }
 }
 
 /// The active version that an intent is about, when it is one that nobody may change: all are, but drafts, whose tree is
