@@ -62,7 +62,7 @@ fn sealed() -> Vec<(Vec<u8>, block::Block)> {
             run: run.map(str::to_owned),
             time: format!("2025-01-15T10:00:0{number}Z"),
         };
-        let (bytes, block) = block::seal(header, &entries).unwrap();
+        let (bytes, block) = block::seal(header, entries.clone()).unwrap();
         previous = block.digest.clone();
         blocks.push((bytes, block));
     }

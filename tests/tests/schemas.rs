@@ -88,7 +88,7 @@ fn documents() -> Vec<(&'static str, Option<&'static str>, Value)> {
         ("cached", Some("cached"), of::<CachedDocument<'_>>()),
         ("timings", Some("timings"), of::<Timings>()),
         ("watch", None, of::<Record>()),
-        ("checkpoint", Some("checkpoint"), of::<Checkpoint>()),
+        ("checkpoint", Some("checkpoint"), of::<Checkpoint<'static>>()),
         ("root", Some("root"), of::<RootReport>()),
         ("doctor", Some("doctor"), of::<Doctor>()),
         ("health", Some("health"), of::<Health>()),

@@ -12,6 +12,7 @@ use crate::store::file::{self, Durability};
 use crate::store::{StateRoot, layout};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -23,7 +24,7 @@ const KEPT: usize = 200;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
-pub struct Checkpoint {
+pub struct Checkpoint<'a> {
     /// Always `checkpoint`.
     pub kind: String,
     /// Always 1.
@@ -41,7 +42,7 @@ pub struct Checkpoint {
     /// The values that the run was to change, by resource.
     pub before: BTreeMap<String, Value>,
     /// What it was to do.
-    pub plan: Plan,
+    pub plan: Cow<'a, Plan>,
 }
 
 /// The number in a run's name; 0 for names from before there were numbers.
@@ -74,7 +75,7 @@ pub fn new_run(root: &StateRoot, plan: &Plan) -> Result<String> {
 }
 
 /// Reads the checkpoint of a run.
-pub fn read(root: &StateRoot, run: &str) -> Result<Checkpoint> {
+pub fn read(root: &StateRoot, run: &str) -> Result<Checkpoint<'static>> {
     let path = root.checkpoint(run);
     layout::check_owner(&path)?;
     let text = file::read(&path)?.ok_or_else(|| unknown(root, run))?;
@@ -83,7 +84,7 @@ pub fn read(root: &StateRoot, run: &str) -> Result<Checkpoint> {
             .on(path.display().to_string())
             .hint("what it would go back to cannot be known; bring the state about with a document")
     };
-    let checkpoint: Checkpoint = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+    let checkpoint: Checkpoint<'static> = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
     if checkpoint.kind != "checkpoint" || checkpoint.version != 1 {
         return Err(damaged(format!("it is a {} of version {}", checkpoint.kind, checkpoint.version)));
     }
@@ -91,7 +92,7 @@ pub fn read(root: &StateRoot, run: &str) -> Result<Checkpoint> {
 }
 
 /// Reads the checkpoint of a run, if there is one.
-pub fn find(root: &StateRoot, run: &str) -> Result<Option<Checkpoint>> {
+pub fn find(root: &StateRoot, run: &str) -> Result<Option<Checkpoint<'static>>> {
     if root.checkpoint(run).try_exists().unwrap_or(true) { read(root, run).map(Some) } else { Ok(None) }
 }
 
@@ -106,7 +107,7 @@ fn unknown(root: &StateRoot, run: &str) -> Error {
 }
 
 /// Writes a checkpoint, durably, and lets the oldest go.
-pub fn write(root: &StateRoot, checkpoint: &Checkpoint) -> Result<()> {
+pub fn write(root: &StateRoot, checkpoint: &Checkpoint<'_>) -> Result<()> {
     let path = root.checkpoint(&checkpoint.run);
     root.make_parent(&path)?;
     let bytes = serde_json::to_vec(checkpoint).map_err(|e| Error::failed(e.to_string()))?;
@@ -143,7 +144,7 @@ pub fn remove(root: &StateRoot, run: &str) {
 
 /// The checkpoints from `id` on, newest first. `last` is the newest run that was not rolled back and is no rollback; a
 /// beginning of a run's name will do where it is the only one.
-pub fn since(root: &StateRoot, id: &str) -> Result<Vec<Checkpoint>> {
+pub fn since(root: &StateRoot, id: &str) -> Result<Vec<Checkpoint<'static>>> {
     let all = runs(root)?;
     if id == "last" {
         let mut gone: Vec<String> = Vec::new();

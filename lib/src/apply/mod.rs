@@ -37,6 +37,7 @@ use crate::state::{Plan, StateDocument, UndoClass};
 use crate::store::{Lock, StateRoot};
 use pending::Pending;
 use planning::Planned;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,10 +47,10 @@ use step::Step;
 /// Asks for agreement to the exact calls.
 pub trait Confirm {
     /// Shows `text` and asks; an error of the kind [`Kind::Refused`] is a no.
-    fn confirm(&mut self, text: &str) -> Result<()>;
+    fn confirm(&mut self, text: &dyn Fn() -> String) -> Result<()>;
 
     /// Shows `text` and asks for `number` to be typed: nobody agrees to removals by habit.
-    fn confirm_number(&mut self, text: &str, number: usize) -> Result<()>;
+    fn confirm_number(&mut self, text: &dyn Fn() -> String, number: usize) -> Result<()>;
 }
 
 /// Hears of each action as it ends.
@@ -203,7 +204,8 @@ impl StateManager<'_> {
         let waiting = pending::all(self.root)?;
         let plugins = |run: String| {
             let checkpoint = checkpoints::find(self.root, &run).ok().flatten();
-            let plugins = checkpoint.map(|checkpoint| checkpoint.plan.actions.into_iter().map(|action| action.plugin));
+            let plugins = checkpoint
+                .map(|checkpoint| checkpoint.plan.into_owned().actions.into_iter().map(|action| action.plugin));
             (run, plugins.into_iter().flatten().collect())
         };
         let broken_off: Vec<(String, Vec<String>)> = self.trail.open_runs()?.into_iter().map(plugins).collect();
@@ -259,13 +261,10 @@ impl StateManager<'_> {
     /// Everything that stands between a plan and its first call: the checks, and a person's word.
     fn agree(&self, planned: &Planned, options: &Options, confirm: &mut dyn Confirm) -> Result<()> {
         self.validate(&planned.plugins, &planned.plan, options)?;
+        let text = || confirmation::text(&planned.plan);
         match options.prune {
-            Some(number) if !planned.plan.is_empty() => {
-                confirm.confirm_number(&confirmation::text(&planned.plan), number)
-            }
-            _ if planned.plan.actions.iter().any(|action| action.requires_confirmation) => {
-                confirm.confirm(&confirmation::text(&planned.plan))
-            }
+            Some(number) if !planned.plan.is_empty() => confirm.confirm_number(&text, number),
+            _ if planned.plan.actions.iter().any(|action| action.requires_confirmation) => confirm.confirm(&text),
             _ => Ok(()),
         }
     }
@@ -372,12 +371,12 @@ fn final_error(mut error: Error, report: &Report) -> Error {
 }
 
 /// What is kept before a run: the values it is to change. Of sets and collections, only what changes in them.
-fn checkpoint(run: &str, planned: &Planned, rolls_back: Vec<String>) -> checkpoints::Checkpoint {
+fn checkpoint<'a>(run: &str, planned: &'a Planned, rolls_back: Vec<String>) -> checkpoints::Checkpoint<'a> {
     let changes = planned.plan.actions.iter().flat_map(|action| &action.changes);
     let before = changes.filter_map(|change| {
         let resource = change.resource();
         let value = planned.current.get(&resource.plugin)?.get(&resource.key)?;
-        Some((resource.to_string(), if resource.item.is_some() { change.before() } else { value.clone() }))
+        Some((resource.to_string(), if resource.item.is_some() { change.before().into_owned() } else { value.clone() }))
     });
     let came_along = planned.plan.actions.iter().flat_map(|action| undo::announced(action, &planned.current));
     checkpoints::Checkpoint {
@@ -389,6 +388,6 @@ fn checkpoint(run: &str, planned: &Planned, rolls_back: Vec<String>) -> checkpoi
         is_partial: !rolls_back.is_empty(),
         rolls_back,
         before: before.chain(came_along).collect(),
-        plan: planned.plan.clone(),
+        plan: Cow::Borrowed(&planned.plan),
     }
 }

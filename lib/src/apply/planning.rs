@@ -9,7 +9,9 @@ use crate::bus::names;
 use crate::plugin::{GenericPlugin, Queried, StatePlugin, Want, Wanted};
 use crate::state::{Action, Change, Plan, PluginState, Removal, StateDocument, Strategy, by_name, diff_plugin};
 use crate::store::file::{self, Durability};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A plan, the plugins that perform it, and what they had when it was made.
@@ -58,15 +60,15 @@ impl Differences {
 }
 
 /// What there is of a plugin, and what is wanted of it.
-struct Read {
+struct Read<'d> {
     name: String,
-    state: Result<PluginState>,
+    state: Result<Cow<'d, PluginState>>,
     now: Option<(Wanted, Queried)>,
     removal: Removal,
 }
 
 /// How what was read differs from what is wanted.
-fn compare(plugins: &Plugins, read: Vec<Read>) -> Differences {
+fn compare(plugins: &Plugins, read: Vec<Read<'_>>) -> Differences {
     let mut found = Differences::default();
     for Read { name, state, now, removal } in read {
         let plugin = &plugins[&name];
@@ -169,14 +171,14 @@ impl StateManager<'_> {
     }
 
     /// What there is of everything a document speaks of.
-    fn read_wanted(
+    fn read_wanted<'d>(
         &mut self,
-        document: &StateDocument,
+        document: &'d StateDocument,
         options: &Options,
         plugins: &Plugins,
         order: &[String],
         read: fn(&mut Self, &dyn StatePlugin, &Want) -> Result<Queried>,
-    ) -> Result<Vec<Read>> {
+    ) -> Result<Vec<Read<'d>>> {
         let ledger = Ledger::read(self.root)?;
         let mut all = Vec::new();
         for name in order {
@@ -230,8 +232,15 @@ impl StateManager<'_> {
         if self.bus.replayed().is_some() {
             return;
         }
-        let content = json!({"kind": "diff", "version": 1, "plugin": plugin, "changes": changes});
-        let path = self.root.diff(plugin, &digest::of_json("diff", &content));
+        #[derive(Serialize)]
+        struct Diff<'a> {
+            kind: &'a str,
+            version: u32,
+            plugin: &'a str,
+            changes: &'a [Change],
+        }
+        let content = Diff { kind: "diff", version: 1, plugin, changes };
+        let path = self.root.diff(plugin, &digest::of("diff", &content));
         if path.exists() || self.root.make_parent(&path).is_err() {
             return;
         }

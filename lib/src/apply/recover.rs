@@ -162,7 +162,7 @@ impl StateManager<'_> {
     }
 
     /// The run as it was planned, with the plugins there are now; and what cannot be taken back, since its plugin is gone.
-    fn as_it_was_planned(&self, checkpoint: &Checkpoint) -> (Planned, Vec<Residue>) {
+    fn as_it_was_planned(&self, checkpoint: &Checkpoint<'_>) -> (Planned, Vec<Residue>) {
         let mut plugins: Plugins = BTreeMap::new();
         let mut missing = Vec::new();
         let something =
@@ -183,7 +183,8 @@ impl StateManager<'_> {
                 })),
             }
         }
-        let planned = Planned { plan: checkpoint.plan.clone(), plugins, current: members_before(checkpoint) };
+        let planned =
+            Planned { plan: checkpoint.plan.clone().into_owned(), plugins, current: members_before(checkpoint) };
         (planned, missing)
     }
 
@@ -204,7 +205,7 @@ impl StateManager<'_> {
     }
 
     /// What was taken back is nobody's any more, and what came back belongs to whom it belonged to.
-    fn disown(&mut self, checkpoint: &Checkpoint, why: Why, report: &mut Report) {
+    fn disown(&mut self, checkpoint: &Checkpoint<'_>, why: Why, report: &mut Report) {
         let is_left = |change: &Change| report.residue.iter().any(|r| r.resource == change.resource().to_string());
         let changes = checkpoint.plan.actions.iter().flat_map(|action| &action.changes);
         let reversed: Vec<Change> = changes
@@ -227,7 +228,7 @@ impl StateManager<'_> {
 }
 
 /// Of sets, the items that the checkpoint knows to have been there: enough to tell what came along.
-fn members_before(checkpoint: &Checkpoint) -> BTreeMap<String, Map<String, Value>> {
+fn members_before(checkpoint: &Checkpoint<'_>) -> BTreeMap<String, Map<String, Value>> {
     let mut before: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for (resource, value) in &checkpoint.before {
         let mut parts = resource.splitn(3, '/');

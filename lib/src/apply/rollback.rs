@@ -48,7 +48,7 @@ pub fn target(root: &crate::store::StateRoot, id: &str) -> Result<Target> {
 
 /// The reverse of all changes, newest first; of several of one thing, that of the oldest, since it leads back to what
 /// there was at first.
-fn reversed(since: &[Checkpoint]) -> Vec<Change> {
+fn reversed(since: &[Checkpoint<'_>]) -> Vec<Change> {
     let newest_first = since.iter().flat_map(|checkpoint| {
         let actions = checkpoint.plan.actions.iter().rev();
         actions
@@ -69,7 +69,7 @@ fn reversed(since: &[Checkpoint]) -> Vec<Change> {
 }
 
 /// Items that joined a set together with those asked for, and were not there before: a package's dependencies.
-fn came_along(action: &Action, checkpoint: &Checkpoint) -> Vec<Change> {
+fn came_along(action: &Action, checkpoint: &Checkpoint<'_>) -> Vec<Change> {
     let Some(preview) = &action.preview else { return Vec::new() };
     let Some(Change::Add { plugin, key, .. }) = action.changes.first() else { return Vec::new() };
     let was_absent =

@@ -125,7 +125,7 @@ impl Trail {
     pub(super) fn taking_back(&self, run: &str, plan: &Plan, why: Why) -> Result<()> {
         let detail = json!({"takes_back": why, "plan": plan.digest, "target": self.target});
         let entry = |action: &Action| {
-            let mut entry = intended(action);
+            let mut entry = intended(plan, action);
             entry["call"] = json!(action.undo.call);
             entry["title"] = json!(format!("Take back: {}", action.title));
             let before = entry["before"].take();
@@ -155,30 +155,34 @@ impl Trail {
         if matches!(error.kind, Why::Usage | Why::BadInput | Why::Locked) {
             return;
         }
-        let entries = plan.map(|plan| plan.actions.iter().map(intended).collect()).unwrap_or_default();
+        let entries =
+            plan.map(|plan| plan.actions.iter().map(|action| intended(plan, action)).collect()).unwrap_or_default();
         let _ = self.append(Kind::Refusal, None, json!({"error": said(error), "target": self.target}), entries);
     }
 }
 
 /// The actions of a plan before they are made.
 pub(super) fn intentions(plan: &Plan) -> Vec<Value> {
-    plan.actions.iter().map(intended).collect()
+    plan.actions.iter().map(|action| intended(plan, action)).collect()
 }
 
 /// An action before it is made: the exact call, what is there, what is wanted, and how it would be taken back.
-fn intended(action: &Action) -> Value {
-    let digests = |value: &dyn Fn(&crate::state::Change) -> Value| -> Map<String, Value> {
-        let one = |change| json!(digest::of_json("base", &value(change)));
-        action.changes.iter().map(|change| (change.resource().to_string(), one(change))).collect()
-    };
+fn intended(plan: &Plan, action: &Action) -> Value {
+    let (mut before, mut after) = (Map::new(), Map::new());
+    for change in &action.changes {
+        let resource = change.resource().to_string();
+        let is = plan.base.get(&resource).cloned().unwrap_or_else(|| digest::of("base", &change.before()));
+        before.insert(resource.clone(), Value::String(is));
+        after.insert(resource, Value::String(digest::of("base", &change.after())));
+    }
     json!({
         "id": action.id,
         "plugin": action.plugin,
         "resources": action.resources,
         "title": action.title,
         "call": action.call,
-        "before": digests(&|change| change.before()),
-        "after": digests(&|change| change.reverse().before()),
+        "before": before,
+        "after": after,
         "undo": action.undo.class,
     })
 }

@@ -138,7 +138,7 @@ pub struct Checked<'a> {
 }
 
 /// Puts a block together: its file's bytes, and its digest.
-pub fn seal(mut header: Header, entries: &[Value]) -> Result<(Vec<u8>, Block)> {
+pub fn seal(mut header: Header, entries: Vec<Value>) -> Result<(Vec<u8>, Block)> {
     let written: Vec<Vec<u8>> = entries.iter().map(canonical).collect::<Result<_>>()?;
     let leaves: Vec<merkle::Hash> = written.iter().map(|bytes| merkle::leaf(bytes)).collect();
     header.count = entries.len();
@@ -155,7 +155,7 @@ pub fn seal(mut header: Header, entries: &[Value]) -> Result<(Vec<u8>, Block)> {
     bytes.extend_from_slice(b"],\"header\":");
     bytes.extend_from_slice(&of_header);
     bytes.extend_from_slice(b"}");
-    Ok((bytes, Block { header, digest, entries: entries.to_vec() }))
+    Ok((bytes, Block { header, digest, entries }))
 }
 
 fn canonical(value: &Value) -> Result<Vec<u8>> {
@@ -227,7 +227,7 @@ pub(super) mod tests {
     fn what_was_sealed_is_read_and_any_other_byte_is_not() {
         for count in [0, 1, 5] {
             let entries: Vec<Value> = (0..count).map(|i| json!({"b": i, "a": ["é", 1.5, null]})).collect();
-            let (bytes, block) = seal(header(3, &genesis()), &entries).unwrap();
+            let (bytes, block) = seal(header(3, &genesis()), entries.clone()).unwrap();
             assert_eq!(check(&bytes, 3).unwrap().open().unwrap(), block);
             assert!(check(&bytes, 4).is_err());
             for at in 0..bytes.len() {

@@ -239,7 +239,7 @@ impl Chain {
             run: draft.run,
             time: time::rfc3339((self.clock)()),
         };
-        let (bytes, block) = block::seal(header, &draft.entries)?;
+        let (bytes, block) = block::seal(header, draft.entries)?;
         let path = self.file(block.header.number);
         if path.symlink_metadata().is_ok() {
             return Err(Error::failed("somebody else wrote this block").on(path.display().to_string()));

@@ -1,9 +1,9 @@
 //! Digests of documents: SHA-256 over RFC 8785 canonical JSON, tagged with what is digested.
 
+use super::canonical::{self, EXACT};
+use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 /// `sha256:...` of `value` in the domain `tag`; the same value in another domain has another digest.
 ///
@@ -11,57 +11,27 @@ use std::collections::BTreeMap;
 /// would make neighbours of 2^53 one; integers beyond it count as their decimal text, the form they travel in.
 #[must_use]
 pub fn of_json(tag: &str, value: &Value) -> String {
-    if is_canonical(value) {
-        return of_bytes(tag, &serde_json::to_vec(value).unwrap_or_default());
+    if let Some(plain) = canonical::plain(value) {
+        return of_bytes(tag, &plain);
     }
     let mut value = value.clone();
     large_integers_as_text(&mut value);
     of_bytes(tag, &canonical(&value).unwrap_or_default())
 }
 
-/// The same of an object with these members, which may be large and are not put together for it.
+/// The same of anything that can be written as JSON, which is put together for it only where it must be.
 #[must_use]
-pub fn of_members(tag: &str, members: &BTreeMap<&str, Cow<'_, Value>>) -> String {
-    if !members.iter().all(|(name, value)| name.is_ascii() && is_canonical(value)) {
-        let members = members.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into_owned()));
-        return of_json(tag, &Value::Object(members.collect()));
+pub fn of(tag: &str, value: &impl Serialize) -> String {
+    match canonical::plain(value) {
+        Some(plain) => of_bytes(tag, &plain),
+        None => of_json(tag, &serde_json::to_value(value).unwrap_or_default()),
     }
-    let mut bytes = Vec::new();
-    for (name, value) in members {
-        bytes.extend_from_slice(if bytes.is_empty() { b"{" } else { b"," });
-        // Into memory, nothing fails.
-        let _ = serde_json::to_writer(&mut bytes, name);
-        bytes.push(b':');
-        let _ = serde_json::to_writer(&mut bytes, value.as_ref());
-    }
-    bytes.extend_from_slice(if bytes.is_empty() { b"{}" } else { b"}" });
-    of_bytes(tag, &bytes)
 }
 
 /// The canonical JSON of `value`, as RFC 8785 writes it.
 pub fn canonical(value: &Value) -> serde_json::Result<Vec<u8>> {
-    // Most documents are in this form as they are, and writing them plainly takes a tenth of the time.
-    if is_canonical(value) { serde_json::to_vec(value) } else { serde_json_canonicalizer::to_vec(value) }
-}
-
-/// Integers beyond it are not told apart by a double.
-const EXACT: u64 = 1 << 53;
-
-/// Whether `value` is written in canonical form without further ado: no number that could be written otherwise, and the
-/// keys in an order that is the same by bytes and by UTF-16.
-fn is_canonical(value: &Value) -> bool {
-    match value {
-        Value::Number(number) => {
-            let size = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
-            size.is_some_and(|size| size <= EXACT)
-        }
-        Value::Array(items) => items.iter().all(is_canonical),
-        Value::Object(map) => {
-            let is_sorted = map.keys().zip(map.keys().skip(1)).all(|(one, next)| one < next);
-            is_sorted && map.iter().all(|(key, value)| key.is_ascii() && is_canonical(value))
-        }
-        Value::Null | Value::Bool(_) | Value::String(_) => true,
-    }
+    // Most documents are plain, and writing them so takes a tenth of the time.
+    canonical::plain(value).map_or_else(|| serde_json_canonicalizer::to_vec(value), Ok)
 }
 
 fn large_integers_as_text(value: &mut Value) {
@@ -156,12 +126,12 @@ mod tests {
     #[test]
     fn canonical_json_is_the_same_by_both_ways() {
         let plain = json!({"a": [1, -5, 9_007_199_254_740_992_u64, true, null, "é\u{7f}\u{1f}\n\"\\/\u{10000}"], "b": {"": {}}, "c": []});
-        assert!(is_canonical(&plain));
+        assert!(canonical::plain(&plain).is_some());
         assert_eq!(canonical(&plain).unwrap(), serde_json_canonicalizer::to_vec(&plain).unwrap());
         let others =
             [json!(1.0), json!(1.5e30), json!(9_007_199_254_740_993_u64), json!({"\u{ffff}": 1, "\u{10000}": 2})];
         for other in others {
-            assert!(!is_canonical(&other), "{other}");
+            assert!(canonical::plain(&other).is_none(), "{other}");
             assert_eq!(canonical(&other).unwrap(), serde_json_canonicalizer::to_vec(&other).unwrap());
         }
         assert_eq!(String::from_utf8(canonical(&json!({"b": 1.0, "a": -0.0})).unwrap()).unwrap(), r#"{"a":0,"b":1}"#);
@@ -179,16 +149,19 @@ mod tests {
     }
 
     #[test]
-    fn members_are_digested_as_the_object_they_make() {
-        for object in [
-            json!({}),
-            json!({"b": {"y": [1, "x"], "a": null}, "a": 2}),
-            json!({"half": 0.5, "large": u64::MAX}),
-            json!({"\u{e9}": 1, "e": 2}),
-        ] {
-            let members = object.as_object().unwrap().iter();
-            let members = members.map(|(name, value)| (name.as_str(), Cow::Borrowed(value))).collect();
-            assert_eq!(of_members("t", &members), of_json("t", &object));
+    fn anything_is_digested_as_the_json_it_makes() {
+        #[derive(Serialize)]
+        struct Sample {
+            large: u64,
+            half: f64,
+            after: Vec<&'static str>,
         }
+        let sample = Sample { large: u64::MAX, half: 0.5, after: vec!["x"] };
+        assert_eq!(
+            of("t", &sample),
+            of_json("t", &json!({"after": ["x"], "half": 0.5, "large": u64::MAX.to_string()}))
+        );
+        let plain = ("x", 1, [("y", ())]);
+        assert_eq!(of("t", &plain), of_json("t", &json!(["x", 1, [["y", null]]])));
     }
 }

@@ -1,6 +1,7 @@
 //! What every room needs: errors, calls as data, digests, time, validated names. Never does I/O.
 
 pub mod call;
+mod canonical;
 pub mod digest;
 pub mod error;
 pub mod name;

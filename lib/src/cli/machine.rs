@@ -176,20 +176,20 @@ pub struct Asker<'a> {
 }
 
 impl Confirm for Asker<'_> {
-    fn confirm(&mut self, text: &str) -> Result<()> {
+    fn confirm(&mut self, text: &dyn Fn() -> String) -> Result<()> {
         if self.has_said_yes {
             return Ok(());
         }
         let mut terminal = Terminal::open(self.interrupt).ok_or_else(no_terminal)?;
-        terminal.ask_yes_no(text, "Proceed?")?.or_refused()
+        terminal.ask_yes_no(&text(), "Proceed?")?.or_refused()
     }
 
-    fn confirm_number(&mut self, text: &str, number: usize) -> Result<()> {
+    fn confirm_number(&mut self, text: &dyn Fn() -> String, number: usize) -> Result<()> {
         if self.has_said_yes {
             return Ok(());
         }
         let mut terminal = Terminal::open(self.interrupt).ok_or_else(no_terminal)?;
-        terminal.ask_exact(text, "How many are removed?", &number.to_string())?.or_refused()
+        terminal.ask_exact(&text(), "How many are removed?", &number.to_string())?.or_refused()
     }
 }
 

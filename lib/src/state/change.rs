@@ -5,6 +5,7 @@ use super::holding;
 use super::spec::{KeySpec, Strategy};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::fmt;
 
 /// What a change is about: `PLUGIN/KEY`, or `PLUGIN/KEY/ITEM` for an item of a set.
@@ -165,12 +166,21 @@ impl Change {
 
     /// What was there before: the value, or whether the item was in the set.
     #[must_use]
-    pub fn before(&self) -> Value {
+    pub fn before(&self) -> Cow<'_, Value> {
         match self {
-            Self::Set { from, .. } => from.clone(),
-            Self::Update { from, .. } | Self::Delete { from, .. } => from.clone(),
-            Self::Add { .. } | Self::Create { .. } => Value::Bool(false),
-            Self::Remove { .. } => Value::Bool(true),
+            Self::Set { from, .. } | Self::Update { from, .. } | Self::Delete { from, .. } => Cow::Borrowed(from),
+            Self::Add { .. } | Self::Create { .. } => Cow::Owned(Value::Bool(false)),
+            Self::Remove { .. } => Cow::Owned(Value::Bool(true)),
+        }
+    }
+
+    /// What is to be there afterwards, told in the same way.
+    #[must_use]
+    pub fn after(&self) -> Cow<'_, Value> {
+        match self {
+            Self::Set { to, .. } | Self::Update { to, .. } | Self::Create { to, .. } => Cow::Borrowed(to),
+            Self::Remove { .. } | Self::Delete { .. } => Cow::Owned(Value::Bool(false)),
+            Self::Add { .. } => Cow::Owned(Value::Bool(true)),
         }
     }
 

@@ -8,6 +8,7 @@ use super::holding::{bare, has, holds, is_nothing};
 use super::spec::{KeySpec, MemberSpec, Strategy};
 use crate::base::{Error, Kind, Result};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The member of an item that says whether it is to be there.
@@ -19,7 +20,7 @@ const ABSENT: &str = "absent";
 /// What a document says about one item.
 enum Wish<'a> {
     Absent,
-    Present { members: Map<String, Value>, absent: BTreeMap<&'a String, &'a Value> },
+    Present { members: Cow<'a, Map<String, Value>>, absent: BTreeMap<&'a String, &'a Value> },
 }
 
 /// Compares the items of one key.
@@ -60,7 +61,7 @@ pub fn diff(
             (Wish::Present { .. }, _) if gone.contains(item) => {
                 Err(Error::bad_input(format!("{item:?} is both wanted and absent")))
             }
-            (Wish::Present { members, .. }, None) => diff.create(item, members).map(Some),
+            (Wish::Present { members, .. }, None) => diff.create(item, members.into_owned()).map(Some),
             (Wish::Present { members, absent }, Some(now)) => diff.update(item, &members, &absent, now),
         });
         match outcome {
@@ -99,12 +100,13 @@ fn wish<'a>(place: &str, value: &'a Value, spec: &KeySpec) -> Result<Wish<'a>> {
             }
         }
     }
-    let mut members = map.clone();
+    let mut members = Cow::Borrowed(map);
     if members.get(STATE).is_some_and(|state| state == "present") && is_word(STATE) {
-        members.remove(STATE);
+        members.to_mut().remove(STATE);
     }
     let mut absent = BTreeMap::new();
-    if is_word(ABSENT) && members.remove(ABSENT).is_some() {
+    if is_word(ABSENT) && members.contains_key(ABSENT) {
+        members.to_mut().remove(ABSENT);
         let Value::Object(lists) = &map[ABSENT] else {
             return Err(wrong(&format!("{place}.{ABSENT}"), "an object of lists", &map[ABSENT]));
         };

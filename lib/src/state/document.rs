@@ -104,10 +104,17 @@ impl StateDocument {
     /// The document as JSON, without what apply ignores.
     #[must_use]
     pub fn to_json_to_apply(&self) -> Value {
-        let mut document = self.clone();
-        document.plugins.values_mut().for_each(|state| state.observed = None);
-        document.plugins.retain(|_, state| !(state.values.is_empty() && state.absent.is_empty()));
-        document.to_json()
+        let mut plugins = Map::new();
+        for (name, PluginState { values, absent, .. }) in &self.plugins {
+            let mut state = values.clone();
+            if !absent.is_empty() {
+                state.insert(ABSENT.into(), json!(absent));
+            }
+            if !state.is_empty() {
+                plugins.insert(name.clone(), Value::Object(state));
+            }
+        }
+        json!({"version": 1, "plugins": Value::Object(plugins)})
     }
 
     /// The document as JSON.

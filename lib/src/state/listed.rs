@@ -5,22 +5,32 @@ use super::document::{PluginState, wrong};
 use super::spec::{ItemSpec, KeySpec};
 use crate::base::{Error, Result};
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The same state with the items of each collection by name. `at` is the plugin's name.
-pub fn by_name(at: &str, state: &PluginState, specs: &BTreeMap<String, KeySpec>) -> Result<PluginState> {
-    let mut state = state.clone();
+pub fn by_name<'s>(
+    at: &str,
+    state: &'s PluginState,
+    specs: &BTreeMap<String, KeySpec>,
+) -> Result<Cow<'s, PluginState>> {
+    let mut found = Vec::new();
     let mut errors = Vec::new();
-    for (key, value) in &mut state.values {
+    for (key, value) in &state.values {
         let Some(spec) = specs.get(key).map(|spec| &spec.items) else { continue };
         let place = format!("plugins.{at}.{key}");
         match items(&place, value, spec) {
-            Ok(Some(items)) => *value = Value::Object(items),
-            Ok(None) => {}
+            Ok(items) => found.extend(items.map(|items| (key.clone(), Value::Object(items)))),
             Err(error) => errors.push(error),
         }
     }
-    Error::all(errors).map_or(Ok(state), Err)
+    Error::all(errors).map_or(Ok(()), Err)?;
+    // What is written by name already is not copied: it may be thousands of items.
+    let mut state = Cow::Borrowed(state);
+    if !found.is_empty() {
+        state.to_mut().values.extend(found);
+    }
+    Ok(state)
 }
 
 fn items(place: &str, value: &Value, spec: &ItemSpec) -> Result<Option<Map<String, Value>>> {

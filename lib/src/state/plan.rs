@@ -4,7 +4,6 @@ use super::change::Change;
 use crate::base::{Call, Error, Kind, Result, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// How an action is taken back.
@@ -150,7 +149,7 @@ impl Plan {
         let base = actions
             .iter()
             .flat_map(|action| &action.changes)
-            .map(|change| (change.resource().to_string(), digest::of_json("base", &change.before())))
+            .map(|change| (change.resource().to_string(), digest::of("base", &change.before())))
             .collect();
         let mut plan = Self {
             kind: "plan".into(),
@@ -237,7 +236,7 @@ impl Plan {
             }
         }
         // By digest: a plan that was kept does not know the manner of its calls, which is the mapping's affair.
-        let actions_of = |plan: &Self| digest::of_json("actions", &json!([plan.actions, plan.checkpoints]));
+        let actions_of = |plan: &Self| digest::of("actions", &(&plan.actions, &plan.checkpoints));
         if moved.is_empty() && actions_of(self) != actions_of(now) {
             moved.push("the same differences lead to other calls now".into());
         }
@@ -250,18 +249,19 @@ impl Plan {
     }
 
     fn compute_digest(&self) -> String {
-        let mut content = BTreeMap::from([
-            ("owner", Cow::Owned(json!(self.owner))),
-            ("prune", Cow::Owned(json!(self.prune))),
-            ("desired", Cow::Borrowed(&self.desired)),
-            ("base", Cow::Owned(json!(self.base))),
-            ("mappings", Cow::Owned(json!(self.mappings))),
-            ("actions", Cow::Owned(json!(self.actions))),
-        ]);
-        if !self.checkpoints.is_empty() {
-            content.insert("checkpoints", Cow::Owned(json!(self.checkpoints)));
+        #[derive(Serialize)]
+        struct Content<'a> {
+            owner: &'a Option<String>,
+            prune: Option<usize>,
+            desired: &'a Value,
+            base: &'a BTreeMap<String, String>,
+            mappings: &'a BTreeMap<String, String>,
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            checkpoints: &'a BTreeMap<String, Call>,
+            actions: &'a [Action],
         }
-        digest::of_members("plan", &content)
+        let Self { owner, prune, desired, base, mappings, checkpoints, actions, .. } = self;
+        digest::of("plan", &Content { owner, prune: *prune, desired, base, mappings, checkpoints, actions })
     }
 }
 

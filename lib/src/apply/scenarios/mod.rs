@@ -249,11 +249,11 @@ impl TestReport {
 struct Agreed;
 
 impl Confirm for Agreed {
-    fn confirm(&mut self, _text: &str) -> Result<()> {
+    fn confirm(&mut self, _text: &dyn Fn() -> String) -> Result<()> {
         Ok(())
     }
 
-    fn confirm_number(&mut self, _text: &str, _number: usize) -> Result<()> {
+    fn confirm_number(&mut self, _text: &dyn Fn() -> String, _number: usize) -> Result<()> {
         Ok(())
     }
 }

@@ -181,7 +181,14 @@ pub struct Settled {
 impl Drifted {
     pub(super) fn of(resource: &str, change: &Change) -> Self {
         let (plugin, resource) = (change.resource().plugin, resource.to_owned());
-        Self { version: 1, time: now(), plugin, resource, is: change.before(), wanted: change.reverse().before() }
+        Self {
+            version: 1,
+            time: now(),
+            plugin,
+            resource,
+            is: change.before().into_owned(),
+            wanted: change.after().into_owned(),
+        }
     }
 }
 

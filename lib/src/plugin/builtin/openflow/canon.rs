@@ -170,7 +170,7 @@ impl Known {
         for (wish, text) in wishes.iter().zip(&texts) {
             let Some(flow) = known.get(text) else { continue };
             let (_, numbers) = &ports[wish.bridge.as_str()];
-            let flow = flow.renamed(&mut |port| {
+            let flow = flow.clone().renamed(&mut |port| {
                 by_stand_in.get(port).map(|name| (*name).clone()).or_else(|| numbers.get(&port.parse().ok()?).cloned())
             });
             errors.extend(strays(wish, &flow));
@@ -183,7 +183,7 @@ impl Known {
     fn with_stand_ins(&self, wish: &Wish, names: &BTreeSet<String>, errors: &mut Vec<Error>) -> String {
         let mut stand_ins = self.stand_ins.borrow_mut();
         let mut unknown = Vec::new();
-        let flow = wish.said.renamed(&mut |port| {
+        let flow = wish.said.clone().renamed(&mut |port| {
             if let Ok(number) = port.parse::<u32>() {
                 if (FIRST_STAND_IN..=LAST_STAND_IN).contains(&number) {
                     unknown.push(port.to_owned());
@@ -214,8 +214,12 @@ impl Known {
 
 /// What else a match would have said than fields.
 fn strays(wish: &Wish, flow: &Flow) -> Option<Error> {
-    let rest = |flow: &Flow| Flow { fields: String::new(), actions: String::new(), ..flow.clone() };
-    (rest(&wish.said) != rest(flow)).then(|| {
+    let rest = |flow: &Flow| {
+        let Flow { table, priority, cookie, idle_timeout, hard_timeout, importance, .. } = *flow;
+        (table, priority, cookie, idle_timeout, hard_timeout, importance)
+    };
+    let is_same = rest(&wish.said) == rest(flow) && wish.said.flags == flow.flags;
+    (!is_same).then(|| {
         Error::bad_input("the match holds more than fields")
             .on(format!("{}.match", wish.place))
             .hint("table, priority, cookie, timeouts and flags are members of their own")

@@ -96,18 +96,25 @@ impl Flow {
     }
 
     /// The same with its ports called otherwise.
-    pub fn renamed(&self, rename: &mut dyn FnMut(&str) -> Option<String>) -> Self {
+    pub fn renamed(self, rename: &mut dyn FnMut(&str) -> Option<String>) -> Self {
         let (fields, actions) = (ports(&self.fields, rename), ports(&self.actions, rename));
-        Self { fields, actions, ..self.clone() }
+        Self { fields, actions, ..self }
+    }
+
+    /// Says each of its ports to `hear`.
+    pub fn each_port(&self, hear: &mut dyn FnMut(&str)) {
+        for text in [&self.fields, &self.actions] {
+            let _ = ports(text, &mut |port| {
+                hear(port);
+                None
+            });
+        }
     }
 
     /// Whether it speaks of this port.
     pub fn names_port(&self, port: &str) -> bool {
         let mut is_named = false;
-        let _ = self.renamed(&mut |name| {
-            is_named |= name == port;
-            None
-        });
+        self.each_port(&mut |name| is_named |= name == port);
         is_named
     }
 }
@@ -128,10 +135,8 @@ pub fn of_item(name: &str) -> Option<(&str, Flow)> {
 pub fn ports(text: &str, rename: &mut dyn FnMut(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    let mut is_start = true;
-    while let Some(c) = rest.chars().next() {
-        let before = BEFORE_PORTS.iter().find(|before| is_start && rest.starts_with(**before));
-        if let Some(before) = before {
+    while !rest.is_empty() {
+        if let Some(before) = BEFORE_PORTS.iter().find(|before| rest.starts_with(**before)) {
             let (head, tail) = rest.split_at(before.len());
             let end = tail.find([',', ':', ')', '(', '[', ' ']).unwrap_or(tail.len());
             let name = &tail[..end];
@@ -139,14 +144,15 @@ pub fn ports(text: &str, rename: &mut dyn FnMut(&str) -> Option<String>) -> Stri
             let is_word = name.is_empty() || RESERVED.iter().any(|word| word.eq_ignore_ascii_case(name));
             // Of a field of the packet, what follows is in brackets.
             let is_port = !is_word && !tail[end..].starts_with('[');
-            out.push_str(&is_port.then(|| rename(name)).flatten().unwrap_or_else(|| name.to_owned()));
+            match is_port.then(|| rename(name)).flatten() {
+                Some(other) => out.push_str(&other),
+                None => out.push_str(name),
+            }
             rest = &tail[end..];
-            is_start = false;
-            continue;
         }
-        out.push(c);
-        rest = &rest[c.len_utf8()..];
-        is_start = matches!(c, ',' | '(' | ' ');
+        let end = rest.find([',', '(', ' ']).map_or(rest.len(), |end| end + 1);
+        out.push_str(&rest[..end]);
+        rest = &rest[end..];
     }
     out
 }

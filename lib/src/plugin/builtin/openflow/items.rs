@@ -146,9 +146,8 @@ impl Wishes<'_> {
     fn knows_ports(&self, wish: &Wish) -> bool {
         let names = self.ports_after(&wish.bridge);
         let mut is_known = true;
-        let _ = wish.said.renamed(&mut |port| {
+        wish.said.each_port(&mut |port| {
             is_known &= port == wish.bridge || port.parse::<u32>().is_ok() || names.contains(port);
-            None
         });
         is_known
     }

@@ -10,6 +10,7 @@ mod canon;
 mod database;
 mod flow;
 mod items;
+mod leaving;
 mod ofctl;
 mod ops;
 mod ovsdb;
@@ -119,7 +120,7 @@ impl OpenFlowPlugin {
                 Ok(found) => {
                     is_read = true;
                     let mut of_others = Vec::new();
-                    for flow in found.iter().map(|flow| flow.renamed(&mut |port| numbers.get(port).cloned())) {
+                    for flow in found.into_iter().map(|flow| flow.renamed(&mut |port| numbers.get(port).cloned())) {
                         match flow.is_ours() {
                             true => {
                                 let name = flow::item(bridge, &flow.identity());

@@ -117,7 +117,7 @@ fn bundle(bridge: &str, changes: &[&Change], current: &Map<String, Value>) -> Ac
             }
             Change::Update { to, .. } => {
                 changed += 1;
-                let now = current.get(FLOWS).and_then(|all| all.get(name)).cloned().unwrap_or_default();
+                let now = current.get(FLOWS).and_then(|all| all.get(name)).unwrap_or(&Value::Null);
                 let mut after = now.clone();
                 for (member, value) in to.as_object().into_iter().flatten() {
                     after[member] = value.clone();
@@ -126,7 +126,7 @@ fn bundle(bridge: &str, changes: &[&Change], current: &Map<String, Value>) -> Ac
                 let is_of_actions = to.as_object().is_some_and(|to| to.len() == 1 && to.contains_key("actions"));
                 let verb = if is_of_actions { "modify" } else { "add" };
                 lines.push(line(verb, &after));
-                back.push(line(verb, &now));
+                back.push(line(verb, now));
             }
             Change::Delete { from, .. } => {
                 removed += 1;

@@ -2,7 +2,7 @@
 //! become flows, what goes with a bridge or a port is written out. Everything that cannot be is refused here.
 
 use super::canon::{self, Known, Wish};
-use super::database::{Port, SYSTEM, Snapshot};
+use super::database::{SYSTEM, Snapshot};
 use super::flow::{self, Flow};
 use super::settings::Settings;
 use super::{BRIDGES, FLOWS, FOREIGN, NAME, POLICIES, PORTS, policy};
@@ -10,6 +10,7 @@ use crate::base::{Error, Result};
 use crate::plugin::Owned;
 use crate::state::PluginState;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 type Items = Map<String, Value>;
@@ -83,7 +84,7 @@ impl<'a> Wishes<'a> {
         Ok(state)
     }
 
-    fn error(&mut self, place: &str, error: Error) {
+    pub(super) fn error(&mut self, place: &str, error: Error) {
         self.errors.push(error.or_on(format!("plugins.{NAME}.{place}")));
     }
 
@@ -190,8 +191,10 @@ impl<'a> Wishes<'a> {
                     let place = full(&format!("[{i}]"));
                     wished.push(match one {
                         Value::Object(members) => {
-                            let mut members = members.clone();
-                            bridge.iter().for_each(|bridge| drop(members.insert("bridge".into(), json!(bridge))));
+                            let mut members = Cow::Borrowed(members);
+                            if let Some(bridge) = bridge {
+                                members.to_mut().insert("bridge".into(), json!(bridge));
+                            }
                             canon::wish(&place, &members, flow::cookie(None))
                         }
                         _ => Err(Error::bad_input("a flow is an object").on(place)),
@@ -288,38 +291,6 @@ impl<'a> Wishes<'a> {
         }
     }
 
-    /// What goes with a bridge that goes, and whether it may.
-    fn take_along(&mut self) {
-        for name in self.absent.get(BRIDGES).cloned().unwrap_or_default() {
-            let Some(bridge) = self.snapshot.bridges.get(&name) else { continue };
-            let place = format!("{BRIDGES}.{name}");
-            if !bridge.is_ours {
-                self.error(&place, not_ours("bridge", &name));
-                continue;
-            }
-            let of_bridge: Vec<(&String, &Port)> =
-                self.snapshot.shown_ports().filter(|(_, port)| port.bridge == name).collect();
-            let foreign: Vec<&str> =
-                of_bridge.iter().filter(|(_, p)| !p.is_ours).map(|(name, _)| name.as_str()).collect();
-            if !foreign.is_empty() {
-                let message = format!("ports of others are on it: {}", foreign.join(", "));
-                self.error(&place, Error::refused(message).hint("take them off first: ovs-vsctl del-port"));
-            }
-            let others = self.foreign(&name).into_iter().filter(|(identity, _)| identity != DEFAULT);
-            if let Some((_, text)) = others.into_iter().next() {
-                let message = format!("flows of others are on it: {text}");
-                self.error(&place, Error::refused(message).hint(TAKE_OFF_FLOWS));
-            }
-            let own: Vec<String> = of_bridge.iter().map(|(name, _)| (*name).clone()).collect();
-            self.absent.entry(PORTS).or_default().extend(own);
-        }
-        for name in self.absent.get(PORTS).cloned().unwrap_or_default() {
-            if self.snapshot.ports.get(&name).is_some_and(|port| !port.is_ours) {
-                self.error(&format!("{PORTS}.{name}"), not_ours("port", &name));
-            }
-        }
-    }
-
     /// The flows of others on a bridge, by identity.
     pub(super) fn foreign(&self, bridge: &str) -> BTreeMap<String, String> {
         let texts = self.current.get(FOREIGN).and_then(|all| all.get(bridge)).and_then(Value::as_array);
@@ -378,7 +349,7 @@ impl<'a> Wishes<'a> {
 /// What a bridge does that has no controller.
 pub const FAIL_MODES: [&str; 2] = ["standalone", "secure"];
 
-const TAKE_OFF_FLOWS: &str = "take them off first: ovs-ofctl del-flows";
+pub const TAKE_OFF_FLOWS: &str = "take them off first: ovs-ofctl del-flows";
 
 /// The flow that a bridge without flows gets by itself.
 pub const DEFAULT: &str = "table=0,priority=0";
