@@ -88,16 +88,23 @@ fn containers_on_a_bridge_with_flows_come_and_go_by_one_document() {
     assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
     assert_eq!(everything(&machine), before);
 
-    // And by saying so. What LXC put on the bridge is not ours to take.
+    // And by saying so. What LXC put on the bridge is not ours to take: it goes with its containers, all of them.
     applies(&machine, &[], &wish);
-    let bridge = json!({"openflow": {"bridges": {"opsw0": {"state": "absent"}}}});
-    let output = op(&machine, "op-apply", &["--yes"], &json!({ "plugins": bridge }).to_string());
-    fails(&output, 5, &["ports of others are on it"]);
+    let bridge = json!({"bridges": {"opsw0": {"state": "absent"}}});
     let gone = json!({"status": "absent"});
-    let gone = json!({"lxc": {"containers": {"one": gone, "two": gone}},
-                      "packagekit": {"absent": {"packages": ["hello-op"]}}});
-    applies(&machine, &["--allow-irreversible"], &gone);
-    applies(&machine, &[], &bridge);
+    for containers in [json!({}), json!({"one": gone})] {
+        let some = json!({"plugins": {"openflow": bridge, "lxc": {"containers": containers}}}).to_string();
+        let output = op(&machine, "op-apply", &["--yes", "--allow-irreversible"], &some);
+        assert_eq!((output.code, flows(&machine)), (5, 3), "{output:?}");
+        fails(&output, 5, &["ports of others are on it"]);
+    }
+    let packages = json!({"absent": {"packages": ["hello-op"]}});
+    let all = json!({"openflow": bridge, "lxc": {"containers": {"one": gone, "two": gone}}, "packagekit": packages});
+    let plan = op(&machine, "op-apply", &["--dry-run"], &json!({ "plugins": all }).to_string()).json();
+    let titles: Vec<&str> = plan["actions"].as_array().unwrap().iter().filter_map(|a| a["title"].as_str()).collect();
+    let at = |word: &str| titles.iter().position(|title| title.contains(word)).unwrap();
+    assert!(at("container two") < at("bridge opsw0"), "{titles:?}");
+    applies(&machine, &["--allow-irreversible"], &all);
     assert_eq!(everything(&machine), before);
     golden(&["delete", "small", "--yes"]);
 }

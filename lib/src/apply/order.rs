@@ -2,7 +2,7 @@
 
 use super::Plugins;
 use crate::base::{Error, Result};
-use crate::state::Action;
+use crate::state::{Action, Change};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Plugin names so that each comes after those it depends on; alphabetical otherwise.
@@ -25,7 +25,45 @@ pub(super) fn in_order(plugins: &Plugins) -> Result<Vec<String>> {
     Ok(order)
 }
 
-/// Numbers the actions and says what each needs: the one before it of its plugin, and the last of each dependency.
+/// Whether an action only takes items away.
+fn takes_away(action: &Action) -> bool {
+    !action.changes.is_empty() && action.changes.iter().all(Change::takes_item)
+}
+
+/// Has what goes go before what it stands on: a container before the bridge it is on. An action that only takes items away
+/// comes before the first such of the plugins it depends on, unless one of its own plugin that does something else comes
+/// before it and `is_free` does not say that those have nothing to do with each other.
+pub(super) fn removals_first(
+    mut actions: Vec<Action>,
+    depends: &dyn Fn(&str) -> Vec<String>,
+    is_free: &dyn Fn(&str) -> bool,
+) -> Vec<Action> {
+    let mut names: Vec<String> = actions.iter().map(|action| action.plugin.clone()).collect();
+    names.dedup();
+    for name in names {
+        let mut under = depends(&name);
+        let mut at = 0;
+        while at < under.len() {
+            let more: Vec<String> = depends(&under[at]).into_iter().filter(|more| !under.contains(more)).collect();
+            under.extend(more);
+            at += 1;
+        }
+        let is_under = |action: &Action| action.plugin != name && under.contains(&action.plugin);
+        let Some(place) = actions.iter().position(|action| takes_away(action) && is_under(action)) else { continue };
+        let mut is_kept = false;
+        let (first, rest): (Vec<Action>, Vec<Action>) = actions.drain(place..).partition(|action| {
+            let is_own = action.plugin == name;
+            is_kept |= is_own && !takes_away(action) && !is_free(&name);
+            is_own && takes_away(action) && !is_kept
+        });
+        actions.extend(first);
+        actions.extend(rest);
+    }
+    actions
+}
+
+/// Numbers the actions and says what each needs: the one before it of its plugin, and the last of each dependency; of what
+/// takes away, the last of each plugin that depends on it.
 pub(super) fn number(actions: &mut [Action], plugins: &Plugins) {
     let mut last: BTreeMap<String, String> = BTreeMap::new();
     for (position, action) in actions.iter_mut().enumerate() {
@@ -37,8 +75,63 @@ pub(super) fn number(actions: &mut [Action], plugins: &Plugins) {
             action.resources = resources;
         }
         let depends = plugins.get(&action.plugin).map(|plugin| plugin.dependencies()).unwrap_or_default();
-        let needed = depends.iter().chain(std::iter::once(&action.plugin)).filter_map(|name| last.get(name));
-        action.needs = needed.cloned().collect();
+        let stands_on = |name: &&String| {
+            let plugin = plugins.get(*name).filter(|_| takes_away(action));
+            plugin.is_some_and(|plugin| plugin.dependencies().contains(&action.plugin))
+        };
+        let above: Vec<&String> = last.keys().filter(stands_on).collect();
+        let named = depends.iter().chain(above).chain(std::iter::once(&action.plugin));
+        let mut needed: Vec<&String> = named.filter_map(|name| last.get(name)).collect();
+        needed.dedup();
+        action.needs = needed.into_iter().cloned().collect();
         last.insert(action.plugin.clone(), action.id.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Call;
+    use crate::state::{Undo, UndoClass};
+    use serde_json::json;
+
+    /// `plugin+item` makes an item, `plugin-item` takes it away.
+    fn action(text: &str) -> Action {
+        let at = text.find(['+', '-']).unwrap();
+        let (plugin, key, item) = (text[..at].to_owned(), "items".to_owned(), text[at + 1..].to_owned());
+        let change = match &text[at..=at] {
+            "+" => Change::Create { plugin: plugin.clone(), key, item, to: json!({}) },
+            _ => Change::Delete { plugin: plugin.clone(), key, item, from: json!({}) },
+        };
+        let undo = Undo { class: UndoClass::Exact, call: None };
+        Action::new(&plugin, vec![change], text.to_owned(), Call::on_host("test", text, "", Vec::new()), undo)
+    }
+
+    fn arranged(texts: &str) -> String {
+        let depends = |name: &str| match name {
+            "lxc" => vec!["flows".to_owned()],
+            "flows" => vec!["net".to_owned()],
+            _ => Vec::new(),
+        };
+        let actions = texts.split(' ').map(action).collect();
+        let arranged = removals_first(actions, &depends, &|name| name == "lxc");
+        arranged.into_iter().map(|action| action.title).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn what_goes_goes_before_what_it_stands_on() {
+        for (before, after) in [
+            ("net+a flows+b lxc+c", "net+a flows+b lxc+c"),
+            ("net-a flows-b lxc-c", "lxc-c flows-b net-a"),
+            ("net+x net-a net+y flows-b flows-d lxc+e lxc-c", "net+x lxc-c flows-b flows-d net-a net+y lxc+e"),
+            // Nothing goes that it stands on, or nothing stands on what goes.
+            ("net+a flows+b lxc-c", "net+a flows+b lxc-c"),
+            ("net-a flows+b other-c", "net-a flows+b other-c"),
+            // A flow is changed before the port goes that it speaks of.
+            ("net-a flows+b flows-c", "net-a flows+b flows-c"),
+            ("net-a flows-c lxc-d flows+e", "lxc-d flows-c net-a flows+e"),
+        ] {
+            assert_eq!(arranged(before), after, "{before}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! From a desired state to a plan: the plugins it speaks of, what they have now, the difference, the calls.
 
 use super::ledger::Ledger;
-use super::order::{in_order, number};
+use super::order::{in_order, number, removals_first};
 use super::step::Step;
 use super::{Options, Plugins, StateManager, vault};
 use crate::base::{Call, Error, Kind, Result, digest};
@@ -70,7 +70,10 @@ struct Read<'d> {
 /// How what was read differs from what is wanted.
 fn compare(plugins: &Plugins, read: Vec<Read<'_>>) -> Differences {
     let mut found = Differences::default();
-    for Read { name, state, now, removal } in read {
+    // What stands on others comes last, and what becomes of it matters to them. Errors stay in their order.
+    let mut errors: Vec<Vec<Error>> = Vec::new();
+    for Read { name, state, now, removal } in read.into_iter().rev() {
+        errors.push(std::mem::take(&mut found.errors));
         let plugin = &plugins[&name];
         let (state, (wanted, now)) = match (state, now) {
             (Ok(state), Some(now)) => (state, now),
@@ -81,7 +84,10 @@ fn compare(plugins: &Plugins, read: Vec<Read<'_>>) -> Differences {
             (Ok(_), None) => continue,
         };
         found.errors.extend(unclear_items(&name, &wanted, &now.problems));
-        let normalised = plugin.normalise(&state, &now.values, &removal.owned);
+        let is_above = |other: &&String| plugins[*other].dependencies().contains(&name);
+        let above = found.changes.keys().filter(is_above).flat_map(|other| &found.changes[other]);
+        let above: Vec<&Change> = above.collect();
+        let normalised = plugin.normalise_among(&state, &now.values, &removal.owned, &above);
         match normalised.and_then(|state| diff_plugin(&name, &state, &now.values, plugin.keys(), &removal)) {
             Ok(changes) => drop(found.changes.insert(name.clone(), changes)),
             // Why a key could not be read is the better error than that it could not be compared.
@@ -89,6 +95,8 @@ fn compare(plugins: &Plugins, read: Vec<Read<'_>>) -> Differences {
         }
         found.current.insert(name, now.values);
     }
+    errors.push(found.errors);
+    found.errors = errors.into_iter().rev().flatten().collect();
     found
 }
 
@@ -128,6 +136,9 @@ impl StateManager<'_> {
             }
         }
         give_up_on(&mut errors)?;
+        let plugin = |name: &str| plugins.get(name);
+        let depends = |name: &str| plugin(name).map(|plugin| plugin.dependencies()).unwrap_or_default();
+        let actions = removals_first(actions, &depends, &|name| plugin(name).is_some_and(|p| p.goes_freely()));
         let desired = document.to_json_to_apply();
         Planned::new(desired, options.owner.clone(), options.prune, actions, plugins, current)
     }
@@ -165,7 +176,7 @@ impl StateManager<'_> {
         options: &Options,
         plugins: &Plugins,
     ) -> Result<Differences> {
-        let order: Vec<String> = plugins.keys().cloned().collect();
+        let order = in_order(plugins)?;
         let read = self.read_wanted(document, options, plugins, &order, Self::read_again)?;
         Ok(compare(plugins, read))
     }

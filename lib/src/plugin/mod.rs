@@ -170,6 +170,22 @@ pub trait StatePlugin {
         Ok(desired.clone())
     }
 
+    /// [`StatePlugin::normalise`] knowing what is to change in the plugins that depend on this one.
+    fn normalise_among(
+        &self,
+        desired: &PluginState,
+        current: &Map<String, Value>,
+        owned: &Owned,
+        _above: &[&Change],
+    ) -> Result<PluginState> {
+        self.normalise(desired, current, owned)
+    }
+
+    /// Whether what goes of it has nothing to do with what comes or changes, so that it can go first.
+    fn goes_freely(&self) -> bool {
+        false
+    }
+
     /// Turns changes into exact calls, without making any that is not safe. Ids and needs are numbered by the caller.
     fn plan(
         &self,

@@ -155,6 +155,10 @@ impl StatePlugin for Lxc {
         self.dependencies.clone()
     }
 
+    fn goes_freely(&self) -> bool {
+        true
+    }
+
     fn mapping_digest(&self) -> Option<String> {
         Some(digest::of_json("settings", &json!(self.settings)))
     }

@@ -209,8 +209,19 @@ impl StatePlugin for OpenFlowPlugin {
     }
 
     fn normalise(&self, desired: &PluginState, current: &Map<String, Value>, owned: &Owned) -> Result<PluginState> {
+        self.normalise_among(desired, current, owned, &[])
+    }
+
+    fn normalise_among(
+        &self,
+        desired: &PluginState,
+        current: &Map<String, Value>,
+        owned: &Owned,
+        above: &[&Change],
+    ) -> Result<PluginState> {
         let now = Snapshot::read(&self.settings)?;
-        wishes::Wishes::new(&self.settings, &now, &self.known, current).normalised(desired, owned)
+        let left = leaving::left(above);
+        wishes::Wishes::new(&self.settings, &now, &self.known, current).left(left).normalised(desired, owned)
     }
 
     fn plan(

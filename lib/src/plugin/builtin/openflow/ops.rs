@@ -3,6 +3,7 @@
 
 use super::database::{MARK, Port, SYSTEM, Snapshot};
 use super::flow::{Flow, MASK, NAMESPACE};
+use super::leaving::still_on_it;
 use super::ovsdb::Client;
 use super::plan::OPENFLOW;
 use super::settings::Settings;
@@ -24,7 +25,11 @@ pub fn perform(settings: &Settings, call: &Call) -> Result<(), Failure> {
         return ofctl::bundle(settings, name, &lines).map_err(perhaps);
     }
     let mut client = Client::open(&settings.database, settings.timeout()).map_err(untouched)?;
-    let now = Snapshot::of(&mut client).map_err(untouched)?;
+    let now = match (what, &*call.member) {
+        ("bridge", "delete") => left_by_others(settings, &mut client, name),
+        _ => Snapshot::of(&mut client),
+    };
+    let now = now.map_err(untouched)?;
     let nothing = json!({});
     let arg = |at: usize| call.args.get(at).unwrap_or(&nothing);
     // Open vSwitch forgets all flows of a bridge whose fail mode changes.
@@ -62,6 +67,25 @@ pub fn perform(settings: &Settings, call: &Call) -> Result<(), Failure> {
 fn own_flows(settings: &Settings, bridge: &str) -> Result<Vec<String>> {
     let flows = ofctl::dump(settings, bridge)?.into_iter().filter(Flow::is_ours);
     Ok(flows.map(|flow| format!("add {}", flow.to_add())).collect())
+}
+
+/// Waits until no port of others is on a bridge that goes: those of a guest that went are taken off by who put them there.
+fn left_by_others(settings: &Settings, client: &mut Client, bridge: &str) -> Result<Snapshot> {
+    let end = Instant::now() + settings.timeout();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let now = Snapshot::of(client)?;
+        let others = now.shown_ports().filter(|(_, port)| port.bridge == bridge && !port.is_ours);
+        let others: Vec<&str> = others.map(|(name, _)| name.as_str()).collect();
+        if others.is_empty() {
+            return Ok(now);
+        }
+        if Instant::now() > end {
+            return Err(still_on_it(&others));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
 }
 
 /// Waits until ovs-vswitchd has done what the database says.

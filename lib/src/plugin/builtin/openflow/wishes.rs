@@ -4,6 +4,7 @@
 use super::canon::{self, Known, Wish};
 use super::database::{SYSTEM, Snapshot};
 use super::flow::{self, Flow};
+use super::leaving::Left;
 use super::settings::Settings;
 use super::{BRIDGES, FLOWS, FOREIGN, NAME, POLICIES, PORTS, policy};
 use crate::base::{Error, Result};
@@ -28,6 +29,8 @@ pub struct Wishes<'a> {
     /// By key, the items that are to go.
     pub(super) absent: BTreeMap<&'static str, BTreeSet<String>>,
     pub(super) errors: Vec<Error>,
+    /// By bridge, the guests that leave it by the same document.
+    pub(super) left: Left,
 }
 
 impl<'a> Wishes<'a> {
@@ -38,7 +41,13 @@ impl<'a> Wishes<'a> {
         current: &'a Map<String, Value>,
     ) -> Self {
         let (bridges, ports, flows) = (Map::new(), Map::new(), Vec::new());
-        Self { settings, snapshot, known, current, bridges, ports, flows, absent: BTreeMap::new(), errors: Vec::new() }
+        let (absent, errors, left) = (BTreeMap::new(), Vec::new(), Left::new());
+        Self { settings, snapshot, known, current, bridges, ports, flows, absent, errors, left }
+    }
+
+    /// The same, when these guests go.
+    pub fn left(self, left: Left) -> Self {
+        Self { left, ..self }
     }
 
     /// The desired state in the form of a query; every problem when there are some.
