@@ -361,6 +361,42 @@ mod tests {
         );
     }
 
+    /// Any document, as far as `next` leads.
+    fn any(next: &mut dyn FnMut(usize) -> usize, depth: usize) -> Value {
+        const TEXTS: [&str; 12] =
+            ["", "a", "a!", "a b", "ab", "A", "~", "\u{7f}", "\"", "\\", "\n\u{1f}\t", "\u{e9}\u{ffff}\u{10000}"];
+        const NUMBERS: [i64; 8] = [0, -1, 10, 255, 1 << 53, -(1 << 53), (1 << 53) + 1, i64::MIN];
+        match next(if depth == 0 { 5 } else { 8 }) {
+            0 => Value::Null,
+            1 => Value::Bool(next(2) == 0),
+            2 => json!(NUMBERS[next(NUMBERS.len())]),
+            3 => json!(TEXTS[next(TEXTS.len())]),
+            4 => [json!(0.5), json!(-0.0), json!(1e21), json!(u64::MAX)][next(4)].clone(),
+            5 => (0..next(4)).map(|_| any(next, depth - 1)).collect(),
+            _ => (0..next(5)).map(|_| (TEXTS[next(TEXTS.len())].to_owned(), any(next, depth - 1))).collect(),
+        }
+    }
+
+    #[test]
+    fn any_document_is_as_others_write_it_or_left() {
+        let (mut state, mut written, mut left) = (1_u64, 0, 0);
+        let mut next = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        for _ in 0..20_000 {
+            let value = any(&mut next, 3);
+            match plain(&value) {
+                Some(bytes) => {
+                    assert_eq!(bytes, serde_json_canonicalizer::to_vec(&value).unwrap(), "{value}");
+                    written += 1;
+                }
+                None => left += 1,
+            }
+        }
+        assert!(written > 5000 && left > 1000, "{written} {left}");
+    }
+
     #[test]
     fn what_is_not_plain_is_left() {
         for value in
