@@ -6,6 +6,7 @@ use super::profile::networkmanager;
 use super::settings::Settings;
 use crate::base::name::matches;
 use crate::store::file;
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -45,7 +46,7 @@ fn value<'t>(text: &'t str, key: &str) -> Option<&'t str> {
 }
 
 /// Why a link must not go away: whoever depends on it. Nothing when nobody does.
-pub fn dependent(settings: &Settings, now: &Snapshot, name: &str) -> Option<String> {
+pub fn dependent(sessions: &Sessions, now: &Snapshot, name: &str) -> Option<String> {
     let link = now.named(name)?;
     let is_default = |route: &&super::kernel::Route| {
         route.link == Some(link.index) && route.prefix_length == 0 && route.table == RT_TABLE_MAIN
@@ -53,15 +54,33 @@ pub fn dependent(settings: &Settings, now: &Snapshot, name: &str) -> Option<Stri
     if now.routes.iter().any(|route| is_default(&route)) {
         return Some("the default route leads over it".into());
     }
-    let sessions = sessions(settings.ssh_port);
     let mut own = now.addresses.iter().filter(|address| address.index == link.index).map(|address| address.ip);
-    own.find(|ip| sessions.contains(ip)).map(|ip| format!("somebody is logged in over ssh by its address {ip}"))
+    own.find(|ip| sessions.has(*ip)).map(|ip| format!("somebody is logged in over ssh by its address {ip}"))
 }
 
-/// The addresses at which somebody is connected to ssh.
-pub fn sessions(port: u16) -> BTreeSet<IpAddr> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
-    tables.iter().flat_map(|table| table.lines()).filter_map(|line| connected_at(line, port)).collect()
+/// The addresses at which somebody is connected to ssh. The kernel takes ten milliseconds to tell, so it is asked once, and
+/// not before it matters.
+#[derive(Debug)]
+pub struct Sessions {
+    port: u16,
+    found: OnceCell<BTreeSet<IpAddr>>,
+}
+
+impl Sessions {
+    /// Of the service at this port.
+    pub fn at(port: u16) -> Self {
+        Self { port, found: OnceCell::new() }
+    }
+
+    /// Whether somebody is connected at this address.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        let read = || {
+            let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+            let tables = tables.map(|path| std::fs::read_to_string(path).unwrap_or_default());
+            tables.iter().flat_map(|table| table.lines()).filter_map(|line| connected_at(line, self.port)).collect()
+        };
+        self.found.get_or_init(read).contains(&ip)
+    }
 }
 
 /// The local address of a line of `/proc/net/tcp`, when it is an established connection to this port.

@@ -201,19 +201,19 @@ impl Wishes<'_> {
             let down = wishes.items.keys().filter(|name| wishes.goes_down(name));
             wishes.absent.iter().chain(down).cloned().collect()
         };
+        let sessions = owners::Sessions::at(self.settings.ssh_port);
         for name in names(self) {
-            if let Some(why) = owners::dependent(self.settings, self.snapshot, &name) {
+            if let Some(why) = owners::dependent(&sessions, self.snapshot, &name) {
                 let what = format!("{name} must stay: {why}");
                 let hint = "move the route, or come in by another way; then do this in a run of its own";
                 self.error(&name, "state", Error::refused(what).hint(hint));
             }
         }
-        let sessions = owners::sessions(self.settings.ssh_port);
         let mut lost = Vec::new();
         for (name, wish) in &self.items {
             let gone = LISTS[..2].iter().filter_map(|path| wish.gone.get(path)).flatten();
             let ips = gone.filter_map(|entry| entry["ip"].as_str()?.parse::<IpAddr>().ok());
-            lost.extend(ips.filter(|ip| sessions.contains(ip)).map(|ip| (name.clone(), ip)));
+            lost.extend(ips.filter(|ip| sessions.has(*ip)).map(|ip| (name.clone(), ip)));
         }
         for (name, ip) in lost {
             let error = Error::refused(format!("{ip} must stay: somebody is logged in over ssh by it"));
