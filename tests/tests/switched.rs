@@ -156,3 +156,32 @@ fn flows_that_open_vswitch_forgets_come_again() {
     assert_eq!(runs(&machine), so_far + 2, "it is applied once: an intent and an outcome");
     assert!(!drifted(&machine));
 }
+
+/// What stands on something goes before it, and comes again after it.
+#[test]
+fn a_link_and_the_bridge_it_is_on_go_and_come_again_together() {
+    let machine = Machine::boot(&MachineOptions::default());
+    machine.run(&["bash", "-ec", SMALL_ROOT], "").ok();
+    // Without udev it takes over every pair of links.
+    machine.sh("systemctl stop NetworkManager && rm -rf /run/NetworkManager/devices").ok();
+    let told =
+        || machine.sh("ip -br link | cut -d' ' -f1 | sort; ovs-vsctl list-br; ovs-vsctl --columns=name list Port").ok();
+    let before = told();
+    let mut opsw0 = bridge();
+    opsw0["ports"] = json!({"oplink0": {}});
+    opsw0["flows"] = json!([{"priority": 5, "match": "in_port=oplink0", "actions": "drop"}]);
+    let end = |of: &str| json!({"type": "veth", "veth": {"peer": of}});
+    let pair = json!({"oplink0": end("oplink1"), "oplink1": end("oplink0")});
+    let wish = json!({"net": {"interfaces": pair}, "openflow": {"bridges": {"opsw0": opsw0}}});
+    applies(&machine, &[], &wish);
+    let there = told();
+    let gone = json!({"state": "absent"});
+    let gone = json!({"net": {"interfaces": {"oplink0": gone}}, "openflow": {"bridges": {"opsw0": gone}}});
+    applies(&machine, &[], &gone);
+    assert_eq!(told(), before);
+    for (expected, count) in [(there, 1), (before, 0)] {
+        let output = op(&machine, "op-apply", &["--yes", "--rollback"], "");
+        assert_eq!((output.code, outcome(&output.json())), (0, "applied"), "{output:?}");
+        assert_eq!((told(), flows(&machine)), (expected, count));
+    }
+}

@@ -30,31 +30,53 @@ fn takes_away(action: &Action) -> bool {
     !action.changes.is_empty() && action.changes.iter().all(Change::takes_item)
 }
 
+/// Whether an action only makes items.
+fn brings(action: &Action) -> bool {
+    !action.changes.is_empty() && action.changes.iter().all(Change::brings_item)
+}
+
 /// Has what goes go before what it stands on: a container before the bridge it is on. An action that only takes items away
 /// comes before the first such of the plugins it depends on, unless one of its own plugin that does something else comes
 /// before it and `is_free` does not say that those have nothing to do with each other.
 pub(super) fn removals_first(
-    mut actions: Vec<Action>,
+    actions: Vec<Action>,
     depends: &dyn Fn(&str) -> Vec<String>,
+    is_free: &dyn Fn(&str) -> bool,
+) -> Vec<Action> {
+    moved(actions, takes_away, depends, is_free)
+}
+
+/// The same the other way round, for actions in the order of a way back: what was taken away comes again after what it
+/// stands on.
+pub(super) fn creations_last(actions: Vec<Action>, dependents: &dyn Fn(&str) -> Vec<String>) -> Vec<Action> {
+    moved(actions, brings, dependents, &|_| false)
+}
+
+/// Moves the actions `of_kind` of a plugin before the first such of plugins that are `relatives` of it, or of those.
+fn moved(
+    mut actions: Vec<Action>,
+    of_kind: fn(&Action) -> bool,
+    relatives: &dyn Fn(&str) -> Vec<String>,
     is_free: &dyn Fn(&str) -> bool,
 ) -> Vec<Action> {
     let mut names: Vec<String> = actions.iter().map(|action| action.plugin.clone()).collect();
     names.dedup();
     for name in names {
-        let mut under = depends(&name);
+        let mut related = relatives(&name);
         let mut at = 0;
-        while at < under.len() {
-            let more: Vec<String> = depends(&under[at]).into_iter().filter(|more| !under.contains(more)).collect();
-            under.extend(more);
+        while at < related.len() {
+            let more: Vec<String> =
+                relatives(&related[at]).into_iter().filter(|more| !related.contains(more)).collect();
+            related.extend(more);
             at += 1;
         }
-        let is_under = |action: &Action| action.plugin != name && under.contains(&action.plugin);
-        let Some(place) = actions.iter().position(|action| takes_away(action) && is_under(action)) else { continue };
+        let is_related = |action: &Action| action.plugin != name && related.contains(&action.plugin);
+        let Some(place) = actions.iter().position(|action| of_kind(action) && is_related(action)) else { continue };
         let mut is_kept = false;
         let (first, rest): (Vec<Action>, Vec<Action>) = actions.drain(place..).partition(|action| {
             let is_own = action.plugin == name;
-            is_kept |= is_own && !takes_away(action) && !is_free(&name);
-            is_own && takes_away(action) && !is_kept
+            is_kept |= is_own && !of_kind(action) && !is_free(&name);
+            is_own && of_kind(action) && !is_kept
         });
         actions.extend(first);
         actions.extend(rest);
@@ -132,6 +154,25 @@ mod tests {
             ("net-a flows-c lxc-d flows+e", "lxc-d flows-c net-a flows+e"),
         ] {
             assert_eq!(arranged(before), after, "{before}");
+        }
+    }
+
+    #[test]
+    fn what_comes_again_comes_after_what_it_stands_on() {
+        let dependents = |name: &str| match name {
+            "net" => vec!["flows".to_owned()],
+            "flows" => vec!["lxc".to_owned()],
+            _ => Vec::new(),
+        };
+        for (before, after) in [
+            ("lxc+c flows+b net+a", "net+a flows+b lxc+c"),
+            ("lxc-c flows-b net-a", "lxc-c flows-b net-a"),
+            ("flows-x flows+b net+a net-y", "flows-x net+a flows+b net-y"),
+            ("flows+b net-x net+a", "flows+b net-x net+a"),
+        ] {
+            let actions = before.split(' ').map(action).collect();
+            let titles: Vec<String> = creations_last(actions, &dependents).into_iter().map(|a| a.title).collect();
+            assert_eq!(titles.join(" "), after, "{before}");
         }
     }
 }

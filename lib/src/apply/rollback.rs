@@ -1,7 +1,7 @@
 //! Rolling back: the reverse of what runs did, planned live and applied like any other change.
 
 use super::checkpoints::{self, Checkpoint};
-use super::order::in_order;
+use super::order::{creations_last, in_order};
 use super::planning::Planned;
 use super::{Plugins, StateManager};
 use crate::base::{Error, Result};
@@ -197,6 +197,11 @@ impl StateManager<'_> {
             current.insert(name.clone(), now.values);
         }
         Error::all(errors).map_or(Ok(()), Err)?;
+        let dependents = |name: &str| {
+            let stands_on = |plugin: &str| plugins[plugin].dependencies().iter().any(|needed| needed == name);
+            order.iter().filter(|plugin| stands_on(plugin)).cloned().collect()
+        };
+        let actions = creations_last(actions, &dependents);
         Planned::new(desired(&target.run), target.owner.clone(), None, actions, plugins, current)
     }
 }
