@@ -93,7 +93,7 @@ impl StateManager<'_> {
         // As a rule one look shows both: nothing is left to be done, and every change is there.
         if let Goal::State(document) = goal
             && let Ok(found) = self.differences(document, options, &planned.plugins)
-            && found.is_nothing()
+            && found.is_nothing_but(&|change| follows(planned, change))
             && planned.plan.actions.iter().all(|action| holds(planned, action, &found.current))
         {
             return None;
@@ -112,7 +112,8 @@ impl StateManager<'_> {
             left = match goal {
                 Goal::State(document) => match self.differences(document, options, &planned.plugins) {
                     Ok(found) => {
-                        let changes = found.changes.values().flatten().map(disturbed);
+                        let changes = found.changes.values().flatten().filter(|change| !follows(planned, change));
+                        let changes = changes.map(disturbed);
                         changes.chain(found.errors).collect()
                     }
                     Err(error) => vec![error],
@@ -171,6 +172,13 @@ impl StateManager<'_> {
         ledger.note(plan.owner.as_deref().unwrap_or_default(), &changes);
         ledger.write(self.root)
     }
+}
+
+/// Whether a difference is one for the next run.
+fn follows(planned: &Planned, change: &Change) -> bool {
+    let name = change.resource().plugin;
+    let before = planned.current.get(&name);
+    planned.plugins.get(&name).zip(before).is_some_and(|(plugin, before)| plugin.follows(change, before))
 }
 
 /// Whether all changes of an action show in what was read.

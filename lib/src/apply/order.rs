@@ -3,6 +3,7 @@
 use super::Plugins;
 use crate::base::{Error, Result};
 use crate::state::{Action, Change};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Plugin names so that each comes after those it depends on; alphabetical otherwise.
@@ -35,9 +36,9 @@ fn brings(action: &Action) -> bool {
     !action.changes.is_empty() && action.changes.iter().all(Change::brings_item)
 }
 
-/// Has what goes go before what it stands on: a container before the bridge it is on. An action that only takes items away
-/// comes before the first such of the plugins it depends on, unless one of its own plugin that does something else comes
-/// before it and `is_free` does not say that those have nothing to do with each other.
+/// Has what goes go before what it stands on: a container before the bridge it is on. Actions that only take items away
+/// come before the first such of the plugins they depend on that is about something they name, unless one of their own plugin
+/// that does something else comes before them and `is_free` does not say that those have nothing to do with each other.
 pub(super) fn removals_first(
     actions: Vec<Action>,
     depends: &dyn Fn(&str) -> Vec<String>,
@@ -52,7 +53,22 @@ pub(super) fn creations_last(actions: Vec<Action>, dependents: &dyn Fn(&str) -> 
     moved(actions, brings, dependents, &|_| false)
 }
 
-/// Moves the actions `of_kind` of a plugin before the first such of plugins that are `relatives` of it, or of those.
+/// Whether a change says the name of the item that another is about.
+fn tells(one: &Change, other: &Change) -> bool {
+    fn says(value: &Value, name: &str) -> bool {
+        match value {
+            Value::String(text) => text == name,
+            Value::Array(items) => items.iter().any(|value| says(value, name)),
+            Value::Object(members) => members.values().any(|value| says(value, name)),
+            _ => false,
+        }
+    }
+    let Some(name) = other.item() else { return false };
+    one.item() == Some(name) || says(&one.before(), name) || says(&one.after(), name)
+}
+
+/// Moves the actions `of_kind` of a plugin before the first such of plugins that are `relatives` of it, or of those, where
+/// one names what the other is about.
 fn moved(
     mut actions: Vec<Action>,
     of_kind: fn(&Action) -> bool,
@@ -70,7 +86,16 @@ fn moved(
             related.extend(more);
             at += 1;
         }
-        let is_related = |action: &Action| action.plugin != name && related.contains(&action.plugin);
+        let own: Vec<Change> = actions
+            .iter()
+            .filter(|action| action.plugin == name && of_kind(action))
+            .flat_map(|action| action.changes.clone())
+            .collect();
+        let is_named = |action: &Action| {
+            action.changes.iter().any(|other| own.iter().any(|one| tells(one, other) || tells(other, one)))
+        };
+        let is_related =
+            |action: &Action| action.plugin != name && related.contains(&action.plugin) && is_named(action);
         let Some(place) = actions.iter().position(|action| of_kind(action) && is_related(action)) else { continue };
         let mut is_kept = false;
         let (first, rest): (Vec<Action>, Vec<Action>) = actions.drain(place..).partition(|action| {
@@ -117,13 +142,15 @@ mod tests {
     use crate::state::{Undo, UndoClass};
     use serde_json::json;
 
-    /// `plugin+item` makes an item, `plugin-item` takes it away.
+    /// `plugin+item` makes an item, `plugin-item/other` takes one away that names another.
     fn action(text: &str) -> Action {
         let at = text.find(['+', '-']).unwrap();
-        let (plugin, key, item) = (text[..at].to_owned(), "items".to_owned(), text[at + 1..].to_owned());
+        let (item, other) = text[at + 1..].split_once('/').unwrap_or((&text[at + 1..], ""));
+        let (plugin, key, item) = (text[..at].to_owned(), "items".to_owned(), item.to_owned());
+        let members = json!({"networks": [{"bridge": other}]});
         let change = match &text[at..=at] {
-            "+" => Change::Create { plugin: plugin.clone(), key, item, to: json!({}) },
-            _ => Change::Delete { plugin: plugin.clone(), key, item, from: json!({}) },
+            "+" => Change::Create { plugin: plugin.clone(), key, item, to: members },
+            _ => Change::Delete { plugin: plugin.clone(), key, item, from: members },
         };
         let undo = Undo { class: UndoClass::Exact, call: None };
         Action::new(&plugin, vec![change], text.to_owned(), Call::on_host("test", text, "", Vec::new()), undo)
@@ -143,15 +170,17 @@ mod tests {
     #[test]
     fn what_goes_goes_before_what_it_stands_on() {
         for (before, after) in [
-            ("net+a flows+b lxc+c", "net+a flows+b lxc+c"),
-            ("net-a flows-b lxc-c", "lxc-c flows-b net-a"),
-            ("net+x net-a net+y flows-b flows-d lxc+e lxc-c", "net+x lxc-c flows-b flows-d net-a net+y lxc+e"),
+            ("net+a flows+b/a lxc+c/b", "net+a flows+b/a lxc+c/b"),
+            ("net-a flows-b/a lxc-c/b", "lxc-c/b flows-b/a net-a"),
+            ("net-a flows-a lxc-c/a", "lxc-c/a flows-a net-a"),
+            ("net+x net-a net+y flows-d flows-b/a lxc+e lxc-c/b", "net+x flows-d lxc-c/b flows-b/a net-a net+y lxc+e"),
             // Nothing goes that it stands on, or nothing stands on what goes.
-            ("net+a flows+b lxc-c", "net+a flows+b lxc-c"),
-            ("net-a flows+b other-c", "net-a flows+b other-c"),
+            ("net+a flows+b lxc-c/b", "net+a flows+b lxc-c/b"),
+            ("net-a flows-b lxc-c/d", "net-a flows-b lxc-c/d"),
+            ("net-a flows+b other-c/a", "net-a flows+b other-c/a"),
             // A flow is changed before the port goes that it speaks of.
-            ("net-a flows+b flows-c", "net-a flows+b flows-c"),
-            ("net-a flows-c lxc-d flows+e", "lxc-d flows-c net-a flows+e"),
+            ("net-a flows+b flows-c/a", "net-a flows+b flows-c/a"),
+            ("net-a flows-c/a lxc-d/c flows+e", "lxc-d/c flows-c/a net-a flows+e"),
         ] {
             assert_eq!(arranged(before), after, "{before}");
         }
@@ -165,10 +194,11 @@ mod tests {
             _ => Vec::new(),
         };
         for (before, after) in [
-            ("lxc+c flows+b net+a", "net+a flows+b lxc+c"),
-            ("lxc-c flows-b net-a", "lxc-c flows-b net-a"),
-            ("flows-x flows+b net+a net-y", "flows-x net+a flows+b net-y"),
-            ("flows+b net-x net+a", "flows+b net-x net+a"),
+            ("lxc+c/b flows+b/a net+a", "net+a flows+b/a lxc+c/b"),
+            ("lxc+c flows+b net+a", "lxc+c flows+b net+a"),
+            ("lxc-c/b flows-b/a net-a", "lxc-c/b flows-b/a net-a"),
+            ("flows-x flows+b/a net+a net-y", "flows-x net+a flows+b/a net-y"),
+            ("flows+b/a net-x net+a", "flows+b/a net-x net+a"),
         ] {
             let actions = before.split(' ').map(action).collect();
             let titles: Vec<String> = creations_last(actions, &dependents).into_iter().map(|a| a.title).collect();

@@ -53,9 +53,9 @@ pub struct Differences {
 }
 
 impl Differences {
-    /// Whether nothing differs, and nothing is unclear.
-    pub fn is_nothing(&self) -> bool {
-        self.errors.is_empty() && self.changes.values().all(Vec::is_empty)
+    /// Whether nothing is unclear, and nothing differs but what `is_for_later`.
+    pub fn is_nothing_but(&self, is_for_later: &dyn Fn(&Change) -> bool) -> bool {
+        self.errors.is_empty() && self.changes.values().flatten().all(is_for_later)
     }
 }
 

@@ -186,6 +186,12 @@ pub trait StatePlugin {
         false
     }
 
+    /// Whether what still differs after a run only follows from what others did in it, and `before` could not be known: it
+    /// is for the next run.
+    fn follows(&self, _change: &Change, _before: &Map<String, Value>) -> bool {
+        false
+    }
+
     /// Turns changes into exact calls, without making any that is not safe. Ids and needs are numbered by the caller.
     fn plan(
         &self,

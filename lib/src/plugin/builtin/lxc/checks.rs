@@ -65,12 +65,20 @@ pub fn members(settings: &Settings, node: &str, at: &str, asked: &Value, after: 
             ("features", Value::Object(features)) => {
                 problems.extend(unknown(&place, features, OF_FEATURES));
             }
+            ("nameserver" | "searchdomain" | "startup", Value::String(text)) => {
+                problems.extend(wrong_list(name, text).map(|error| error.on(place)));
+            }
             ("hookscript", Value::String(volume)) => problems.extend(hookscript(settings, &place, volume).err()),
             ("networks", Value::Object(networks)) => {
                 let named = asked[name].as_object();
                 let is_asked = |key: &String| named.is_some_and(|named| named.contains_key(key));
                 for (key, network) in networks.iter().filter(|(key, _)| is_asked(key)) {
                     problems.extend(network_problems(&format!("{place}.{key}"), network));
+                    let is_same = |(other, there): &(&String, &Value)| *other < key && there["name"] == network["name"];
+                    if let Some((other, _)) = networks.iter().find(is_same).filter(|_| network["name"].is_string()) {
+                        let message = format!("{other} has this name inside the container, too");
+                        problems.push(Error::bad_input(message).on(format!("{place}.{key}.name")));
+                    }
                 }
             }
             ("mounts", Value::Object(mounts)) => {
@@ -103,6 +111,27 @@ fn is_host_name(text: &str) -> bool {
             && !label.ends_with('-')
     };
     text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// Why a text is not what Proxmox takes for name servers, domains, or the order of starting.
+fn wrong_list(name: &str, text: &str) -> Option<Error> {
+    let parts = |text: &str| -> Vec<String> {
+        let parts = text.split([' ', ',', ';']).map(str::trim).filter(|part| !part.is_empty());
+        parts.map(str::to_owned).collect()
+    };
+    let (is_right, hint): (&dyn Fn(&String) -> bool, _) = match name {
+        "nameserver" => (&|part| part.parse::<IpAddr>().is_ok(), "addresses with spaces between them"),
+        "searchdomain" => (&|part| is_host_name(part.trim_end_matches('.')), "domains with spaces between them"),
+        _ => (&|part| is_of_startup(part), "order=1,up=30,down=60: each is a number and may be left out"),
+    };
+    let wrong = parts(text).into_iter().find(|part| !is_right(part))?;
+    Some(Error::bad_input(format!("{wrong:?} is no such value")).hint(hint))
+}
+
+fn is_of_startup(part: &str) -> bool {
+    let (word, number) = part.split_once('=').unwrap_or(("order", part));
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(word, "order" | "up" | "down") && is_number
 }
 
 fn is_tag(text: &str) -> bool {
@@ -220,14 +249,16 @@ fn mount_problems(settings: &Settings, node: &str, place: &str, mount: &Value) -
         }
         return problems;
     }
-    let Some((name, _)) = volume.split_once(':') else {
-        wrong(
-            "volume",
-            format!("{volume:?} is no volume"),
-            "a path of this host, STORAGE:VOLUME, or STORAGE:GIB for a new one".into(),
-        );
+    let Some((name, of_storage)) = volume.split_once(':') else {
+        wrong("volume", format!("{volume:?} is no volume"), "a path of this host, or STORAGE:VOLUME".into());
         return problems;
     };
+    if !of_storage.is_empty() && of_storage.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        // Proxmox makes a volume of that size and writes its name here: what was wished would never be so.
+        let hint = format!("make it first, and name it: pvesm alloc {name} VMID '' {of_storage}G");
+        wrong("volume", format!("{volume:?} is a size, and no volume"), hint);
+        return problems;
+    }
     let storages = storage::read(&settings.pve).and_then(|storages| {
         let found = storage::named(&storages, name)?;
         if found.is_on(node) { Ok(()) } else { Err(Error::refused(format!("{node} does not have this storage"))) }
@@ -296,10 +327,15 @@ pub fn bridges(settings: &Settings, at: &str, wanted: &Value, all: &[Action]) ->
             _ => false,
         })
     };
+    let goes = |bridge: &str| {
+        let changes = all.iter().flat_map(|action| &action.changes);
+        changes.filter(|change| change.takes_item()).any(|change| change.item() == Some(bridge))
+    };
     let mut problems = Problems::new();
     for (key, bridge) in super::members::bridges(wanted) {
         let is_plain = !bridge.is_empty() && !bridge.contains('/');
-        if !(comes(&bridge) || is_plain && settings.links.join(&bridge).exists()) {
+        let is_there = is_plain && settings.links.join(&bridge).exists() && !goes(&bridge);
+        if !(comes(&bridge) || is_there) {
             problems.push(
                 Error::refused(format!("there is no bridge {bridge} on this host"))
                     .on(format!("{at}.networks.{key}.bridge"))
@@ -329,5 +365,21 @@ mod tests {
         assert_eq!(place(json!({"name": "eth0", "ip6": "fd00::5/64", "gw6": "fe80::1"})), [""; 0]);
         assert_eq!(place(json!({"name": "eth0", "ip6": "fd00::5/64", "gw6": "fd01::1"})), ["n.gw6"]);
         assert!(is_host_name("web-1.example") && !is_host_name("-web") && !is_host_name("a..b") && !is_tag("-x"));
+    }
+
+    #[test]
+    fn lists_are_what_proxmox_takes() {
+        for (name, text, is_right) in [
+            ("nameserver", "192.0.2.1 2001:db8::1", true),
+            ("nameserver", "zz", false),
+            ("searchdomain", "example.org, b.example.", true),
+            ("searchdomain", "a b_c", false),
+            ("startup", "order=1,up=30", true),
+            ("startup", "3", true),
+            ("startup", "nonsense", false),
+            ("startup", "up=", false),
+        ] {
+            assert_eq!(wrong_list(name, text).is_none(), is_right, "{name} {text}");
+        }
     }
 }

@@ -224,6 +224,10 @@ impl StatePlugin for OpenFlowPlugin {
         wishes::Wishes::new(&self.settings, &now, &self.known, current).left(left).normalised(desired, owned)
     }
 
+    fn follows(&self, change: &Change, before: &Map<String, Value>) -> bool {
+        policy::follows(change, before)
+    }
+
     fn plan(
         &self,
         _: &Bus,

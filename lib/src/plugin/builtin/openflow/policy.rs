@@ -1,8 +1,11 @@
 //! Flow policies: a selector of ports and templates of flows. Each port that is selected gets the flows, with variables
 //! filled in.
 
+use super::flow::NAMESPACE;
 use super::settings::Settings;
+use super::{FLOWS, PORTS, items};
 use crate::base::{Error, Result, name::matches};
+use crate::state::Change;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -48,6 +51,19 @@ pub fn read(said: &Map<String, Value>) -> Result<Policy> {
             .hint(r#"[{"priority": 100, "match": "in_port={port}", "actions": "NORMAL"}]"#)
     })?;
     Ok(Policy { bridge: text("bridge")?, selector: selector_of(&selector)?, variables, templates })
+}
+
+/// Whether a flow of a policy only differs because a guest that was started or stopped by the same run brought its port or
+/// took it away: the port was not there `before`, or has no name any more.
+pub fn follows(change: &Change, before: &Map<String, Value>) -> bool {
+    let (Change::Create { item, to: members, .. } | Change::Delete { item, from: members, .. }) = change else {
+        return false;
+    };
+    let Some((_, of)) = items::flow_of(item, members).filter(|_| change.key() == FLOWS) else { return false };
+    let was_there = |port: &str| before.get(PORTS).is_some_and(|ports| ports.get(port).is_some());
+    let mut has_changed = false;
+    of.each_port(&mut |port| has_changed |= !was_there(port));
+    of.cookie != NAMESPACE && has_changed
 }
 
 const SELECTORS: &str = "container:100-199 or port:veth*; several are separated by commas";

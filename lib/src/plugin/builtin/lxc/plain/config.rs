@@ -147,7 +147,12 @@ fn lines(at: &str, item: &Map<String, Value>) -> Result<Vec<String>> {
         for (name, value) in network.iter().filter(|(name, value)| *name != "type" && !value.is_null()) {
             match NETWORK.iter().find(|(ours, _)| ours == name) {
                 Some((ours, _))
-                    if matches!(text(value).as_str(), "dhcp" | "auto" | "manual") && ours.starts_with("ip") => {}
+                    if matches!(text(value).as_str(), "dhcp" | "auto" | "manual") && ours.starts_with("ip") =>
+                {
+                    let error = Error::bad_input(format!("LXC alone gives no address by {:?}", text(value)));
+                    let hint = "leave it out: then the container finds its addresses by itself";
+                    errors.push(error.on(format!("{at}.networks.{key}.{name}")).hint(hint));
+                }
                 Some((_, theirs)) => one(&format!("lxc.net.{number}.{theirs}"), Some(text(value))),
                 None => errors.push(no_place(&format!("{at}.networks.{key}.{name}"))),
             }

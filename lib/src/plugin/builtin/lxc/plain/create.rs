@@ -18,10 +18,10 @@ use crate::store::file;
 use crate::store::volumes::{Access, Subvolumes, Volumes};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Map, Value, json};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 /// A container that is going to be made.
 #[derive(Debug, Clone)]
@@ -76,11 +76,19 @@ pub fn create(settings: &Settings, creation: &Creation) -> Result<(), Failure> {
             _ => Error::io("make the folder", &folder, &error),
         })
     })?;
-    let Err(mut error) = make(settings, creation) else { return Ok(()) };
+    let made = enterable(&folder, creation.image.unprivileged).and_then(|()| make(settings, creation));
+    let Err(mut error) = made else { return Ok(()) };
     let left = remove(settings, &creation.name).err();
     let touched = if left.is_none() { Touched::No } else { Touched::Surely };
     error.also.extend(left);
     Err(Failure { error, touched })
+}
+
+/// The root of a container without privileges is nobody on the host, and has to get to its own files.
+fn enterable(folder: &Path, is_unprivileged: bool) -> Result<()> {
+    let mode = if is_unprivileged { 0o771 } else { 0o770 };
+    fs::set_permissions(folder, Permissions::from_mode(mode))
+        .map_err(|error| Error::io("let the container into its folder", folder, &error))
 }
 
 fn make(settings: &Settings, creation: &Creation) -> Result<()> {

@@ -119,7 +119,9 @@ impl Planner<'_> {
     /// Everything that can be wrong with the members that are asked for.
     fn check(&self, name: &str, asked: &Value, after: &Map<String, Value>) -> Result<()> {
         let at = self.at(name);
-        let known = ["golden_image", "status", "template", "unprivileged"];
+        // What is only shown is in what goes back.
+        let shown: &[&str] = if self.is_back { &["lock", "rootfs"] } else { &[] };
+        let known = [&["golden_image", "status", "template", "unprivileged"], shown].concat();
         let names = asked.as_object().into_iter().flatten().map(|(name, _)| name);
         let other = names.filter(|name| !known.contains(&name.as_str()) && !config::MEMBERS.contains(&name.as_str()));
         let mut errors: Vec<Error> = other.map(|name| config::no_place(&format!("{at}.{name}"))).collect();
