@@ -303,6 +303,11 @@ fn what_an_index_may_not_be() {
     let pinned = desk.run("op-install", &["registry", "add", &url, "--key", key.to_str().unwrap()]);
     assert_eq!(pinned.json()["registries"][0]["name"], "strange");
     assert_eq!(install(&desk, "lamp", &[]).code, 0, "its key counts for its packages");
+    // It is what was signed, by somebody whose word counts for that registry alone.
+    let verified = desk.run("op-install", &["verify", "lamp"]);
+    assert_eq!((verified.code, &verified.json()["versions"][0]["verdict"]), (0, &json!("unsigned")), "{verified:?}");
+    let verified = desk.run("op-install", &["verify", "lamp", "--key", key.to_str().unwrap()]);
+    assert_eq!((verified.code, &verified.json()["versions"][0]["verdict"]), (0, &json!("good")), "{verified:?}");
 }
 
 /// A package that was exchanged under a good index.
@@ -313,7 +318,12 @@ fn another_package_than_the_index_says() {
     let package = desk.path().join("registry/socket/socket-v2.0.0.btrfs.zst");
     let folder = plugin(&desk, "socket", "2.0.0", &[("op-dbus", "*")]);
     let args = ["publish", folder.to_str().unwrap(), "--key", "publisher.key", "--out", "registry/socket"];
+    let again = desk.run("op-snapshot", &args);
+    assert!(again.code == 5 && again.error().contains("is there already, with other contents"), "{again:?}");
+    let old = fs::read(&package).unwrap();
+    fs::remove_file(&package).unwrap();
     assert_eq!(desk.run("op-snapshot", &args).code, 0);
+    assert_ne!(fs::read(&package).unwrap(), old);
     let ended = install(&desk, "socket", &[]);
     assert!(ended.code == 7 && ended.error().contains("another package than the registry's index says"), "{ended:?}");
     let rebuilt = build(&desk, &[]);
@@ -330,6 +340,21 @@ fn a_copy_for_machines_without_a_network() {
     add(&desk);
     let mirrored = desk.run("op-install", &["registry", "mirror", "registry", "copy"]).json();
     assert_eq!((mirrored["fetched"].as_u64(), mirrored["unchanged"].as_u64()), (Some(6), Some(0)));
+    // It only goes forward.
+    for file in ["index.json", "index.json.minisig"] {
+        fs::copy(desk.path().join("registry").join(file), desk.path().join(file)).unwrap();
+    }
+    assert_eq!(build(&desk, &["--yank", "socket@2.0.0=bad"]).code, 0);
+    assert_eq!(desk.run("op-install", &["registry", "mirror", "registry", "copy"]).code, 0);
+    let newer = fs::read(desk.path().join("registry/index.json")).unwrap();
+    assert_eq!(fs::read(desk.path().join("copy/index.json")).unwrap(), newer);
+    for file in ["index.json", "index.json.minisig"] {
+        fs::copy(desk.path().join(file), desk.path().join("registry").join(file)).unwrap();
+    }
+    let back = desk.run("op-install", &["registry", "mirror", "registry", "copy"]);
+    assert!(back.code == 7 && back.error().contains("was seen before"), "{back:?}");
+    assert_eq!(fs::read(desk.path().join("copy/index.json")).unwrap(), newer);
+    fs::remove_file(desk.path().join("copy/index.json")).unwrap();
     let again = desk.run("op-install", &["registry", "mirror", "registry", "copy"]).json();
     assert_eq!((again["fetched"].as_u64(), again["unchanged"].as_u64()), (Some(0), Some(6)));
     fs::rename(desk.path().join("registry"), desk.path().join("gone")).unwrap();

@@ -15,7 +15,7 @@ use super::verify::{Policy, Verified, verify};
 use crate::base::name::PluginName;
 use crate::base::{Error, Result, time};
 use crate::store::file;
-use crate::store::{Access, Store};
+use crate::store::{Access, Store, Volumes};
 use semver::{BuildMetadata, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -167,7 +167,7 @@ fn put_in_place(
         signed_by: SignedBy::of(verified),
         gpg: verified.gpg.clone(),
     };
-    let is_sealed = is_sealed(store, &active)?;
+    let is_sealed = is_sealed(store.volumes(), &active)?;
     let is_same = has_same(&active, &proposal.tree)?;
     let is_active = is_sealed && is_same && was_active.as_ref() == Some(version);
     let is_known = ledger.versions.get(&version.to_string()).is_some_and(|known| {
@@ -198,7 +198,7 @@ fn put_in_place(
             "trust": record.trust,
         })),
     };
-    let is_draft = !is_same && is_draft(store, &active, &ledger, was_active.as_ref())?;
+    let is_draft = !is_same && is_draft(store.volumes(), &active, &ledger, was_active.as_ref())?;
     let was_known = ledger.versions.contains_key(&version.to_string());
     let run = trail.begin(store, name, &change)?;
     let done =
@@ -286,15 +286,20 @@ fn has_same(folder: &Path, tree: &str) -> Result<bool> {
     Ok(same)
 }
 
-fn is_sealed(store: &Store, active: &Path) -> Result<bool> {
-    Ok(store.volumes().look(active)?.is_some_and(|volume| volume.is_sealed))
+fn is_sealed(volumes: &dyn Volumes, active: &Path) -> Result<bool> {
+    Ok(volumes.look(active)?.is_some_and(|volume| volume.is_sealed))
 }
 
 /// Whether what is active is somebody's work, and no version that was installed. One that a run which was killed did not
 /// seal is no draft, as long as nobody wrote to it.
-pub(super) fn is_draft(store: &Store, active: &Path, ledger: &Ledger, version: Option<&Version>) -> Result<bool> {
+pub(super) fn is_draft(
+    volumes: &dyn Volumes,
+    active: &Path,
+    ledger: &Ledger,
+    version: Option<&Version>,
+) -> Result<bool> {
     let Some(version) = version else { return Ok(false) };
-    if is_sealed(store, active)? {
+    if is_sealed(volumes, active)? {
         return Ok(false);
     }
     let tree = ledger.versions.get(&version.to_string()).and_then(|record| record.tree.as_ref());

@@ -171,7 +171,9 @@ pub fn forget(store: &Store, name: &PluginName, version: Option<&Version>) -> Re
         Some(_) => {
             ledger.versions.retain(|version, _| !gone.contains(version));
             ledger.history.retain(|version| !gone.contains(version));
-            if root.packages().is_dir() {
+            if ledger.versions.is_empty() {
+                files.push(path(root, name));
+            } else if root.packages().is_dir() {
                 ledger.write(store, name)?;
             }
         }

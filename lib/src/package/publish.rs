@@ -133,6 +133,11 @@ pub fn of_folder(
         Some(key) => Some((beside(&package, ".minisig"), key.sign(&bytes, &binding)?)),
         None => None,
     };
+    if std::fs::read(&package).is_ok_and(|there| there != bytes) {
+        let hint = "a published version never changes: give it a new one with --version, or remove what is there";
+        let error = Error::refused("a package of this version is there already, with other contents");
+        return Err(error.on(package.display().to_string()).hint(hint));
+    }
     // The package last: who watches the folder finds everything else beside it.
     write_new(&beside(&package, ".sha256"), format!("{sha256}  {file}\n").as_bytes(), 0o644, Existing::Replace)?;
     if let Some((path, text)) = &signature {

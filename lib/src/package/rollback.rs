@@ -79,7 +79,7 @@ fn roll_back(store: &Store, trail: &Trail, name: &PluginName, to: Option<&Versio
             }
         };
         let mut from = from.clone();
-        if is_draft(store, &active, &ledger, from.as_ref())? {
+        if is_draft(store.volumes(), &active, &ledger, from.as_ref())? {
             from = Some(keep_draft(store, name, &mut ledger, &active, from.as_ref())?);
         }
         let was_noted = ledger.active.clone();

@@ -290,7 +290,7 @@ fn seal_left(store: &Store, name: &PluginName) -> Result<()> {
     let active = store.root().plugin(name);
     let Ok(ledger) = Ledger::read(store.root(), name) else { return Ok(()) };
     let Some(version) = active_version(&active, &ledger) else { return Ok(()) };
-    if is_draft(store, &active, &ledger, Some(&version))? { Ok(()) } else { store.volumes().seal(&active) }
+    if is_draft(store.volumes(), &active, &ledger, Some(&version))? { Ok(()) } else { store.volumes().seal(&active) }
 }
 
 /// The active version that an intent is about, when it is one that nobody may change: all are, but drafts, whose tree is

@@ -1,7 +1,7 @@
 //! The versions of installed plugins, side by side: shown, made active again, compared with what was signed, removed.
 
 use super::contents::Contents;
-use super::install::active_version;
+use super::install::{active_version, is_draft};
 use super::ledger::{self, DRAFT, Ledger, PUBLISHED, Record};
 use super::powers::Powers;
 use super::stream::{Limits, Memory, unpack};
@@ -155,13 +155,22 @@ pub fn show(root: &StateRoot, catalog: &Catalog, name: &PluginName) -> Result<Pl
         plugin: name.to_string(),
         description: entry.manifest.plugin.description.clone(),
         origin: entry.origin.as_str().into(),
-        trust: trust(entry.origin, active),
+        trust: if is_edited(root, name)? { Trust::Generated } else { trust(entry.origin, active) },
         plugin_version: entry.manifest.plugin.version.clone(),
         folder: entry.folder.display().to_string(),
         service: entry.manifest.plugin.dbus_service.clone(),
         may: Powers::of(entry.mapping.as_ref()).lines(),
         versions,
     })
+}
+
+/// Whether somebody works on what is active: then nobody vouches for it.
+fn is_edited(root: &StateRoot, name: &PluginName) -> Result<bool> {
+    let (active, ledger) = (root.plugin(name), Ledger::read(root, name)?);
+    if ledger.versions.is_empty() {
+        return Ok(false);
+    }
+    is_draft(&*volumes::at(root.path())?, &active, &ledger, active_version(&active, &ledger).as_ref())
 }
 
 fn trust(origin: Origin, active: Option<&VersionReport>) -> Trust {
@@ -181,6 +190,7 @@ pub fn complete(listing: &mut Listing, root: &StateRoot) -> Result<()> {
             beside.entry(name.to_owned()).or_default().push(version);
         }
     }
+    let kind = volumes::at(root.path())?;
     for listed in &mut listing.plugins {
         let Ok(name) = PluginName::new(&listed.name) else { continue };
         let is_shipped = listed.origin == Origin::Shipped.as_str();
@@ -195,7 +205,11 @@ pub fn complete(listing: &mut Listing, root: &StateRoot) -> Result<()> {
             false => Version::parse(&listed.plugin_version).ok().map(|version| ledger.active(&version)),
         };
         let record = active.as_ref().and_then(|active| ledger.versions.get(&active.to_string()));
-        let trust = if is_shipped { Trust::Core } else { record.map_or(Trust::Generated, |record| record.trust) };
+        let trust = match is_shipped {
+            true => Trust::Core,
+            false if is_draft(&*kind, &root.plugin(&name), &ledger, active.as_ref())? => Trust::Generated,
+            false => record.map_or(Trust::Generated, |record| record.trust),
+        };
         listed.trust = Some(trust.as_str().to_owned());
         versions.extend(active.filter(|active| !versions.contains(active)));
         versions.sort_by(|a, b| b.cmp(a));
@@ -215,7 +229,7 @@ pub fn verify(root: &StateRoot, name: &PluginName, policy: &Policy) -> Result<Ve
             Ok(None) => (Verdict::Good, None),
             Ok(Some(why)) => (Verdict::Unsigned, Some(why)),
             Err(error) if matches!(error.kind, Kind::Denied | Kind::Unavailable) => return Err(error),
-            Err(error) => (Verdict::Bad, Some(error.to_string())),
+            Err(error) => (Verdict::Bad, Some(error.to_string().replace("\n  hint: ", "; "))),
         };
         verified.push(VerifiedVersion {
             plugin: name.to_string(),
@@ -257,17 +271,26 @@ fn verify_one(
     let keyring = policy.keyring.at(then);
     keyring.must_not_be_revoked(record.sha256.as_deref().unwrap_or_default())?;
     let text = |path: &Path| std::fs::read_to_string(path).map_err(|e| Error::io("read its signature", path, &e));
-    if record.signed_by.is_some() {
-        let binding = signature::verify(&bytes, &text(&signature)?, &keyring)?.binding;
-        if binding.name != *name || binding.version != *number {
-            return Err(Error::untrusted(format!("it is signed as {} {}", binding.name, binding.version)));
+    let mut foreign = None;
+    if let Some(signed_by) = &record.signed_by {
+        match signature::verify(&bytes, &text(&signature)?, &keyring) {
+            Ok(signed) if signed.binding.name == *name && signed.binding.version == *number => {}
+            Ok(signed) => {
+                let binding = signed.binding;
+                return Err(Error::untrusted(format!("it is signed as {} {}", binding.name, binding.version)));
+            }
+            // By one that was named when it was installed, or that a registry is pinned to.
+            Err(error) if error.message == signature::FOREIGN => {
+                foreign = Some(format!("its key {} is not trusted for others here: say --key", signed_by.key));
+            }
+            Err(error) => return Err(error),
         }
     }
     if let (Some(keyrings), Some(_)) = (&policy.gpg, &record.gpg) {
         gpg::verify(&bytes, &text(&gpg)?, keyrings)?;
     }
     let unsigned = match (&record.signed_by, &record.gpg, &policy.gpg) {
-        (Some(_), ..) | (_, Some(_), Some(_)) => None,
+        (Some(_), ..) | (_, Some(_), Some(_)) => foreign,
         (None, Some(_), None) => Some("it is signed with GPG alone: say --gpg".to_owned()),
         (None, None, _) => Some("it was installed without a signature that counts".to_owned()),
     };

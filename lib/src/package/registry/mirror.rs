@@ -1,13 +1,14 @@
 //! A copy of a registry in a folder, for machines that cannot reach it.
 
 use super::index::{FILE, Package};
-use super::source::{Source, fetch};
+use super::source::{Source, fetch, must_follow};
 use crate::base::digest::Plain;
 use crate::base::{Error, Progress, Result, time};
 use crate::package::archive::MAX_BYTES;
 use crate::package::fetch::{Fetching, Place};
 use crate::package::keyring::{Keyring, REVOKED};
 use crate::package::publish::{Existing, beside, write_new};
+use crate::store::file;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::SystemTime;
@@ -54,6 +55,11 @@ pub fn mirror(
     let place = Place::of(&source.url)?;
     let fetched = fetch(&source, keyring, fetching)?;
     fetched.index.must_be_current(SystemTime::now())?;
+    let mirrored = folder.join(FILE);
+    if let Some(seen) = file::read_up_to(&mirrored, MAX_BYTES)? {
+        let hint = "a mirror only goes forward; if the registry was made anew, mirror it into another folder";
+        must_follow(&seen, &mirrored, &fetched).map_err(|error| error.on(source.url.clone()).hint(hint))?;
+    }
     std::fs::create_dir_all(folder).map_err(|e| Error::io("make the folder", folder, &e))?;
     let (mut count, mut unchanged) = (0, 0);
     for (at, package) in fetched.index.packages.iter().enumerate() {

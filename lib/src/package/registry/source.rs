@@ -239,28 +239,27 @@ pub fn refresh(store: &Store, source: &Source, keyring: &Keyring, fetching: &Fet
     // What was seen is looked at without its signature: its key may have ended since, and its number counts still.
     let path = folder(store.root(), &source.name).join(FILE);
     if let Some(seen) = file::read_up_to(&path, MAX_BYTES)? {
-        let seen_index = Index::parse(seen.as_bytes(), &path.display().to_string())?;
-        let replayed = |why: String| {
-            Error::untrusted(why).on(source.url.clone()).hint(
-                "somebody may be holding this machine back at what was current once; if the registry was made anew, \
-                 remove it and add it again",
-            )
-        };
-        if fetched.index.number < seen_index.number {
-            return Err(replayed(format!(
-                "the registry gives index number {}, and number {} was seen before",
-                fetched.index.number, seen_index.number
-            )));
-        }
-        if fetched.index.number == seen_index.number && fetched.bytes != seen.as_bytes() {
-            return Err(replayed(format!("the registry gives another index number {} than before", seen_index.number)));
-        }
-        if fetched.index.name != seen_index.name {
-            return Err(replayed(format!("the registry is called {} and was {}", fetched.index.name, seen_index.name)));
-        }
+        let hint = "somebody may be holding this machine back at what was current once; if the registry was made anew, remove it \
+                    and add it again";
+        must_follow(&seen, &path, &fetched).map_err(|error| error.on(source.url.clone()).hint(hint))?;
     }
     keep(store, source, &fetched)?;
     load(store.root(), source, keyring)
+}
+
+/// Refuses an index that is no later one of the same registry than `seen`, which lies at `path`.
+pub(super) fn must_follow(seen: &str, path: &Path, fetched: &FetchedIndex) -> Result<()> {
+    let (seen_index, index) = (Index::parse(seen.as_bytes(), &path.display().to_string())?, &fetched.index);
+    let why = if index.number < seen_index.number {
+        format!("the registry gives index number {}, and number {} was seen before", index.number, seen_index.number)
+    } else if index.number == seen_index.number && fetched.bytes != seen.as_bytes() {
+        format!("the registry gives another index number {} than before", seen_index.number)
+    } else if index.name != seen_index.name {
+        format!("the registry is called {} and was {}", index.name, seen_index.name)
+    } else {
+        return Ok(());
+    };
+    Err(Error::untrusted(why))
 }
 
 /// What was fetched of a registry, verified.
