@@ -5,7 +5,7 @@
 
 use op_dbus::base::digest::Plain;
 use op_dbus_tests::disk::{Disk, Kind, is_subvolume};
-use op_dbus_tests::publisher::{Ended, Publisher, picture};
+use op_dbus_tests::publisher::{Ended, MANIFEST, Publisher, picture};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -46,6 +46,26 @@ fn publish(desk: &Publisher, version: &str) -> String {
     let folder = source(desk, version);
     let published = run(desk, "op-snapshot", &format!("publish {folder} --key publisher.key --out packages"));
     published.json()["package"].as_str().unwrap().to_owned()
+}
+
+/// A mapping that names what its own introspection lacks would fail at everybody's.
+#[test]
+fn what_cannot_work_is_not_published() {
+    let desk = Publisher::new();
+    let folder = desk.path().join("lamp");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("plugin.toml"), MANIFEST).unwrap();
+    fs::write(folder.join("README.md"), "# lamp\n").unwrap();
+    let xml = "<node><interface name=\"org.example.Lamp\"><property name=\"Color\" type=\"s\" access=\"read\"/></interface></node>";
+    fs::write(folder.join("introspection.xml"), xml).unwrap();
+    for (property, code) in [("Colour", 65), ("Color", 0)] {
+        let mapping = format!("[state_mapping.color]\nread = {{ property = \"{property}\" }}\n");
+        fs::write(folder.join("semantic-mapping.toml"), mapping).unwrap();
+        let ended = desk.run("op-snapshot", &["publish", "./lamp", "--key", "publisher.key", "--out", "out"]);
+        assert_eq!(ended.code, code, "{ended:?}");
+        assert_eq!(ended.error().contains("Colour"), code == 65, "{ended:?}");
+        assert_eq!(desk.path().join("out").exists(), code == 0);
+    }
 }
 
 #[test]
@@ -350,7 +370,7 @@ fn what_a_new_version_may_do_is_agreed_to() {
     let publish = |version: &str, mapping: &str| {
         let folder = desk.path().join(format!("lamp-{version}"));
         fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("plugin.toml"), op_dbus_tests::publisher::MANIFEST.replace("1.0.0", version)).unwrap();
+        fs::write(folder.join("plugin.toml"), MANIFEST.replace("1.0.0", version)).unwrap();
         fs::write(folder.join("semantic-mapping.toml"), mapping).unwrap();
         let line = format!("publish {} --key publisher.key --out .", folder.display());
         assert_eq!(run(&desk, "op-snapshot", &line).code, 0);

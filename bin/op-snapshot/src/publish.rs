@@ -7,6 +7,8 @@ use op_dbus::package::publish::{self, Existing, beside, write_new};
 use op_dbus::package::revocation::Revocations;
 use op_dbus::package::signing::{self, SigningKey};
 use op_dbus::package::versions;
+use op_dbus::plugin::author::finding::Level;
+use op_dbus::plugin::author::lint::{self, Subject};
 use op_dbus::store::file;
 use std::path::Path;
 
@@ -125,14 +127,33 @@ pub fn publish(args: &Publish, cli: &mut Cli) -> Result<()> {
     };
     let out = Path::new(args.out.as_deref().unwrap_or("."));
     let report = if args.plugin.contains('/') || args.plugin == "." {
-        publish::of_folder(Path::new(&args.plugin), version.as_ref(), key.as_ref(), out)?
+        let folder = Path::new(&args.plugin);
+        must_work(folder)?;
+        publish::of_folder(folder, version.as_ref(), key.as_ref(), out)?
     } else {
         let name = PluginName::new(&args.plugin)?;
         let root = cli.root()?;
+        must_work(&root.plugin(&name))?;
         let store = cli.store(&root, args.lock_timeout.as_deref())?;
         publish::of_root(&store, &name, version.as_ref(), key.as_ref(), out)?
     };
     show_packages::published(&mut cli.out, &report)
+}
+
+/// Refuses to publish a mapping that cannot work: that names what its own introspection lacks, or contradicts itself. What
+/// is no plugin, or is none that can be read, is told by publishing it.
+fn must_work(folder: &Path) -> Result<()> {
+    let Ok(subject) = Subject::read(folder) else { return Ok(()) };
+    if subject.manifest.1.is_none() || subject.mapping.1.is_none() {
+        return Ok(());
+    }
+    let findings = lint::lint(&subject).findings;
+    let wrong = findings.into_iter().filter(|finding| finding.level == Level::Error);
+    let wrong = wrong.map(|finding| {
+        let error = Error::bad_input(finding.what).on(finding.place);
+        if finding.hint.is_empty() { error } else { error.hint(finding.hint) }
+    });
+    Error::all(wrong.collect()).map_or(Ok(()), Err)
 }
 
 fn signing_key(path: &str, password_file: Option<&str>) -> Result<SigningKey> {
