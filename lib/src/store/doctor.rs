@@ -5,7 +5,7 @@ mod stored;
 pub use stored::Stored;
 
 use super::init::plain;
-use super::{StateRoot, Store, Wait, cache, mounts, sweep, volumes};
+use super::{StateRoot, Store, Wait, cache, image, mounts, sweep, volumes};
 use crate::base::Result;
 use crate::base::time::Hour;
 use serde::{Deserialize, Serialize};
@@ -56,8 +56,14 @@ pub fn look(root: &StateRoot, now: Hour, wait: &mut Wait) -> Result<Doctor> {
     let space = volumes::file_system(root.path())?;
     let block = u64::try_from(space.f_frsize).unwrap_or_default();
     let examined = Examined { root, mount: &mount, is_btrfs: volumes::is_btrfs(root.path())? };
-    let mut promises = vec![examined.root_is_there()];
-    if root.path().is_dir() {
+    let unmounted = image::unmounted(root)?;
+    let first = match &unmounted {
+        // What lies below is not the root: nothing else is said of it, and nothing is to be mended there.
+        Some((file, command)) => broken("layout", format!("its image is not mounted: {}", file.display()), command),
+        None => examined.root_is_there(),
+    };
+    let mut promises = vec![first];
+    if unmounted.is_none() && root.path().is_dir() {
         promises.extend(examined.of_volumes()?);
         promises.push(examined.exchange(wait)?);
         promises.extend(examined.of_file_system());

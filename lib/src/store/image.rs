@@ -59,6 +59,18 @@ pub fn create(root: &StateRoot, options: &ImageOptions, wait: &mut Wait) -> Resu
     Ok(report)
 }
 
+/// The image of a root that is not mounted over it, and the command that mounts it. One at another place (`--at`) is not
+/// found.
+pub fn unmounted(root: &StateRoot) -> Result<Option<(PathBuf, String)>> {
+    let (path, file) = (root.path(), PathBuf::from(format!("{}.btrfs", root.path().display())));
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if !file.is_file() || mounts::of(path)?.point == real {
+        return Ok(None);
+    }
+    let command = format!("mount -t btrfs -o {MOUNT_OPTIONS} {} {}", file.display(), path.display());
+    Ok(Some((file, command)))
+}
+
 struct Plan {
     root: PathBuf,
     size_bytes: u64,
