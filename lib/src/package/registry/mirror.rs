@@ -100,6 +100,13 @@ fn copy(from: &Place, package: &Package, folder: &Path, fetching: &Fetching) -> 
             write_new(&beside(&to, suffix), text.as_bytes(), 0o644, Existing::Replace)?;
         }
     }
+    // What people look at in a folder of packages; nobody relies on it.
+    for name in ["README.md", "semantic-mapping.toml"] {
+        let path = Path::new(&package.path).with_file_name(name);
+        if let Some(bytes) = fetching.file(&from.join(&path.to_string_lossy()), MAX_BYTES)? {
+            write_new(&folder.join(path), &bytes, 0o644, Existing::Replace)?;
+        }
+    }
     if is_there {
         return Ok(false);
     }

@@ -42,7 +42,15 @@ pub fn run(program: &Path, args: &[String]) -> Result<String, Failure> {
         _ => (Kind::Failed, Touched::Perhaps),
     };
     let ended = code.map_or_else(|| "was killed".to_owned(), |code| format!("ended with {code}"));
-    Err(Failure { error: Error::new(kind, format!("it {ended}: {last}")).on(label), touched })
+    let error = Error::new(kind, format!("it {ended}: {last}")).on(label.clone());
+    // It says nothing but that it has a log.
+    let error = match program.ends_with("lxc-start") {
+        true => {
+            error.hint(format!("why it does not start: {label} --foreground --logpriority ERROR --logfile /dev/stderr"))
+        }
+        false => error,
+    };
+    Err(Failure { error, touched })
 }
 
 /// Runs a tool of which nothing remains to be undone here.

@@ -212,6 +212,14 @@ impl StatePlugin for Lxc {
             if let (Some(id), Change::Create { to, .. } | Change::Update { to, .. }) = (change.item(), change) {
                 let at = format!("plugins.{}.{CONTAINERS}.{id}", self.name);
                 errors.extend(checks::bridges(&self.settings, &at, to, all).err());
+                // One that is started needs those that it has, too.
+                if matches!(change, Change::Update { .. }) && to["status"] == "running" {
+                    let mut has = self.read(&Want::of_changes([change]))?.remove(id).unwrap_or_default();
+                    if let Some(networks) = has["networks"].as_object_mut() {
+                        networks.retain(|key, _| to["networks"].get(key).is_none());
+                    }
+                    errors.extend(checks::bridges(&self.settings, &at, &has, all).err());
+                }
             }
         }
         Error::all(errors).map_or(Ok(()), Err)
