@@ -70,7 +70,7 @@ fn killed_at_every_write() {
         assert!(killed < 2000);
     }
     eprintln!("killed {killed} times: {taken_back} runs were taken back, {done} had done all");
-    assert!(killed > 60 && taken_back > 20, "killed {killed}, taken back {taken_back}");
+    assert!(killed > 40 && taken_back > 20, "killed {killed}, taken back {taken_back}");
 }
 
 /// The recovery itself is killed at every write: the next one goes on.
