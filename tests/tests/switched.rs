@@ -164,8 +164,11 @@ fn a_link_and_the_bridge_it_is_on_go_and_come_again_together() {
     machine.run(&["bash", "-ec", SMALL_ROOT], "").ok();
     // Without udev it takes over every pair of links.
     machine.sh("systemctl stop NetworkManager && rm -rf /run/NetworkManager/devices").ok();
-    let told =
-        || machine.sh("ip -br link | cut -d' ' -f1 | sort; ovs-vsctl list-br; ovs-vsctl --columns=name list Port | sort").ok();
+    let told = || {
+        machine
+            .sh("ip -br link | cut -d' ' -f1 | sort; ovs-vsctl list-br; ovs-vsctl --columns=name list Port | sort")
+            .ok()
+    };
     let before = told();
     let mut opsw0 = bridge();
     opsw0["ports"] = json!({"oplink0": {}});
