@@ -53,18 +53,37 @@ pub(super) fn creations_last(actions: Vec<Action>, dependents: &dyn Fn(&str) -> 
     moved(actions, brings, dependents, &|_| false)
 }
 
-/// Whether a change says the name of the item that another is about.
-fn tells(one: &Change, other: &Change) -> bool {
-    fn says(value: &Value, name: &str) -> bool {
+/// What changes are about, and all texts in them: what they may name.
+#[derive(Default)]
+struct Named {
+    items: BTreeSet<String>,
+    texts: BTreeSet<String>,
+}
+
+impl Named {
+    fn of<'c>(changes: impl Iterator<Item = &'c Change>) -> Self {
+        let mut named = Self::default();
+        for change in changes {
+            named.items.extend(change.item().map(str::to_owned));
+            [change.before(), change.after()].iter().for_each(|value| named.collect(value));
+        }
+        named
+    }
+
+    fn collect(&mut self, value: &Value) {
         match value {
-            Value::String(text) => text == name,
-            Value::Array(items) => items.iter().any(|value| says(value, name)),
-            Value::Object(members) => members.values().any(|value| says(value, name)),
-            _ => false,
+            Value::String(text) => drop(self.texts.insert(text.clone())),
+            Value::Array(items) => items.iter().for_each(|value| self.collect(value)),
+            Value::Object(members) => members.values().for_each(|value| self.collect(value)),
+            _ => {}
         }
     }
-    let Some(name) = other.item() else { return false };
-    one.item() == Some(name) || says(&one.before(), name) || says(&one.after(), name)
+
+    /// Whether one names what the other is about, or both are about the same.
+    fn is_about(&self, other: &Self) -> bool {
+        let meets = |one: &BTreeSet<String>, two: &BTreeSet<String>| one.intersection(two).next().is_some();
+        meets(&self.items, &other.items) || meets(&self.texts, &other.items) || meets(&self.items, &other.texts)
+    }
 }
 
 /// Moves the actions `of_kind` of a plugin before the first such of plugins that are `relatives` of it, or of those, where
@@ -86,17 +105,11 @@ fn moved(
             related.extend(more);
             at += 1;
         }
-        let own: Vec<Change> = actions
-            .iter()
-            .filter(|action| action.plugin == name && of_kind(action))
-            .flat_map(|action| action.changes.clone())
-            .collect();
-        let is_named = |action: &Action| {
-            action.changes.iter().any(|other| own.iter().any(|one| tells(one, other) || tells(other, one)))
-        };
-        let is_related =
-            |action: &Action| action.plugin != name && related.contains(&action.plugin) && is_named(action);
-        let Some(place) = actions.iter().position(|action| of_kind(action) && is_related(action)) else { continue };
+        let own = actions.iter().filter(|action| action.plugin == name && of_kind(action));
+        let own = Named::of(own.flat_map(|action| &action.changes));
+        let is_named = |action: &Action| own.is_about(&Named::of(action.changes.iter()));
+        let is_related = |action: &Action| action.plugin != name && related.contains(&action.plugin) && of_kind(action);
+        let Some(place) = actions.iter().position(|action| is_related(action) && is_named(action)) else { continue };
         let mut is_kept = false;
         let (first, rest): (Vec<Action>, Vec<Action>) = actions.drain(place..).partition(|action| {
             let is_own = action.plugin == name;
