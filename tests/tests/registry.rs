@@ -341,7 +341,7 @@ fn a_copy_for_machines_without_a_network() {
     let mirrored = desk.run("op-install", &["registry", "mirror", "registry", "copy"]).json();
     assert_eq!((mirrored["fetched"].as_u64(), mirrored["unchanged"].as_u64()), (Some(6), Some(0)));
     let readme = |of: &str| fs::read(desk.path().join(of).join("lamp/README.md")).ok();
-    assert_eq!(readme("copy"), readme("registry"));
+    assert!(readme("copy").is_some() && readme("copy") == readme("registry"));
     // It only goes forward.
     for file in ["index.json", "index.json.minisig"] {
         fs::copy(desk.path().join("registry").join(file), desk.path().join(file)).unwrap();
